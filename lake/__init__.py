@@ -1,0 +1,1 @@
+"""What is known: interchange tables, history, decision log, profiles, follows, items, store keys and protocols."""

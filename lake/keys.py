@@ -1,0 +1,60 @@
+"""Names of the store's keys. All of a user's keys carry the hash tag of the shard, so one script may touch a whole shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lake.ids import shard_of
+
+LAYOUT = "t1"
+META = f"{LAYOUT}:meta"
+HELD_CLOCK = f"{LAYOUT}:clock"
+LEADER = f"{LAYOUT}:leader"
+API_KEYS = f"{LAYOUT}:apikeys"
+ITEM_CHANGES = f"{LAYOUT}:item-changes"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key names of a store with a given number of shards."""
+
+    shards: int
+
+    def of_shard(self, kind: str, shard: int) -> str:
+        """Return the name of a key that a whole shard shares, such as its due index or outbox."""
+        return f"{LAYOUT}:{{{shard}}}:{kind}"
+
+    def of_user(self, kind: str, user_id: str) -> str:
+        """Return the name of one user's key of a kind."""
+        return f"{LAYOUT}:{{{shard_of(user_id, self.shards)}}}:{kind}:{user_id}"
+
+    def of_users(self, kind: str, user_ids: list[str]) -> list[str]:
+        """Return `of_user` for many users."""
+        return [self.of_user(kind, user_id) for user_id in user_ids]
+
+    # The rooms' kinds of keys, in one place so that no two rooms pick the same one.
+    PROFILE = "p"
+    PREFERENCES = "pr"
+    ADDRESSES = "ad"
+    FOLLOWS = "f"
+    FOLLOWERS = "fo"
+    FEATURES = "u"
+    LEDGER = "l"
+    HELD = "h"
+    INBOX = "in"
+    ITEM = "i"
+    ITEM_COUNTS = "ic"
+    AUTHOR = "a"
+    TOPIC = "tp"
+    DUE = "due"
+    LEASE = "lease"
+    OUTBOX = "outbox"
+    ATTEMPTS = "attempts"
+    OUTCOMES = "outcomes"
+    DEAD = "dead"
+    DECISIONS = "log"
+    EVENTS = "events"
+    IDEMPOTENCY = "idem"
+    SUPPRESSED = "sup"
+    MESSAGE = "m"
+    METRICS = "metrics"
