@@ -1,0 +1,216 @@
+"""The item table: what there is to tell about, as columns in memory, kept in step with the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lake.ids import Keys64, author_key, hash64, topic_key
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+MAX_TOPICS = 8
+MAX_AGE_S = 14 * 86400.0
+"""Items older than this leave the table; they can no longer be candidates."""
+
+ItemRow = Mapping[str, Any]
+"""One items row as plain values: times in epoch seconds, topics a list of str, absent optional columns left out."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """Columns of items, one row per item; `key`s are lake.ids hashes and 0 means none.
+
+    `ids`: object array of str. `created_at`, `expires_at`: float64 seconds (inf: never). `half_life_s`: float32, NaN:
+    not given. `author`, `entity`, `kind`: uint64 keys. `topics`: uint64 (n, MAX_TOPICS), padded with 0.
+    `version`: uint32. `latitude`, `longitude`: float32 degrees, NaN: not given.
+    """
+
+    ids: npt.NDArray[np.object_]
+    created_at: npt.NDArray[np.float64]
+    expires_at: npt.NDArray[np.float64]
+    half_life_s: npt.NDArray[np.float32]
+    author: Keys64
+    topics: Keys64
+    kind: Keys64
+    entity: Keys64
+    version: npt.NDArray[np.uint32]
+    latitude: npt.NDArray[np.float32]
+    longitude: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: npt.NDArray[Any]) -> Items:
+        """Return the given rows."""
+        return Items(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+
+    @staticmethod
+    def empty() -> Items:
+        """Return no items."""
+        return Items.from_rows([])
+
+    @staticmethod
+    def concat(parts: Sequence[Items]) -> Items:
+        """Return the rows of all parts, in order."""
+        return Items(**{column.name: np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(Items)})
+
+    @staticmethod
+    def from_rows(rows: Sequence[ItemRow]) -> Items:
+        """Return the columns of plain rows; only `item_id` and `created_at` are required."""
+        ids = np.array([row["item_id"] for row in rows], dtype=object)
+        return Items(
+            ids=ids,
+            created_at=np.array([row["created_at"] for row in rows], np.float64),
+            expires_at=_numbers(rows, "expires_at", np.inf, np.float64),
+            half_life_s=_numbers(rows, "half_life_s", np.nan, np.float32),
+            author=_keys([row.get("author_id") for row in rows], author_key),
+            topics=_topic_keys([row.get("topics") for row in rows]),
+            kind=_keys([row.get("kind") for row in rows], hash64),
+            entity=hash64([row.get("entity_id") or row["item_id"] for row in rows]),
+            version=_numbers(rows, "version", 0, np.uint32),
+            latitude=_numbers(rows, "latitude", np.nan, np.float32),
+            longitude=_numbers(rows, "longitude", np.nan, np.float32),
+        )
+
+    @staticmethod
+    def from_frame(frame: pd.DataFrame) -> Items:
+        """Return the columns of an interchange `items` table (times as UTC timestamps)."""
+        return Items.from_rows(rows_of_frame(frame))
+
+
+def rows_of_frame(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return an interchange `items` table as plain rows: times in epoch seconds, missing values left out."""
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            seconds = column.to_numpy("datetime64[us]").astype(np.int64) / 1e6
+            columns[name] = [None if missing else second for second, missing in zip(seconds.tolist(), column.isna(), strict=True)]
+        elif name == "topics":
+            columns[name] = [list(value) if isinstance(value, list | tuple | np.ndarray) else None for value in column]
+        else:
+            columns[name] = [None if missing else value for value, missing in zip(column.tolist(), column.isna(), strict=True)]
+    names = list(columns)
+    return [
+        {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _numbers(rows: Sequence[ItemRow], name: str, missing: float, dtype: type[ScalarT]) -> npt.NDArray[ScalarT]:
+    values = [row.get(name) for row in rows]
+    return np.array([missing if value is None else value for value in values], dtype)
+
+
+def _keys(values: Sequence[str | None], key: Any) -> Keys64:
+    return np.where([value is None for value in values], np.uint64(0), key([value or "" for value in values])).astype(np.uint64)
+
+
+def _topic_keys(topics: Sequence[Sequence[str] | None]) -> Keys64:
+    padded = np.zeros((len(topics), MAX_TOPICS), np.uint64)
+    lists = [list(dict.fromkeys(names))[:MAX_TOPICS] if names is not None else [] for names in topics]
+    lengths = np.array([len(names) for names in lists], np.intp)
+    padded[np.arange(MAX_TOPICS) < lengths[:, None]] = topic_key([name for names in lists for name in names])
+    return padded
+
+
+class ItemStore(Protocol):
+    """Where items live. Every method is one store round trip per call; none raises for an unknown id."""
+
+    def put(self, rows: Sequence[ItemRow]) -> None:
+        """Insert or replace items; the change is seen by every `ItemTable.sync` from now on."""
+        ...
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Remove items; unknown ids are ignored."""
+        ...
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
+        """Return the rows of items, None where there is none."""
+        ...
+
+    def changes(self, cursor: str) -> tuple[list[str], str]:
+        """Return the ids put or deleted since `cursor` ("" = everything kept) and the next cursor."""
+        ...
+
+
+@dataclass
+class MemoryItemStore:
+    """Items in a dictionary, for tests and replay."""
+
+    rows: dict[str, ItemRow] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    def put(self, rows: Sequence[ItemRow]) -> None:
+        """See ItemStore."""
+        for row in rows:
+            self.rows[row["item_id"]] = row
+            self.log.append(row["item_id"])
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """See ItemStore."""
+        for item_id in item_ids:
+            self.rows.pop(item_id, None)
+            self.log.append(item_id)
+
+    def get(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
+        """See ItemStore."""
+        return [self.rows.get(item_id) for item_id in item_ids]
+
+    def changes(self, cursor: str) -> tuple[list[str], str]:
+        """See ItemStore."""
+        start = int(cursor or 0)
+        return list(dict.fromkeys(self.log[start:])), str(len(self.log))
+
+
+@dataclass
+class ItemTable:
+    """The unexpired items of the last 14 days, in memory. Call `sync` with the time before a batch."""
+
+    store: ItemStore
+    items: Items = field(default_factory=Items.empty)
+    index: dict[str, int] = field(default_factory=dict)
+    generation: int = 0
+    _cursor: str = ""
+    _pruned_at: float = -np.inf
+
+    def sync(self, now: float) -> None:
+        """Bring the table in step with the store: one round trip, and one more where something changed."""
+        changed, self._cursor = self.store.changes(self._cursor)
+        if not changed and now - self._pruned_at < 60.0:
+            return
+        fresh = [row for row in self.store.get(changed) if row is not None] if changed else []
+        kept = ~np.isin(self.items.ids.astype(str), changed) if changed and len(self.items) else np.ones(len(self.items), bool)
+        merged = Items.concat([self.items.take(kept), Items.from_rows(fresh)])
+        self._replace(merged.take((merged.expires_at > now) & (merged.created_at > now - MAX_AGE_S)))
+        self._pruned_at = now
+
+    def codes(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the rows of items in the table, -1 where one is missing."""
+        get = self.index.get
+        return np.fromiter((get(item_id, -1) for item_id in item_ids), np.int32, len(item_ids))
+
+    def with_missing(self, item_ids: Sequence[str]) -> tuple[Items, npt.NDArray[np.int32]]:
+        """Return columns that hold every known one of `item_ids` and the row of each (-1: unknown everywhere).
+
+        Items the table lacks (brand new, or older than 14 days) are fetched from the store in one round trip.
+        """
+        codes = self.codes(item_ids)
+        absent = [item_ids[i] for i in np.flatnonzero(codes < 0)]
+        if not absent:
+            return self.items, codes
+        found = [row for row in self.store.get(absent) if row is not None]
+        place = {row["item_id"]: len(self.items) + i for i, row in enumerate(found)}
+        codes[codes < 0] = [place.get(item_id, -1) for item_id in absent]
+        return Items.concat([self.items, Items.from_rows(found)]), codes
+
+    def _replace(self, items: Items) -> None:
+        self.items = items
+        self.index = {item_id: row for row, item_id in enumerate(items.ids.tolist())}
+        self.generation += 1

@@ -1,0 +1,158 @@
+"""What a user has told us or we must obey, as one packed row per user: zone, windows, budgets, preferences, suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.meta import MAX_CHANNELS
+
+KNOWN = 1
+HAS_KIND_PREFERENCES = 2
+
+DEFAULT_BUDGET = 255
+"""In `budget`: the deployment's default for the channel applies."""
+
+NO_OFFSET = -32768
+NO_WINDOW = 0xFFFF
+MAX_WINDOWS = 14
+
+PROFILE = np.dtype(
+    [
+        ("flags", "u1"),
+        ("dial", "i1"),
+        ("utc_offset_minutes", "<i2"),
+        ("quiet_from", "<i2"),
+        ("quiet_to", "<i2"),
+        ("not_allowed", "<u4"),
+        ("suppressed", "<u4"),
+        ("addressed", "<u4"),
+        ("zone", "S32"),
+        ("budget", "u1", (MAX_CHANNELS,)),
+        ("windows", "<u2", (MAX_WINDOWS,)),
+        ("created_at", "<f8"),
+    ]
+)
+"""One user's settings.
+
+`flags`: KNOWN, HAS_KIND_PREFERENCES. `dial`: -2..2, fewer to more. `utc_offset_minutes`: used where `zone` (an IANA
+name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of the day, -1: none. `not_allowed`,
+`suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
+local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
+"""
+
+Profiles = npt.NDArray[np.void]
+
+
+def blank(n: int) -> Profiles:
+    """Return `n` profiles of known users who have told us nothing."""
+    rows = np.zeros(n, PROFILE)
+    rows["flags"] = KNOWN
+    rows["utc_offset_minutes"] = NO_OFFSET
+    rows["quiet_from"] = rows["quiet_to"] = -1
+    rows["budget"] = DEFAULT_BUDGET
+    rows["windows"] = NO_WINDOW
+    return rows
+
+
+def from_packed(packed: Sequence[bytes | None]) -> Profiles:
+    """Return the profiles of packed rows, unknown users (None) as rows without the KNOWN flag."""
+    nothing = np.zeros(1, PROFILE).tobytes()
+    return np.frombuffer(b"".join([nothing if row is None else row for row in packed]), PROFILE)
+
+
+class ProfileStore(Protocol):
+    """Where profiles, addresses and preferences live. One round trip per call; unknown users do not raise."""
+
+    def get(self, user_ids: Sequence[str]) -> Profiles:
+        """Return the profiles of users, shape (n,); unknown users lack the KNOWN flag."""
+        ...
+
+    def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
+        """Insert or replace profiles."""
+        ...
+
+    def write(self, user_ids: Sequence[str], name: str, values: npt.ArrayLike) -> None:
+        """Overwrite one field of existing profiles, shape (n,) or (n, width), leaving the others as they are."""
+        ...
+
+    def add_bits(self, user_ids: Sequence[str], name: str, bits: npt.ArrayLike, on: bool) -> None:
+        """Set (`on`) or clear bits of a mask field of existing profiles, atomically per user."""
+        ...
+
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """Forget users' profiles, preferences and addresses."""
+        ...
+
+    def addresses(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """Return each user's addresses by channel name."""
+        ...
+
+    def put_addresses(self, user_id: str, addresses: dict[str, str]) -> None:
+        """Replace a user's addresses (the `addressed` bits are the caller's to set)."""
+        ...
+
+    def preferences(self, user_ids: Sequence[str]) -> list[list[dict[str, Any]]]:
+        """Return each user's preferences rows as given (interchange columns)."""
+        ...
+
+    def put_preferences(self, user_id: str, rows: list[dict[str, Any]]) -> None:
+        """Replace a user's preferences rows (the profile fields that follow from them are the caller's to set)."""
+        ...
+
+
+@dataclass
+class MemoryProfileStore:
+    """Profiles in dictionaries, for tests and replay."""
+
+    rows: dict[str, bytes] = field(default_factory=dict)
+    _addresses: dict[str, dict[str, str]] = field(default_factory=dict)
+    _preferences: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def get(self, user_ids: Sequence[str]) -> Profiles:
+        """See ProfileStore."""
+        return from_packed([self.rows.get(user_id) for user_id in user_ids])
+
+    def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
+        """See ProfileStore."""
+        self.rows.update({user_id: row.tobytes() for user_id, row in zip(user_ids, rows, strict=True)})
+
+    def write(self, user_ids: Sequence[str], name: str, values: npt.ArrayLike) -> None:
+        """See ProfileStore."""
+        for user_id, value in zip(user_ids, np.asarray(values), strict=True):
+            if user_id in self.rows:
+                row = np.frombuffer(self.rows[user_id], PROFILE).copy()
+                row[name][0] = value
+                self.rows[user_id] = row.tobytes()
+
+    def add_bits(self, user_ids: Sequence[str], name: str, bits: npt.ArrayLike, on: bool) -> None:
+        """See ProfileStore."""
+        old = self.get(user_ids)[name]
+        mask = np.asarray(bits, np.uint32)
+        self.write(user_ids, name, old | mask if on else old & ~mask)
+
+    def delete(self, user_ids: Sequence[str]) -> None:
+        """See ProfileStore."""
+        for kept in (self.rows, self._addresses, self._preferences):
+            for user_id in user_ids:
+                kept.pop(user_id, None)  # type: ignore[attr-defined]
+
+    def addresses(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """See ProfileStore."""
+        return [dict(self._addresses.get(user_id, {})) for user_id in user_ids]
+
+    def put_addresses(self, user_id: str, addresses: dict[str, str]) -> None:
+        """See ProfileStore."""
+        self._addresses[user_id] = dict(addresses)
+
+    def preferences(self, user_ids: Sequence[str]) -> list[list[dict[str, Any]]]:
+        """See ProfileStore."""
+        return [list(self._preferences.get(user_id, [])) for user_id in user_ids]
+
+    def put_preferences(self, user_id: str, rows: list[dict[str, Any]]) -> None:
+        """See ProfileStore."""
+        self._preferences[user_id] = list(rows)
