@@ -58,3 +58,4 @@ class Keys:
     SUPPRESSED = "sup"
     MESSAGE = "m"
     METRICS = "metrics"
+    USER_KEY = "k"

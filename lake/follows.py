@@ -1,0 +1,104 @@
+"""Who follows what: each user's followed keys, and each key's followers by shard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.ids import Keys64, author_key, shard_of, topic_key
+from lake.meta import Meta
+
+
+@dataclass(frozen=True)
+class Follows:
+    """The followed keys of a batch of users in CSR form.
+
+    `keys`: uint64 (m,), lake.ids keys of topics and authors. `starts`: int64 (n + 1,), user i follows
+    `keys[starts[i]:starts[i + 1]]`.
+    """
+
+    keys: Keys64
+    starts: npt.NDArray[np.int64]
+
+    @property
+    def user(self) -> npt.NDArray[np.int32]:
+        """The user code of each followed key, shape (m,)."""
+        return np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
+
+    @staticmethod
+    def from_packed(packed: Sequence[bytes | None]) -> Follows:
+        """Return the follows of packed rows (little-endian uint64 each), None for nothing followed."""
+        rows = [row or b"" for row in packed]
+        counts = np.fromiter((len(row) // 8 for row in rows), np.int64, len(rows))
+        return Follows(np.frombuffer(b"".join(rows), "<u8"), np.concatenate([[0], np.cumsum(counts)]))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One user's follows by name."""
+
+    topics: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+
+    def keys(self) -> Keys64:
+        """Return the keys of everything followed."""
+        return np.concatenate([topic_key(self.topics), author_key(self.authors)])
+
+
+class FollowStore(Protocol):
+    """Where follows live. Methods for many users are one round trip; unknown users follow nothing."""
+
+    def put(self, user_ids: Sequence[str], followed: Sequence[Followed]) -> None:
+        """Replace what users follow."""
+        ...
+
+    def get(self, user_ids: Sequence[str]) -> list[Followed]:
+        """Return what users follow, by name."""
+        ...
+
+    def keys_of(self, user_ids: Sequence[str]) -> Follows:
+        """Return what users follow, as keys."""
+        ...
+
+    def followers(self, shard: int, key: int) -> Iterator[list[str]]:
+        """Yield the followers of a key in one shard, in pages of about 1,000; a user may come twice."""
+        ...
+
+
+@dataclass
+class MemoryFollowStore:
+    """Follows in dictionaries, for tests and replay."""
+
+    meta: Meta
+    _followed: dict[str, Followed] = field(default_factory=dict)
+    _packed: dict[str, bytes] = field(default_factory=dict)
+    _followers: defaultdict[tuple[int, int], dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+
+    def put(self, user_ids: Sequence[str], followed: Sequence[Followed]) -> None:
+        """See FollowStore."""
+        for user_id, new in zip(user_ids, followed, strict=True):
+            shard = shard_of(user_id, self.meta.shards)
+            for key in self._followed.get(user_id, Followed()).keys().tolist():
+                self._followers[shard, key].pop(user_id, None)
+            keys = new.keys()
+            self._followed[user_id], self._packed[user_id] = new, keys.astype("<u8").tobytes()
+            for key in keys.tolist():
+                self._followers[shard, key][user_id] = None
+
+    def get(self, user_ids: Sequence[str]) -> list[Followed]:
+        """See FollowStore."""
+        return [self._followed.get(user_id, Followed()) for user_id in user_ids]
+
+    def keys_of(self, user_ids: Sequence[str]) -> Follows:
+        """See FollowStore."""
+        return Follows.from_packed([self._packed.get(user_id) for user_id in user_ids])
+
+    def followers(self, shard: int, key: int) -> Iterator[list[str]]:
+        """See FollowStore."""
+        if users := list(self._followers[shard, key]):
+            yield users

@@ -1,0 +1,40 @@
+"""Connecting to the store, creating it on first use, and refusing one of another layout."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from lake.errors import InputError
+from lake.keys import LAYOUT, META
+from lake.meta import Meta
+
+TIMEOUT_S = 5.0
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Redis:
+    """Return a client of the store at `url` (redis://, rediss:// or unix://).
+
+    It never repeats a command by itself: a lost reply would run a write twice, and only the callers know which of
+    their writes carry an id that makes a repeat harmless.
+    """
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+
+def open_meta(client: Redis, wanted: Meta | None = None) -> Meta:
+    """Return the fixed properties of the store, creating them from `wanted` on first use.
+
+    Raises InputError where the store was created with another layout or number of shards than `wanted` asks for.
+    """
+    client.set(META, json.dumps(asdict(wanted or Meta())), nx=True)
+    found = json.loads(client.get(META) or b"{}")
+    if found["layout"] != LAYOUT:
+        raise InputError(f"the store has key layout {found['layout']}, this version needs {LAYOUT}: use the version that created it")
+    meta = Meta(shards=found["shards"], channels=tuple(found["channels"]))
+    if wanted is not None and wanted.shards != meta.shards:
+        raise InputError(f"the store was created with {meta.shards} shards, not {wanted.shards}: the number is fixed at creation")
+    return meta
