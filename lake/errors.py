@@ -1,0 +1,24 @@
+"""Errors that a person can mend: each says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Input that cannot be used as it is; the message is for the person who gave it."""
+
+
+class TableError(InputError):
+    """A value of an interchange table that breaks the table's rules.
+
+    `row` is the 1-based data row (a CSV header does not count), None where the whole column or table is meant.
+    """
+
+    def __init__(self, table: str, column: str | None, row: int | None, problem: str, source: str | None = None) -> None:
+        self.table, self.column, self.row, self.problem, self.source = table, column, row, problem, source
+        where = [f"table {table}"]
+        if column is not None:
+            where.append(f"column {column}")
+        if row is not None:
+            where.append(f"row {row}")
+        prefix = f"{source}: " if source else ""
+        super().__init__(f"{prefix}{', '.join(where)}: {problem}")
