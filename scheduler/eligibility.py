@@ -1,0 +1,105 @@
+"""Who may be told what: the rules that come before any score. Pure; every dropped row gets its disposition and reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.decisions import DUPLICATE, EXPIRED, INELIGIBLE, PENDING, REASON, SUPPRESSED, Candidates
+from lake.ids import Keys64, hash64
+from lake.items import Items
+from lake.profiles import KNOWN, Profiles
+
+Bools = npt.NDArray[np.bool_]
+_NOTHING = Items.from_rows([{"item_id": "", "created_at": 0.0}])
+"""Stands in where no item of a batch is known, so that row -1 has something to point at."""
+
+MAX_SKEW_S = 300.0
+"""How far ahead of `now` an item may be dated before it counts as from the future."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the users of a batch were granted before, one entry per grant.
+
+    `user`: int32 codes. `entity`: uint64. `version`: uint32.
+    """
+
+    user: npt.NDArray[np.int32]
+    entity: Keys64
+    version: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What eligibility looks at, besides the candidates.
+
+    `items`: columns that hold the batch's items; `item_row`: int32 row of each distinct item of the batch, -1: unknown.
+    `profiles`: one per distinct user. `allowed`: bool per candidate, the users' preferences by kind and channel.
+    """
+
+    items: Items
+    item_row: npt.NDArray[np.int32]
+    profiles: Profiles
+    allowed: Bools
+    sent: Sent
+
+
+def eligible(
+    rows: Candidates, facts: Facts, addressless: npt.NDArray[np.uint8], now: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return each row's disposition (PENDING where it may be sent) and reason, shape (n,).
+
+    `addressless`: codes of channels that need no address. The first rule that drops a row names the reason.
+    """
+    disposition = np.full(len(rows), PENDING, np.uint8)
+    reason = np.zeros(len(rows), np.uint8)
+    facts = facts if len(facts.items) else replace(facts, items=_NOTHING)
+    row = facts.item_row[rows.item]
+    bit = np.uint32(1) << rows.channel.astype(np.uint32)
+    profile = facts.profiles[rows.user]
+    unknown_item = row < 0
+    for drops, why, outcome in (
+        (profile["flags"] & KNOWN == 0, "unknown_user", INELIGIBLE),
+        (unknown_item, "unknown_item", INELIGIBLE),
+        (facts.items.created_at[row] > now + MAX_SKEW_S, "in_future", INELIGIBLE),
+        (facts.items.expires_at[row] <= now, "item_expired", EXPIRED),
+        (_author_is_recipient(rows, facts.items, row), "author_is_recipient", INELIGIBLE),
+        (profile["suppressed"] & bit != 0, "unsubscribed", SUPPRESSED),
+        (~facts.allowed, "preference", INELIGIBLE),
+        ((profile["addressed"] & bit == 0) & ~np.isin(rows.channel, addressless), "no_address", INELIGIBLE),
+        (_already_sent(rows, facts), "already_sent", DUPLICATE),
+    ):
+        first = drops & (disposition == PENDING)
+        disposition[first], reason[first] = outcome, REASON[why]
+    return disposition, reason
+
+
+def _author_is_recipient(rows: Candidates, items: Items, row: npt.NDArray[np.int32]) -> Bools:
+    mine = hash64(rows.users)
+    return items.author[row] == mine[rows.user]
+
+
+def _already_sent(rows: Candidates, facts: Facts) -> Bools:
+    """Whether the row's entity was granted to its user before, on any channel, in this or a newer version."""
+    sent = facts.sent
+    if len(sent.user) == 0 or len(rows) == 0:
+        return np.zeros(len(rows), bool)
+    entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
+    distinct, of_item = np.unique(entity, return_inverse=True)
+    at = np.minimum(np.searchsorted(distinct, sent.entity), len(distinct) - 1)
+    relevant = distinct[at] == sent.entity
+    newest = np.full((len(rows.users), len(distinct)), -1, np.int64)
+    np.maximum.at(newest, (sent.user[relevant], at[relevant]), sent.version[relevant].astype(np.int64))
+    version = facts.items.version[facts.item_row[rows.item]].astype(np.int64)
+    return version <= newest[rows.user, of_item[rows.item]]
+
+
+def in_quiet_hours(profiles: Profiles, local_minute: npt.NDArray[np.int32]) -> Bools:
+    """Return which users are in their quiet hours, shape (n,); `local_minute`: minutes since local midnight."""
+    start, end = profiles["quiet_from"].astype(np.int32), profiles["quiet_to"].astype(np.int32)
+    within = (local_minute >= start) & (local_minute < end)
+    across_midnight = (local_minute >= start) | (local_minute < end)
+    return (start >= 0) & (end >= 0) & (start != end) & np.where(start < end, within, across_midnight)
