@@ -19,6 +19,9 @@ class TableError(InputError):
         if column is not None:
             where.append(f"column {column}")
         if row is not None:
-            where.append(f"row {row}")
+            where.append(f"row {row:,}")
         prefix = f"{source}: " if source else ""
         super().__init__(f"{prefix}{', '.join(where)}: {problem}")
+
+    def __reduce__(self) -> tuple[type[TableError], tuple[str, str | None, int | None, str, str | None]]:
+        return TableError, (self.table, self.column, self.row, self.problem, self.source)
