@@ -1,0 +1,161 @@
+"""What every implementation of the lake's protocols does, on the memory one and on the real store."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from redis import Redis
+
+from lake.follows import Followed, FollowStore, MemoryFollowStore
+from lake.ids import shard_of, topic_key
+from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
+from lake.meta import Meta
+from lake.profiles import KNOWN, MemoryProfileStore, ProfileStore, blank
+from lake.redis_follows import RedisFollowStore
+from lake.redis_items import RedisItemStore
+from lake.redis_profiles import RedisProfileStore
+from lake.redis_user_keys import RedisUserKeys
+from lake.user_keys import MemoryUserKeys, UserKeys
+
+META = Meta(shards=4)
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(params=["memory", "redis"])
+def make(request: pytest.FixtureRequest, redis_client: Redis) -> Callable[[str], Any]:
+    """Return a maker of stores of one implementation."""
+    made = {
+        "memory": {
+            "items": MemoryItemStore,
+            "profiles": MemoryProfileStore,
+            "follows": lambda: MemoryFollowStore(META),
+            "user_keys": MemoryUserKeys,
+        },
+        "redis": {
+            "items": lambda: RedisItemStore(redis_client, META.keys),
+            "profiles": lambda: RedisProfileStore(redis_client, META.keys),
+            "follows": lambda: RedisFollowStore(redis_client, META.keys),
+            "user_keys": lambda: RedisUserKeys(redis_client, META.keys),
+        },
+    }[request.param]
+    return lambda what: made[what]()
+
+
+def item(item_id: str, age_s: float = 0.0, **more: object) -> dict[str, object]:
+    """Return a plain items row."""
+    return {"item_id": item_id, "created_at": NOW - age_s, **more}
+
+
+def test_items_come_back_as_they_were_put(make: Callable[[str], ItemStore]) -> None:
+    """Rows survive the round trip; unknown ids give None."""
+    store = make("items")
+    row = item("a", topics=["x", "y"], title="Ünïcode", expires_at=NOW + 5)
+    store.put([row])
+    assert store.get(["a", "nobody"]) == [row, None]
+    assert store.get([]) == []
+
+
+def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str], ItemStore]) -> None:
+    """New, changed, deleted, expired and old items show in the next sync."""
+    store = make("items")
+    table = ItemTable(store)
+    store.put([item("old", MAX_AGE_S + 1), item("new"), item("short", expires_at=NOW + 10), item("gone")])
+    store.delete(["gone"])
+    table.sync(NOW)
+    assert sorted(table.items.ids) == ["new", "short"]
+    store.put([item("new", author_id="ann"), item("newer")])
+    table.sync(NOW + 20)
+    assert sorted(table.items.ids) == ["new", "newer"]
+    assert table.items.author[table.index["new"]] != 0
+
+
+def test_an_item_the_table_lacks_is_fetched(make: Callable[[str], ItemStore]) -> None:
+    """A brand-new item is found before the next sync; an unknown one is -1."""
+    store = make("items")
+    table = ItemTable(store)
+    table.sync(NOW)
+    store.put([item("brand-new", kind="post")])
+    items, rows = table.with_missing(["brand-new", "nothing"])
+    assert items.ids[rows[0]] == "brand-new"
+    assert rows[1] == -1
+
+
+def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None:
+    """Writing one field, or setting bits, leaves the others; unknown users lack KNOWN and are not created by a write."""
+    store = make("profiles")
+    rows = blank(2)
+    rows["zone"] = [b"Asia/Kathmandu", b""]
+    rows["budget"][:, 0] = 7
+    store.put(["u", "v"], rows)
+    store.write(["u", "stranger"], "quiet_from", [60, 60])
+    store.add_bits(["u", "v", "stranger"], "suppressed", [0b1001, 0b1, 0b1], True)
+    store.add_bits(["u", "v", "stranger"], "suppressed", [0b1000, 0, 0], False)
+    got = store.get(["u", "v", "stranger"])
+    assert got["quiet_from"].tolist() == [60, -1, 0]
+    assert got["suppressed"].tolist() == [1, 1, 0]
+    assert got["zone"].tolist() == [b"Asia/Kathmandu", b"", b""]
+    assert got["budget"][0, 0] == 7
+    assert (got["flags"] & KNOWN).tolist() == [1, 1, 0]
+
+
+def test_forgetting_a_profile_forgets_addresses_and_preferences(make: Callable[[str], ProfileStore]) -> None:
+    """Nothing of a deleted user is left."""
+    store = make("profiles")
+    store.put(["u"], blank(1))
+    store.put_addresses("u", {"email": "u@example.com"})
+    store.put_preferences("u", [{"kind": "post", "allowed": False}])
+    assert store.addresses(["u", "v"]) == [{"email": "u@example.com"}, {}]
+    assert store.preferences(["u", "v"]) == [[{"kind": "post", "allowed": False}], []]
+    store.delete(["u"])
+    assert store.get(["u"])["flags"].tolist() == [0]
+    assert store.addresses(["u"]) == [{}]
+    assert store.preferences(["u"]) == [[]]
+
+
+def test_follows_are_found_from_both_sides(make: Callable[[str], FollowStore]) -> None:
+    """Replacing what a user follows takes the old followings away."""
+    store = make("follows")
+    store.put(["u", "v"], [Followed(("net", "mm"), ("ann",)), Followed()])
+    store.put(["u"], [Followed(("mm", "fs"), ())])
+    assert store.get(["u", "v", "w"]) == [Followed(("mm", "fs"), ()), Followed(), Followed()]
+    follows = store.keys_of(["v", "u"])
+    assert follows.keys.tolist() == topic_key(["mm", "fs"]).tolist()
+    assert follows.starts.tolist() == [0, 0, 2]
+    assert follows.user.tolist() == [1, 1]
+    shard = shard_of("u", META.shards)
+    net, mm = topic_key(["net", "mm"]).tolist()
+    assert [user for page in store.followers(shard, mm) for user in page] == ["u"]
+    assert [user for page in store.followers(shard, net) for user in page] == []
+
+
+def test_user_keys_last_until_they_are_forgotten(make: Callable[[str], UserKeys]) -> None:
+    """A key is drawn once; after forgetting, a new one is unlinkable to the old."""
+    keys = make("user_keys")
+    first, second = keys.of(["u", "v"])
+    assert first != second
+    assert keys.of(["u"]) == [first]
+    keys.forget(["u"])
+    assert keys.known(["u", "v"]) == [None, second]
+    assert keys.of(["u"]) != [first]
+
+
+def test_items_read_alike_from_a_frame_and_from_rows() -> None:
+    """A table row and a plain row give the same columns."""
+    from lake.items import Items, rows_of_frame
+
+    frame = pd.DataFrame(
+        {
+            "item_id": ["a", "b"],
+            "created_at": pd.to_datetime([NOW, NOW + 1], unit="s", utc=True),
+            "topics": [["x"], None],
+            "author_id": ["ann", None],
+            "expires_at": pd.to_datetime([None, NOW + 9], unit="s", utc=True),
+        }
+    )
+    items = Items.from_frame(frame)
+    assert items.created_at.tolist() == [NOW, NOW + 1]
+    assert items.expires_at.tolist() == [np.inf, NOW + 9]
+    assert items.author[1] == 0
+    assert np.array_equal(items.topics, Items.from_rows(rows_of_frame(frame)).topics)
