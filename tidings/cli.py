@@ -9,7 +9,7 @@ How to write a command:
   on stderr. It never calls print.
 - Bad input raises lake.errors.InputError with a message that says what was wrong, where, and what to do: the command ends with that
   message and exit code 2, and no traceback. `fail(message, code=1)` ends a command for any other reason.
-- State on this machine lies under tidings.home.home(), the embedded store's data under tidings.home.store_folder().
+- tidings.home knows where this machine's state lies, what is running, and which store to talk to.
 """
 
 from __future__ import annotations

