@@ -1,0 +1,167 @@
+"""What comes back: opens, clicks, visits and unsubscribes, each counted once, kept for history and acted on at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+from delivery.links import LinkToken, Purpose
+from delivery.suppression import Suppression
+from lake.ids import shard_of
+
+EventRow = Mapping[str, Any]
+"""One checked `events` row as plain values: `user_id`, `kind`, `at` (epoch seconds) and the optional columns that are given."""
+
+OPENED = frozenset({"open", "click", "join"})
+"""The kinds that show that a notification was seen; from then on an update of it is a new notification."""
+
+SILENT = frozenset({"visit", "unsubscribe"})
+"""The kinds that say nothing about an item."""
+
+_LINK_KINDS: dict[Purpose, str] = {"open": "open", "click": "click", "unsubscribe": "unsubscribe"}
+
+
+class EventLog(Protocol):
+    """The durable feed of events, one per shard. One round trip per shard and call."""
+
+    def append(self, rows: Sequence[EventRow], token: str, now: float) -> list[bool]:
+        """Append events, False where the `event_id` came before; calling again with the same `token` gives the same answer."""
+        ...
+
+    def read(self, shard: int, count: int) -> list[tuple[str, EventRow]]:
+        """Return at most `count` events with their ids, oldest first."""
+        ...
+
+    def remove(self, shard: int, names: Sequence[str]) -> None:
+        """Forget events that have been written elsewhere."""
+        ...
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What events change beyond this package; each callable gets whole batches of rows and may do nothing."""
+
+    record_engagement: Callable[[Sequence[EventRow]], None]
+    record_visits: Callable[[Sequence[EventRow]], None]
+    mark_opened: Callable[[Sequence[EventRow]], None]
+
+
+def _nothing(rows: Sequence[EventRow]) -> None:
+    del rows
+
+
+NO_EFFECTS = Effects(_nothing, _nothing, _nothing)
+
+
+@dataclass(frozen=True)
+class FeedbackCounts:
+    """What became of a batch of events."""
+
+    accepted: int
+    duplicates: int
+    unsubscribed: int
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Takes events in and lets them act: item counts, last visits, opened grants, suppression."""
+
+    log: EventLog
+    suppression: Suppression
+    effects: Effects = NO_EFFECTS
+
+    def accept(self, rows: Sequence[EventRow], now: float) -> FeedbackCounts:
+        """Record checked events and act on the new ones; a row with an `event_id` seen before is not counted again.
+
+        Unsubscribes act before they are recorded: after a crash in between, the retry finds them not recorded.
+        Raises ValueError, before anything is changed, where one names a channel the store does not know.
+        """
+        unsubscribes = [row for row in rows if row["kind"] == "unsubscribe"]
+        self.suppression.meta.channel_codes([row["channel"] for row in unsubscribes if row.get("channel") is not None])
+        for row in unsubscribes:
+            self.suppression.unsubscribe(row["user_id"], row.get("channel"), row.get("source", "event"), now)
+        fresh = [row for row, new in zip(rows, self.log.append(rows, uuid.uuid4().hex, now), strict=True) if new]
+        self._act(fresh)
+        unsubscribed = sum(row["kind"] == "unsubscribe" for row in fresh)
+        return FeedbackCounts(len(fresh), len(rows) - len(fresh), unsubscribed)
+
+    def accept_link(self, token: LinkToken, now: float) -> FeedbackCounts:
+        """Record that a signed link was followed; the same link counts once."""
+        kind = _LINK_KINDS[token.purpose]
+        row = {
+            "user_id": token.user_id,
+            "kind": kind,
+            "at": now,
+            "channel": token.channel,
+            "source": "link",
+            "send_id": token.grant_id,
+            "event_id": f"link:{kind}:{token.grant_id}",
+        }
+        return self.accept([row], now)
+
+    def _act(self, fresh: Sequence[EventRow]) -> None:
+        for effect, chosen in (
+            (self.effects.record_engagement, [row for row in fresh if row.get("item_id") is not None and row["kind"] not in SILENT]),
+            (self.effects.record_visits, [row for row in fresh if row["kind"] != "unsubscribe"]),
+            (self.effects.mark_opened, [row for row in fresh if row.get("send_id") is not None and row["kind"] in OPENED]),
+        ):
+            if chosen:
+                effect(chosen)
+
+
+Sink = Callable[[pd.DataFrame, str], None]
+"""Writes a frame of the events table under a name; writing the same name again must replace what it held."""
+
+
+def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> int:
+    """Move at most `count` events of a shard to `sink` and return how many.
+
+    The name is made of the first event's id: after a crash between writing and forgetting, the same events and perhaps
+    more come under the same name, so nothing is kept twice.
+    """
+    entries = log.read(shard, count)
+    if not entries:
+        return 0
+    frame = pd.DataFrame([dict(row) for _, row in entries])
+    frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
+    sink(frame, f"events-{shard:05d}-{entries[0][0]}")
+    log.remove(shard, [name for name, _ in entries])
+    return len(entries)
+
+
+@dataclass
+class MemoryEventLog:
+    """Events in lists, for tests and replay."""
+
+    shards: int
+    _feeds: dict[int, dict[str, EventRow]] = field(default_factory=dict)
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    _ids: int = 0
+
+    def append(self, rows: Sequence[EventRow], token: str, now: float) -> list[bool]:
+        """See EventLog."""
+        del now
+        return [self._append(row, f"{token}:{place}") for place, row in enumerate(rows)]
+
+    def read(self, shard: int, count: int) -> list[tuple[str, EventRow]]:
+        """See EventLog."""
+        return list(self._feeds.get(shard, {}).items())[:count]
+
+    def remove(self, shard: int, names: Sequence[str]) -> None:
+        """See EventLog."""
+        for name in names:
+            self._feeds.get(shard, {}).pop(name, None)
+
+    def _append(self, row: EventRow, claim: str) -> bool:
+        identity = (row["user_id"], row.get("event_id") or claim)
+        claimed_before = identity in self._seen
+        if self._seen.setdefault(identity, claim) != claim:
+            return False
+        if not claimed_before:
+            self._ids += 1
+            self._feeds.setdefault(shard_of(row["user_id"], self.shards), {})[f"{self._ids}-0"] = row
+        return True

@@ -1,0 +1,281 @@
+"""Granted and not yet delivered: one outbox per shard, drained by whoever holds the shard's courier lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgpack
+
+from lake.messages import Message
+
+GROUP = "courier"
+
+State = Literal["accepted", "failed", "expired", "cancelled", "suppressed", "unknown"]
+STATES: tuple[State, ...] = ("accepted", "failed", "expired", "cancelled", "suppressed", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in a courier's hands.
+
+    `attempts`: provider calls that have been answered. `open`: an earlier attempt began and nobody knows how it ended.
+    """
+
+    entry_id: str
+    message: Message
+    attempts: int = 0
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a message ended: exactly one per message. `dead` keeps the message as a dead letter that can be replayed."""
+
+    entry: Entry
+    state: State
+    detail: str = ""
+    provider_id: str = ""
+    dead: bool = False
+
+    def record(self, now: float) -> OutcomeRecord:
+        """Return what is kept of the outcome for the audit."""
+        message = self.entry.message
+        return OutcomeRecord(
+            grant_id=message.grant_id,
+            user_id=message.user_id,
+            item_id=message.item_id,
+            channel=message.channel,
+            decision_id=message.decision_id,
+            lane=message.lane,
+            state=self.state,
+            detail=self.detail,
+            provider_id=self.provider_id,
+            attempts=self.entry.attempts,
+            granted_at=message.granted_at,
+            at=now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A message that may be tried again from `due_at` (seconds) on; `entry.attempts` counts the attempt just answered."""
+
+    entry: Entry
+    due_at: float
+
+
+@dataclass(frozen=True)
+class OutcomeRecord:
+    """One settled message, as the outcome stream keeps it. Times are epoch seconds."""
+
+    grant_id: str
+    user_id: str
+    item_id: str
+    channel: str
+    decision_id: str
+    lane: str
+    state: State
+    detail: str
+    provider_id: str
+    attempts: int
+    granted_at: float
+    at: float
+
+    @staticmethod
+    def unpack(packed: bytes) -> OutcomeRecord:
+        """Return the record of a packed stream field."""
+        return OutcomeRecord(**msgpack.unpackb(packed))
+
+    def pack(self) -> bytes:
+        """Return the record as the value of a stream field."""
+        return bytes(msgpack.packb(self.__dict__))
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that could not be delivered. `letter_id` names it within its shard; `message` is None if unreadable."""
+
+    shard: int
+    letter_id: str
+    message: Message | None
+    reason: str
+    attempts: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a shard still has to deliver: `queued` not read, `in_hand` read and not settled, `retrying` waiting for their time."""
+
+    queued: int = 0
+    in_hand: int = 0
+    retrying: int = 0
+
+    @property
+    def total(self) -> int:
+        """Everything granted and not settled."""
+        return self.queued + self.in_hand + self.retrying
+
+
+class Outbox(Protocol):
+    """The outbox of a store. One round trip per call; every write may safely be repeated after a lost reply."""
+
+    def read(self, shard: int, consumer: str, count: int, now: float, abandoned_after_ms: int) -> list[Entry]:
+        """Take at most `count` messages: those another courier left unsettled for so long, retries due, then new ones."""
+        ...
+
+    def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
+        """Mark that a provider is about to be called; False where the entry has passed into other hands: do not send it."""
+        ...
+
+    def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
+        """Record outcomes and forget the messages; False where one was settled before (the first outcome stands)."""
+        ...
+
+    def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
+        """Put messages back until they are due; False where one was settled or put back before."""
+        ...
+
+    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+        """Return what each of the shards still has to deliver."""
+        ...
+
+    def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
+        """Return at most `count` settled messages with their ids, oldest first, after the id `after` ("" = from the first kept)."""
+        ...
+
+    def dead(self, shard: int, count: int) -> list[DeadLetter]:
+        """Return at most `count` dead letters, oldest first."""
+        ...
+
+    def replay(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """Put dead letters back into the outbox with their attempts forgotten; False where there is no such readable letter."""
+        ...
+
+    def drop(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """Forget dead letters; False where there is no such letter."""
+        ...
+
+
+@dataclass
+class _Held:
+    consumer: str
+    since: float
+    entry: Entry
+
+
+@dataclass
+class _Shard:
+    queued: dict[str, Entry] = field(default_factory=dict)
+    held: dict[str, _Held] = field(default_factory=dict)
+    marks: set[str] = field(default_factory=set)
+    retrying: list[tuple[float, Entry]] = field(default_factory=list)
+    outcomes: dict[str, OutcomeRecord] = field(default_factory=dict)
+    dead: dict[str, DeadLetter] = field(default_factory=dict)
+
+
+@dataclass
+class MemoryOutbox:
+    """An outbox in dictionaries, for tests and replay; the memory commit calls `add`."""
+
+    _shards: dict[int, _Shard] = field(default_factory=dict)
+    _ids: int = 0
+
+    def add(self, shard: int, messages: Sequence[Message]) -> None:
+        """Enqueue granted messages."""
+        box = self._box(shard)
+        for message in messages:
+            self._enqueue(box, Entry("", message))
+
+    def read(self, shard: int, consumer: str, count: int, now: float, abandoned_after_ms: int) -> list[Entry]:
+        """See Outbox."""
+        box = self._box(shard)
+        for due_at, entry in sorted(box.retrying, key=lambda pair: pair[0]):
+            if due_at <= now:
+                box.retrying.remove((due_at, entry))
+                self._enqueue(box, entry)
+        abandoned = [held.entry for held in box.held.values() if (now - held.since) * 1000 >= abandoned_after_ms][:count]
+        fresh = list(box.queued.values())[: count - len(abandoned)]
+        for entry in fresh:
+            del box.queued[entry.entry_id]
+        for entry in abandoned + fresh:
+            box.held[entry.entry_id] = _Held(consumer, now, entry)
+        return [Entry(e.entry_id, e.message, e.attempts, e.entry_id in box.marks) for e in abandoned + fresh]
+
+    def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
+        """See Outbox."""
+        del now
+        box = self._box(shard)
+        granted = []
+        for entry in entries:
+            held = box.held.get(entry.entry_id)
+            granted.append(held is not None and held.consumer == consumer and entry.entry_id not in box.marks)
+            if granted[-1]:
+                box.marks.add(entry.entry_id)
+        return granted
+
+    def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
+        """See Outbox."""
+        box = self._box(shard)
+        settled = [self._release(box, outcome.entry) for outcome in outcomes]
+        for outcome, done in zip(outcomes, settled, strict=True):
+            if done:
+                box.outcomes[self._next_id()] = outcome.record(now)
+            if done and outcome.dead:
+                letter_id = self._next_id()
+                box.dead[letter_id] = DeadLetter(shard, letter_id, outcome.entry.message, outcome.detail, outcome.entry.attempts, now)
+        return settled
+
+    def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
+        """See Outbox."""
+        box = self._box(shard)
+        released = [self._release(box, retry.entry) for retry in retries]
+        box.retrying += [(retry.due_at, retry.entry) for retry, done in zip(retries, released, strict=True) if done]
+        return released
+
+    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+        """See Outbox."""
+        boxes = [self._box(shard) for shard in shards]
+        return [Backlog(len(box.queued), len(box.held), len(box.retrying)) for box in boxes]
+
+    def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
+        """See Outbox."""
+        return [(name, record) for name, record in self._box(shard).outcomes.items() if name > after][:count]
+
+    def dead(self, shard: int, count: int) -> list[DeadLetter]:
+        """See Outbox."""
+        return list(self._box(shard).dead.values())[:count]
+
+    def replay(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """See Outbox."""
+        box = self._box(shard)
+        letters = [box.dead.pop(letter_id, None) for letter_id in letter_ids]
+        self.add(shard, [letter.message for letter in letters if letter is not None and letter.message is not None])
+        return [letter is not None for letter in letters]
+
+    def drop(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """See Outbox."""
+        return [self._box(shard).dead.pop(letter_id, None) is not None for letter_id in letter_ids]
+
+    def _box(self, shard: int) -> _Shard:
+        return self._shards.setdefault(shard, _Shard())
+
+    def _next_id(self) -> str:
+        self._ids += 1
+        return f"{self._ids:016d}"
+
+    def _enqueue(self, box: _Shard, entry: Entry) -> None:
+        entry_id = self._next_id()
+        box.queued[entry_id] = Entry(entry_id, entry.message, entry.attempts)
+
+    @staticmethod
+    def _release(box: _Shard, entry: Entry) -> bool:
+        box.marks.discard(entry.entry_id)
+        return box.held.pop(entry.entry_id, None) is not None
+
+
+def letter_facts(reason: str, attempts: int, now: float) -> dict[str, Any]:
+    """Return what a dead letter says beside its message."""
+    return {"reason": reason, "attempts": attempts, "at": now}
