@@ -140,32 +140,20 @@ def _aof_text(health: StoreHealth) -> str:
 
 def judge_store(health: StoreHealth) -> list[Advice]:
     """Return what keeps a store from holding its promises: a grant that was answered is on disk, and stays."""
-    advice = []
-    if health.redis_version < WAITAOF_SINCE:
-        advice.append(Advice(f"{health.server} {health.version} has no WAITAOF", "use Valkey, or Redis 7.2 or newer"))
-    if not health.aof:
-        advice.append(
-            Advice(
-                "the append-only file is off: a restart forgets what was sent",
-                "CONFIG SET appendonly yes, and keep it in the store's configuration",
-            )
-        )
-    elif not health.aof_writes:
-        advice.append(Advice("the last write to the append-only file failed", "free disk space and read the store's log"))
-    if health.aof and health.appendfsync == "no":
-        advice.append(Advice("appendfsync is `no`: nothing says when a write is on disk", "CONFIG SET appendfsync always"))
-    if health.aof and health.appendfsync == "everysec":
-        advice.append(
-            Advice("appendfsync is `everysec`: each durable write waits for the next second", "CONFIG SET appendfsync always", wrong=False)
-        )
-    if health.maxmemory_policy != "noeviction":
-        advice.append(
-            Advice(
-                f"maxmemory-policy is `{health.maxmemory_policy}`: a full store drops budgets and grants",
-                "CONFIG SET maxmemory-policy noeviction",
-            )
-        )
-    return advice
+    always, no_eviction = "CONFIG SET appendfsync always", "CONFIG SET maxmemory-policy noeviction"
+    old, full = f"{health.server} {health.version} has no WAITAOF", f"maxmemory-policy is `{health.maxmemory_policy}`"
+    judged = (
+        (health.redis_version < WAITAOF_SINCE, Advice(old, "use Valkey, or Redis 7.2 or newer")),
+        (not health.aof, Advice("the append-only file is off: a restart forgets what was sent", "CONFIG SET appendonly yes")),
+        (
+            health.aof and not health.aof_writes,
+            Advice("the last write to the append-only file failed", "free disk space; read the store's log"),
+        ),
+        (health.appendfsync == "no", Advice("appendfsync is `no`: nothing says when a write is on disk", always)),
+        (health.appendfsync == "everysec", Advice("appendfsync is `everysec`: each durable write waits for a second", always, wrong=False)),
+        (health.maxmemory_policy != "noeviction", Advice(f"{full}: a full store drops budgets and grants", no_eviction)),
+    )
+    return [advice for applies, advice in judged if applies]
 
 
 def examine_clock(held_at: float | None) -> Finding:
