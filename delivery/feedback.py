@@ -113,8 +113,8 @@ class Feedback:
                 effect(chosen)
 
 
-Sink = Callable[[pd.DataFrame, str], None]
-"""Writes a frame of the events table under a name; writing the same name again must replace what it held."""
+Sink = Callable[[pd.DataFrame, int, str], None]
+"""Writes a frame of the events table of a shard under a name; writing the same name again must replace what it held."""
 
 
 def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> int:
@@ -128,7 +128,7 @@ def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> 
         return 0
     frame = pd.DataFrame([dict(row) for _, row in entries])
     frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
-    sink(frame, f"events-{shard:05d}-{entries[0][0]}")
+    sink(frame, shard, f"events-{entries[0][0]}")
     log.remove(shard, [name for name, _ in entries])
     return len(entries)
 

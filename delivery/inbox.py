@@ -92,6 +92,16 @@ class Bell:
         """Wake everyone who waits for the user."""
         with self._lock:
             waiting = list(self._waiting.get(user_id, ()))
+        self._wake(waiting)
+
+    def ring_all(self) -> None:
+        """Wake everyone: something may have been missed."""
+        with self._lock:
+            waiting = [pair for pairs in self._waiting.values() for pair in pairs]
+        self._wake(waiting)
+
+    @staticmethod
+    def _wake(waiting: Sequence[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
         for loop, event in waiting:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,141 @@
+"""The outbox in the store: a stream per shard with one consumer group, its attempt marks, its retries and its dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgpack
+from redis import Redis
+
+from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Outcome, OutcomeRecord, Retry, letter_facts
+from delivery.redis_scripts import read_stream, script
+from lake.keys import Keys
+from lake.messages import FIELD, Message
+from lake.metrics import outcome_field
+
+RETRIES = f"{Keys.OUTBOX}-retries"
+OUTCOMES_KEPT = 100_000
+DEAD_LETTERS_KEPT = 100_000
+"""Per shard, about: the audit's long memory is the history, and dead letters are for people to look at."""
+
+UNREADABLE = "the message could not be read"
+
+
+class RedisOutbox:
+    """The outbox on a Redis-protocol server. Each call is one script on one shard's keys."""
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client, self._keys = client, keys
+        self._read, self._attempt = script(client, "read_outbox"), script(client, "attempt")
+        self._settle, self._retry_later = script(client, "settle"), script(client, "retry_later")
+        self._replay = script(client, "replay")
+
+    def read(self, shard: int, consumer: str, count: int, now: float, abandoned_after_ms: int) -> list[Entry]:
+        """See Outbox."""
+        keys = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES)
+        rows = self._read(keys, [GROUP, consumer, count, repr(now), abandoned_after_ms])
+        entries, unreadable = [], []
+        for entry_id, packed, attempts, marked in rows:
+            message = _unpack(packed)
+            if message is None:
+                unreadable.append((entry_id, packed))
+            else:
+                entries.append(Entry(entry_id.decode(), message, int(attempts), bool(marked)))
+        if unreadable:
+            self._bury(shard, unreadable, now)
+        return entries
+
+    def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
+        """See Outbox."""
+        arguments = [GROUP, consumer, repr(now), *(entry.entry_id for entry in entries)]
+        return _flags(self._attempt(self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS), arguments))
+
+    def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
+        """See Outbox."""
+        arguments: list[str | bytes] = []
+        for outcome in outcomes:
+            message = outcome.entry.message
+            dead = (message.pack(), _facts(outcome.detail, outcome.entry.attempts, now)) if outcome.dead else (b"", b"")
+            counter = outcome_field(message.channel, outcome.state)
+            arguments += [outcome.entry.entry_id, outcome.record(now).pack(), counter, *dead]
+        return self._run_settle(shard, arguments)
+
+    def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
+        """See Outbox."""
+        arguments: list[str | bytes] = [GROUP]
+        for retry in retries:
+            member = b"%d:%b" % (retry.entry.attempts, retry.entry.message.pack())
+            arguments += [retry.entry.entry_id, repr(retry.due_at), member]
+        return _flags(self._retry_later(self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES), arguments))
+
+    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+        """See Outbox."""
+        pipe = self._client.pipeline(transaction=False)
+        for shard in shards:
+            outbox, retries = self._names(shard, Keys.OUTBOX, RETRIES)
+            pipe.xlen(outbox)
+            pipe.xpending(outbox, GROUP)
+            pipe.zcard(retries)
+        # A shard that was never read has no group yet: that answer alone may be an error.
+        answers = pipe.execute(raise_on_error=False)
+        return [_backlog(*answers[place : place + 3]) for place in range(0, len(answers), 3)]
+
+    def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
+        """See Outbox."""
+        entries = read_stream(self._client, self._keys.of_shard(Keys.OUTCOMES, shard), count, after)
+        return [(name, OutcomeRecord.unpack(fields[b"o"])) for name, fields in entries]
+
+    def dead(self, shard: int, count: int) -> list[DeadLetter]:
+        """See Outbox."""
+        entries = read_stream(self._client, self._keys.of_shard(Keys.DEAD, shard), count)
+        return [_letter(shard, name, fields) for name, fields in entries]
+
+    def replay(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """See Outbox."""
+        return _flags(self._replay(self._names(shard, Keys.OUTBOX, Keys.DEAD), list(letter_ids)))
+
+    def drop(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
+        """See Outbox."""
+        pipe = self._client.pipeline(transaction=False)
+        for letter_id in letter_ids:
+            pipe.xdel(self._keys.of_shard(Keys.DEAD, shard), letter_id)
+        return _flags(pipe.execute())
+
+    def _names(self, shard: int, *kinds: str) -> list[str]:
+        return [self._keys.of_shard(kind, shard) for kind in kinds]
+
+    def _run_settle(self, shard: int, arguments: Sequence[str | bytes]) -> list[bool]:
+        keys = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, Keys.OUTCOMES, Keys.DEAD, Keys.METRICS)
+        return _flags(self._settle(keys, [GROUP, OUTCOMES_KEPT, DEAD_LETTERS_KEPT, *arguments]))
+
+    def _bury(self, shard: int, unreadable: Iterable[tuple[bytes, bytes]], now: float) -> None:
+        # An entry nobody can read would otherwise come back for ever; its bytes stay in the dead letter.
+        record = OutcomeRecord("", "", "", "", "", "", "failed", UNREADABLE, "", 0, 0.0, now).pack()
+        arguments: list[str | bytes] = []
+        for entry_id, packed in unreadable:
+            arguments += [entry_id, record, outcome_field("", "failed"), packed or b"\xc0", _facts(UNREADABLE, 0, now)]
+        self._run_settle(shard, arguments)
+
+
+def _unpack(packed: bytes) -> Message | None:
+    try:
+        return Message.unpack(packed)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException):
+        return None
+
+
+def _letter(shard: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
+    return DeadLetter(shard, letter_id, _unpack(fields[FIELD.encode()]), **msgpack.unpackb(fields[b"f"]))
+
+
+def _facts(reason: str, attempts: int, now: float) -> bytes:
+    return bytes(msgpack.packb(letter_facts(reason, attempts, now)))
+
+
+def _backlog(length: int, pending: dict[str, int] | Exception, retrying: int) -> Backlog:
+    in_hand = 0 if isinstance(pending, Exception) else pending["pending"]
+    return Backlog(length - in_hand, in_hand, retrying)
+
+
+def _flags(answers: Sequence[int]) -> list[bool]:
+    return [answer == 1 for answer in answers]
