@@ -26,7 +26,7 @@ CHECKED = {b"tidings": b"checked-1"}
 TIMES = {"users": "created_at", "items": "created_at", "events": "at", "sends": "at", "follows": "since"}
 """The column that says when a row came to be; nothing at or after `until` is loaded."""
 
-_REQUIRED = "it is the one table that is required (events.parquet, events.csv or events.ndjson)"
+REQUIRED_ADVICE = "it is the one table that is required (events.parquet, events.csv or events.ndjson)"
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -55,17 +55,18 @@ class Dataset:
 
         Raises InputError where the folder, a table or `until` cannot be used; tables saved by Tidings are not checked again.
         """
-        return cls._of_checked(read_tables(Path(folder)), until)
+        return cls.of_checked(read_tables(Path(folder)), until)
 
     @classmethod
     def of(cls, tables: Tables, until: pd.Timestamp | None = None) -> Dataset:
         """Check and complete tables by name; raises InputError as `load` does."""
-        return cls._of_checked({name: check_frame(frame, name) for name, frame in tables.items()}, until)
+        return cls.of_checked({name: check_frame(frame, name) for name, frame in tables.items()}, until)
 
     @classmethod
-    def _of_checked(cls, tables: Tables, until: pd.Timestamp | None) -> Dataset:
+    def of_checked(cls, tables: Tables, until: pd.Timestamp | None = None) -> Dataset:
+        """Complete tables that were checked before; raises InputError where there is no events table."""
         if "events" not in tables:
-            raise InputError(f"there is no table of events; {_REQUIRED}")
+            raise InputError(f"there is no table of events; {REQUIRED_ADVICE}")
         known = {name: tidy(before(tables[name], name, until), name) for name in SCHEMAS if name in tables}
         known |= {name: schema.empty() for name, schema in SCHEMAS.items() if name not in known}
         return cls(**known | {"items": _with_all_items(known), "users": _with_all_users(known)})
@@ -80,6 +81,11 @@ class Dataset:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def table_of(path: Path) -> str | None:
+    """Return the table that a file holds, by its name: `events` for `events.csv.gz`, None for any other file."""
+    return stem_of(path) if format_of(path) and stem_of(path) in SCHEMAS else None
+
+
 def find_tables(folder: Path) -> dict[str, list[Path]]:
     """Return the files of each interchange table in a folder: `events.csv`, or a folder `events/` of parts."""
     found: dict[str, list[Path]] = {}
@@ -87,8 +93,8 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
         if path.is_dir() and path.name in SCHEMAS:
             parts = sorted(part for part in path.iterdir() if part.is_file() and format_of(part))
             found.setdefault(path.name, []).extend(parts)
-        elif path.is_file() and format_of(path) and stem_of(path) in SCHEMAS:
-            found.setdefault(stem_of(path), []).append(path)
+        elif path.is_file() and (name := table_of(path)):
+            found.setdefault(name, []).append(path)
     return {name: paths for name, paths in found.items() if paths}
 
 
@@ -96,10 +102,15 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Return the checked tables that a folder holds, by name; raises InputError, also where there is no events table."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
-    found = find_tables(folder)
-    if "events" not in found:
+    if "events" not in find_tables(folder):
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise InputError(f"{folder}: there is no table of events; {_REQUIRED}; found {there}")
+        raise InputError(f"{folder}: there is no table of events; {REQUIRED_ADVICE}; found {there}")
+    return read_found(folder)
+
+
+def read_found(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return whichever checked tables a folder holds, by name; raises InputError."""
+    found = find_tables(folder)
     for name, paths in found.items():
         if len({path.parent for path in paths}) > 1 or (len(paths) > 1 and paths[0].parent == folder):
             raise InputError(f"{folder}: table {name} is there more than once ({', '.join(path.name for path in paths)}); keep one")

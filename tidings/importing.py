@@ -1,0 +1,107 @@
+"""`tidings import`: tables, a Deskdrop export or a git history become a folder of interchange tables."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress as Bars
+
+from lake.errors import InputError
+from lake.importers import import_sources
+from lake.importers.base import Context, Progress
+from tidings.console import Json, emit, facts, progress
+
+KEY_VARIABLE = "TIDINGS_HASH_KEY"
+MIN_KEY_BYTES = 16
+
+
+class Format(StrEnum):
+    """What a source is; `auto` finds out."""
+
+    auto = "auto"
+    tables = "tables"
+    deskdrop = "deskdrop"
+    git = "git"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `import`."""
+    app.command("import")(import_)
+
+
+def import_(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Table files, a folder of them, or a git clone (path or URL).")],
+    into: Annotated[Path, typer.Option(help="The folder to write; an earlier import there is replaced once all went well.")],
+    format_: Annotated[Format, typer.Option("--format", help="What the sources are.")] = Format.auto,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"A secret to hash addresses with, so that imports share user ids; else ${KEY_VARIABLE}, else one made for this import."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read tables, a Deskdrop export or a git clone into a folder of tables."""
+    started = time.perf_counter()
+    with progress() as bars:
+        # This command is its own loop: only here is it known what "in the future" means.
+        context = Context(time.clock_gettime(time.CLOCK_REALTIME), hash_key(key_file), _drawn(bars))
+        summary = import_sources(sources, into, format_.value, context)
+    seconds = time.perf_counter() - started
+    rows = sum(summary.rows.values())
+    report = {
+        "into": str(into),
+        "formats": summary.formats,
+        "rows": summary.rows,
+        "derived": summary.derived,
+        "dropped": summary.dropped,
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(rows / seconds),
+    }
+    emit(report, as_json=as_json, summary=facts(_readable(report, rows)))
+
+
+def hash_key(key_file: Path | None) -> bytes:
+    """Return the key that addresses are hashed with: of a file, of the environment, or a fresh one; raises InputError."""
+    if key_file is not None:
+        try:
+            key, origin = key_file.read_bytes().strip(), str(key_file)
+        except OSError as error:
+            raise InputError(f"{key_file}: cannot be read: {error.strerror}") from error
+    else:
+        key, origin = os.environ.get(KEY_VARIABLE, "").encode(), f"${KEY_VARIABLE}"
+        if not key:
+            return secrets.token_bytes(32)
+    if len(key) < MIN_KEY_BYTES:
+        raise InputError(
+            f"{origin}: a key of {len(key)} bytes can be guessed; use {MIN_KEY_BYTES} or more, such as from `openssl rand -hex 32`"
+        )
+    return key
+
+
+def _drawn(bars: Bars) -> Progress:
+    """Return a listener that draws a bar per thing that is done."""
+    tasks = {}
+
+    def draw(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    return draw
+
+
+def _readable(report: dict[str, object], rows: int) -> dict[str, object]:
+    """Return a report with a line per table and per reason."""
+    lines: dict[str, object] = {"into": report["into"], "read as": report["formats"]}
+    for name in ("rows", "derived", "dropped"):
+        counts = report[name]
+        assert isinstance(counts, dict)
+        lines |= {f"{name}: {what}": count for what, count in counts.items()}
+    return lines | {"rows in all": rows, "seconds": report["seconds"], "rows per s": report["rows_per_s"]}
