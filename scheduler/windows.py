@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -38,11 +38,25 @@ Seconds = npt.NDArray[np.int64] | int
 Zones: TypeAlias = "npt.NDArray[np.bytes_] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pd.Series[str]"
 
 
-@cache
-def zone_changes(zone: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Return when a zone's UTC offset began to hold and that offset, both in seconds, or None for a name that is not a zone.
+class Stretches(NamedTuple):
+    """The stretches of time in which one UTC offset held: when each began, its offset, the latest local time by its end; int64 seconds."""
 
-    The first offset holds since ever. Exact from 2000 through 2040; outside, the first and the last offset of that time hold.
+    begins: Ints
+    offset_s: Ints
+    reached: Ints
+
+    @classmethod
+    def of(cls, begins: list[int], offsets: list[int]) -> Stretches:
+        """Return stretches that follow one another, the last one without end."""
+        begins_s, offset_s = np.array(begins, np.int64), np.array(offsets, np.int64)
+        return cls(begins_s, offset_s, np.maximum.accumulate(np.append(begins_s[1:], 2 * _EVER) + offset_s - 1))
+
+
+@cache
+def stretches_of(zone: str) -> Stretches | None:
+    """Return the stretches of an IANA zone, or None for a name that is not a zone.
+
+    Exact from 2000 through 2040; the first and the last offset of that time hold for ever.
     """
     try:
         place = ZoneInfo(zone)
@@ -54,7 +68,7 @@ def zone_changes(zone: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         if (offset := _offset_s(place, at)) != offsets[-1]:
             begins.append(_change_between(place, at - _STEP_S, at))
             offsets.append(offset)
-    return tuple(begins), tuple(offsets)
+    return Stretches.of(begins, offsets)
 
 
 def _offset_s(place: ZoneInfo, at: int) -> int:
@@ -75,8 +89,8 @@ class LocalTimes:
     """The local times of n users: `place` int64, shape (n,), is the user's row of the distinct places that `of` found.
 
     All places share one sorted axis, a place's seconds shifted by its row times _SPAN, so that one binary search answers
-    for all users. Per stretch of one offset: `begins` on that axis, `offset_s`, `reached_before` (the latest local time of
-    all earlier stretches) and `reached` (of this one and all earlier ones, on the axis), in seconds.
+    for all users. The other columns are the places' `Stretches`, with `begins` and `reached` on that axis; `reached_before`
+    is the latest local time of all earlier stretches of the place, in seconds.
     """
 
     place: Ints
@@ -92,15 +106,15 @@ class LocalTimes:
         `zones`: IANA names, shape (n,), str or bytes. `offset_minutes`: shape (n,), NO_OFFSET or NaN where unknown.
         """
         code, names = _factorized(zones)
-        known = [zone_changes(name) if name else None for name in names]
-        has_zone = np.array([changes is not None for changes in known], bool)
+        known = [stretches_of(name) if name else None for name in names]
+        has_zone = np.array([stretches is not None for stretches in known], bool)
         offsets = np.nan_to_num(np.asarray(offset_minutes, np.float64), nan=0.0).astype(np.int64)
         offsets[offsets == NO_OFFSET] = 0
-        fixed, fixed_minutes = pd.factorize(offsets)
-        places = [changes for changes in known if changes] + [((-_EVER,), (int(minutes) * 60,)) for minutes in fixed_minutes]
+        fixed, minutes = pd.factorize(offsets)
+        places = [stretches for stretches in known if stretches] + [Stretches.of([-_EVER], [int(m) * 60]) for m in minutes]
         zone_place = np.cumsum(has_zone) - 1
         place = np.where(has_zone[code], zone_place[code], has_zone.sum() + fixed).astype(np.int64)
-        return cls(place, *_stretches(places))
+        return cls(place, *_on_one_axis(places))
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> LocalTimes:
         """Return the local times of the given rows, such as the user of each event."""
@@ -119,7 +133,8 @@ class LocalTimes:
     def first_reached(self, local_s: Ints) -> Ints:
         """Return the first moment (seconds) at which local time has reached `local_s` (seconds, shape (n,)), shape (n,)."""
         stretch = np.searchsorted(self.reached, local_s + self.place * _SPAN, side="left")
-        return np.maximum(self.begins[stretch] - self.place * _SPAN, local_s - self.offset_s[stretch])
+        first: Ints = np.maximum(self.begins[stretch] - self.place * _SPAN, local_s - self.offset_s[stretch])
+        return first
 
     def _stretch_at(self, at: Seconds) -> npt.NDArray[np.intp]:
         return np.searchsorted(self.begins, self.place * _SPAN + at, side="right") - 1
@@ -132,16 +147,14 @@ def _factorized(zones: Zones) -> tuple[npt.NDArray[np.intp], list[str]]:
     return code, [name if isinstance(name, str) else "" for name in text]
 
 
-def _stretches(places: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[Ints, Ints, Ints, Ints]:
-    begins, offsets, before, reached = [], [], [], []
-    for row, (begin, offset) in enumerate(places):
-        begins_s, offset_s = np.array(begin, np.int64), np.array(offset, np.int64)
-        last_local = np.maximum.accumulate(np.append(begins_s[1:], 2 * _EVER) + offset_s - 1)
-        begins.append(begins_s + row * _SPAN)
-        offsets.append(offset_s)
-        before.append(np.append(-2 * _EVER, last_local[:-1]))
-        reached.append(last_local + row * _SPAN)
-    return np.concatenate(begins), np.concatenate(offsets), np.concatenate(before), np.concatenate(reached)
+def _on_one_axis(places: list[Stretches]) -> tuple[Ints, Ints, Ints, Ints]:
+    if not places:
+        return (np.empty(0, np.int64),) * 4
+    begins, offset_s, reached = (np.concatenate(column) for column in zip(*places, strict=True))
+    row = np.repeat(np.arange(len(places)), [len(place.begins) for place in places])
+    before = np.append(-2 * _EVER, reached[:-1])
+    before[begins == -_EVER] = -2 * _EVER
+    return begins + row * _SPAN, offset_s, before, reached + row * _SPAN
 
 
 def next_slots(
