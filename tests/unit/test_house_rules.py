@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("lake", "ranking", "budgets", "delivery", "scheduler", "gateway", "simulation", "tidings")
@@ -48,6 +51,15 @@ def test_no_function_is_longer_than_a_screen(path: Path) -> None:
     functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     long = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
     assert not {name: lines for name, lines in long.items() if lines > LONGEST_FUNCTION}
+
+
+def test_the_lock_holds_every_dependency_in_a_version_that_fits() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    locked = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    here = {canonicalize_name(each.name): str(each.specifier)[2:] for each in locked if each.marker is None or each.marker.evaluate()}
+    for each in wanted:
+        assert each.specifier.contains(here.get(canonicalize_name(each.name), "0")), f"{each}: run `make lock`"
 
 
 def test_the_lock_names_no_registry_and_no_gpu_library() -> None:
