@@ -118,7 +118,7 @@ class _Listener:
     def _listen(self) -> None:
         while not self._stopped.is_set():
             try:
-                with self._client.pubsub() as pubsub:
+                with self._client.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # redis-py has no annotation here
                     pubsub.psubscribe(f"{LAYOUT}:{{*}}:{Keys.INBOX}")
                     self._ring(pubsub)
             except StoreAwayError:

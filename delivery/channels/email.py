@@ -1,0 +1,181 @@
+"""E-mail over SMTP: connections kept, STARTTLS, and every reply code taken for what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from email.headerregistry import Address
+from typing import Literal
+
+import aiosmtplib
+from aiosmtplib import SMTP
+from pydantic import Field, SecretStr
+
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
+from delivery.mime import BadAddressError, compose, parse_address
+
+Tls = Literal["required", "offered", "implicit", "never"]
+"""STARTTLS required · STARTTLS where the server offers it · TLS from the first byte (port 465) · never."""
+
+BAD_MAILBOX = frozenset({550, 551, 553, 556})
+"""Reply codes to RCPT that say that there is no such mailbox (RFC 5321 section 4.2.3, RFC 7504)."""
+
+
+class EmailSettings(Settings):
+    """Settings of the e-mail channel. `sender`: the From address. `ca_file`: trusted certificates, None: the system's."""
+
+    kind: Literal["email"] = "email"
+    name: str = "email"
+    host: str
+    port: int = 587
+    sender: str
+    sender_name: str = ""
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: Tls = "required"
+    ca_file: str | None = None
+    timeout_s: float = Field(default=20.0, gt=0)
+    connections: int = Field(default=4, ge=1)
+    messages_per_turn: int = Field(default=25, ge=1)
+
+    def open(self, resources: Resources) -> Email:
+        """Return the channel."""
+        del resources
+        return Email(self)
+
+
+class Email:
+    """Sends e-mail. A turn is one connection that sends its deliveries one after the other; connections are kept."""
+
+    def __init__(self, settings: EmailSettings) -> None:
+        self._settings = settings
+        address = parse_address(settings.sender)
+        self._sender = Address(settings.sender_name, address.username, address.domain)
+        self._idle: list[SMTP] = []
+
+    @property
+    def name(self) -> str:
+        """See Channel."""
+        return self._settings.name
+
+    @property
+    def traits(self) -> Traits:
+        """See Channel."""
+        return Traits(batch=self._settings.messages_per_turn, concurrency=self._settings.connections)
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        """See Channel."""
+        connection = _Connection(self._idle.pop() if self._idle else self._new(), self._sender)
+        answers: list[Answer] = []
+        try:
+            for delivery in deliveries:
+                answers.append(await connection.send(delivery) if not _is_down(answers) else answers[-1])
+        finally:
+            connection.give_back(self._idle)
+        return answers
+
+    async def close(self) -> None:
+        """See Channel."""
+        while self._idle:
+            smtp = self._idle.pop()
+            try:
+                await smtp.quit()
+            except (aiosmtplib.SMTPException, OSError):
+                smtp.close()
+
+    def _new(self) -> SMTP:
+        settings = self._settings
+        return SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            username=settings.username,
+            password=settings.password.get_secret_value() if settings.password else None,
+            timeout=settings.timeout_s,
+            use_tls=settings.tls == "implicit",
+            start_tls={"required": True, "offered": None, "implicit": False, "never": False}[settings.tls],
+            cert_bundle=settings.ca_file,
+        )
+
+
+def _is_down(answers: Sequence[Answer]) -> bool:
+    return bool(answers) and isinstance(answers[-1], Transient) and answers[-1].down
+
+
+class _Connection:
+    """One SMTP connection during one turn."""
+
+    def __init__(self, smtp: SMTP, sender: Address) -> None:
+        self._smtp, self._sender = smtp, sender
+        self._broken = False
+
+    async def send(self, delivery: Delivery) -> Answer:
+        try:
+            recipient = parse_address(delivery.address)
+            packed = compose(delivery, self._sender, recipient).as_bytes()
+        except BadAddressError as error:
+            return Permanent(str(error), bad_address=True)
+        try:
+            await self._open_envelope(recipient)
+        except aiosmtplib.SMTPRecipientRefused as error:
+            return await self._refused(error, bad_address=error.code in BAD_MAILBOX)
+        except aiosmtplib.SMTPSenderRefused as error:
+            return await self._refused(error)
+        except UnicodeEncodeError:
+            return Permanent(f"the server takes no international addresses such as {delivery.address!r}")
+        except (aiosmtplib.SMTPException, OSError) as error:
+            return self._lost(Transient(f"no connection to the mail server: {error}", down=True))
+        return await self._data(packed)
+
+    def give_back(self, idle: list[SMTP]) -> None:
+        if self._smtp.is_connected and not self._broken:
+            idle.append(self._smtp)
+        else:
+            self._smtp.close()
+
+    async def _open_envelope(self, recipient: Address) -> None:
+        """Agree on sender and recipient; a kept connection that the server has closed meanwhile is opened anew, once."""
+        if self._smtp.is_connected:
+            try:
+                return await self._mail_and_rcpt(recipient)
+            except aiosmtplib.SMTPServerDisconnected:
+                self._smtp.close()
+            except aiosmtplib.SMTPResponseException as error:
+                if error.code != aiosmtplib.SMTPStatus.domain_unavailable:
+                    raise
+        await self._smtp.connect()
+        await self._mail_and_rcpt(recipient)
+        return None
+
+    async def _mail_and_rcpt(self, recipient: Address) -> None:
+        smtp = self._smtp
+        international = not recipient.addr_spec.isascii()
+        await smtp.ehlo() if smtp.is_ehlo_or_helo_needed else None
+        utf8 = international and smtp.supports_extension("smtputf8")
+        await smtp.mail(self._sender.addr_spec, options=["SMTPUTF8"] if utf8 else [])
+        await smtp.rcpt(recipient.addr_spec, encoding="utf-8" if utf8 else "ascii")
+
+    async def _data(self, packed: bytes) -> Answer:
+        try:
+            response = await self._smtp.data(packed)
+        except aiosmtplib.SMTPDataError as error:
+            return await self._refused(error)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            # The server may have taken the message before the line broke: only it knows.
+            return self._lost(Unknown(f"the mail server went silent after the message was sent: {error}"))
+        return Accepted(response.message[:200])
+
+    async def _refused(self, error: aiosmtplib.SMTPResponseException, *, bad_address: bool = False) -> Answer:
+        await self._quietly(self._smtp.rset)
+        reason = f"{error.code} {error.message}"[:500]
+        return Permanent(reason, bad_address) if error.code >= 500 else Transient(reason, down=error.code == 421)
+
+    def _lost(self, answer: Answer) -> Answer:
+        self._broken = True
+        self._smtp.close()
+        return answer
+
+    async def _quietly(self, command: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await command()
+        except (TimeoutError, aiosmtplib.SMTPException, OSError):
+            self._broken = True
+            self._smtp.close()

@@ -1,0 +1,34 @@
+"""Every channel there is, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from delivery.channels.base import Channel, Resources
+from delivery.channels.console import ConsoleSettings
+from delivery.channels.email import EmailSettings
+from delivery.channels.in_app import InAppSettings
+from delivery.channels.maildir import MaildirSettings
+from delivery.channels.webhook import WebhookSettings
+
+ChannelSettings = Annotated[
+    InAppSettings
+    | EmailSettings
+    | WebhookSettings
+    | MaildirSettings
+    | ConsoleSettings,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+
+def open_channels(settings: Sequence[ChannelSettings], resources: Resources) -> Mapping[str, Channel]:
+    """Return the channels of settings by name; raises ValueError where two have the same name."""
+    channels: dict[str, Channel] = {}
+    for each in settings:
+        if each.name in channels:
+            raise ValueError(f"two channels are named {each.name!r}: give one of them another name")
+        channels[each.name] = each.open(resources)
+    return channels
