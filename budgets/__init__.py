@@ -1,0 +1,1 @@
+"""How many notifications a person gets, and what a unit of their attention is worth."""
