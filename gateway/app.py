@@ -1,0 +1,62 @@
+"""The HTTP application: every route over one set of services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway import problems
+from gateway.api_keys import SCOPES
+from gateway.auth import Gatekeeper
+from gateway.health import Health
+from gateway.limits import MAX_BODY_BYTES
+from gateway.models import Problem
+from gateway.routes import console, decisions, events, health, inbox, items, links, urgent, users
+from gateway.routing import SCHEME
+from gateway.services import Decide, Services
+from gateway.urgent import UrgentDesk
+
+ROUTERS = (urgent, events, items, users, inbox, decisions, links, health, console)
+DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
+
+Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""
+
+
+def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decide | None = None) -> FastAPI:
+    """Return the application.
+
+    `desk`: runs the lane, by default one made of `services`; the application closes it when it ends. `decide`: how a
+    request reaches the desk, by default each by itself.
+    """
+    app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, max_body_size=MAX_BODY_BYTES, lifespan=_lifespan)
+    app.state.services = services
+    app.state.gatekeeper = Gatekeeper(services.api_keys, services.clock)
+    app.state.health = Health(services.checks)
+    app.state.desk = desk or UrgentDesk(services.lane, services.clock, services.metrics, services.limits, services.away_errors)
+    app.state.decide = decide or app.state.desk.decide
+    for module in ROUTERS:
+        app.include_router(module.router, responses={"default": {"model": Problem, "description": "A problem (RFC 9457)"}})
+    problems.install(app, services.away_errors)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.desk.close()
+    app.state.health.close()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        described = "A key with one of the scopes a route names. " + "; ".join(f"`{scope}`: {what}" for scope, what in SCOPES.items())
+        schema["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,66 @@
+"""What the console shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, WINDOWS
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of the system. Counts are totals since the store was created; times are epoch seconds, None: not yet.
+
+    `sends`: by lane, then channel. `dispositions`: candidates by what was decided. `outcomes`: deliveries by channel, then
+    outcome. `budget_use`: by channel, the share of this week's budgets that is spent. `outbox_backlog`: granted, not delivered.
+    """
+
+    windows: int = 0
+    candidates: int = 0
+    sends: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    dispositions: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    budget_use: Mapping[str, float] = field(default_factory=dict)
+    outbox_backlog: int = 0
+    last_slot_at: float | None = None
+    window_lag_s: float | None = None
+    model_id: str = ""
+    at: float = 0.0
+
+
+def overview_of(
+    counters: Iterable[Mapping[str, str]], *, at: float, model_id: str, outbox_backlog: int, budget_use: Mapping[str, float]
+) -> Overview:
+    """Return the overview of the shards' counter hashes: totals are added up, the last slot and the longest lag are kept."""
+    totals: Counter[str] = Counter()
+    latest: dict[str, float] = {}
+    for shard in counters:
+        for name, value in shard.items():
+            if name in (LAST_SLOT, LAST_WINDOW_LAG_S):
+                latest[name] = max(latest.get(name, float("-inf")), float(value))
+            else:
+                totals[name] += int(value)
+    return Overview(
+        windows=totals[WINDOWS],
+        candidates=totals[CANDIDATES],
+        sends=_nested(totals, "sends:"),
+        dispositions={name.partition(":")[2]: n for name, n in sorted(totals.items()) if name.startswith("dispositions:")},
+        outcomes=_nested(totals, "outcome:"),
+        budget_use=budget_use,
+        outbox_backlog=outbox_backlog,
+        last_slot_at=latest.get(LAST_SLOT),
+        window_lag_s=latest.get(LAST_WINDOW_LAG_S),
+        model_id=model_id,
+        at=at,
+    )
+
+
+def _nested(totals: Mapping[str, int], prefix: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for name, n in sorted(totals.items()):
+        if name.startswith(prefix):
+            outer, inner = name.removeprefix(prefix).split(":", 1)
+            found.setdefault(outer, {})[inner] = n
+    return found

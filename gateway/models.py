@@ -1,0 +1,251 @@
+"""Bodies and answers of the HTTP interface; the JSON schemas at /docs come from here."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from gateway.limits import MAX_EVENTS, MAX_USERS
+from lake.decisions import DISPOSITIONS
+from lake.items import ItemRow
+from lake.table_columns import is_clock_time, is_time_zone
+from lake.tables import FURTHEST_OFFSET_MINUTES, MAX_ADDRESS_CHARS, MAX_ID_CHARS, MAX_NAME_CHARS
+
+NO_CONTROLS = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$"
+"""No NUL, no line breaks: what is put into a header, a log line or a key must stay within it."""
+
+NO_NUL = r"^[^\x00]*$"
+HTTP_URL = r"^https?://[^\s\x00-\x20\x7F]+$"
+PATTERN_ADVICE = {
+    NO_CONTROLS: "has a control character; remove it",
+    NO_NUL: "has a NUL character; remove it",
+    HTTP_URL: "is not an http or https URL",
+}
+"""What to say instead of showing a person a regular expression."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROLS)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS, pattern=NO_CONTROLS)]
+Line = Annotated[str, StringConstraints(max_length=2_000, pattern=NO_CONTROLS)]
+Text = Annotated[str, StringConstraints(max_length=200_000, pattern=NO_NUL)]
+Url = Annotated[str, StringConstraints(max_length=2_048, pattern=HTTP_URL)]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS, pattern=NO_CONTROLS)]
+Offset = Annotated[int, Field(ge=-FURTHEST_OFFSET_MINUTES, le=FURTHEST_OFFSET_MINUTES)]
+Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
+Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
+
+
+def _zone(value: str) -> str:
+    if not is_time_zone(value):
+        raise ValueError("is not an IANA time zone such as Europe/Berlin")
+    return value
+
+
+def _clock_time(value: str) -> str:
+    if not is_clock_time(value):
+        raise ValueError("is not a time of day such as 22:30")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    parts = value if isinstance(value, list) else [value]
+    if not all(part is None or isinstance(part, str | int | float) for part in parts):
+        raise ValueError("is not a text, a number, a truth value or a list of these")
+    if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
+        raise ValueError("is not a finite number")
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+ClockTime = Annotated[str, AfterValidator(_clock_time)]
+
+
+class Open(BaseModel):
+    """A row of an interchange table: further columns are kept."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns that were given as plain values, times in epoch seconds."""
+        given = self.model_dump(exclude_none=True)
+        return {name: value.timestamp() if hasattr(value, "timestamp") else value for name, value in given.items()}
+
+
+class Closed(BaseModel):
+    """A body whose members are all known: a misspelt one is an error rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ItemColumns(Open):
+    """An items row without its id."""
+
+    created_at: AwareDatetime | None = Field(None, description="When it came to be; by default the time of the request.")
+    author_id: Id | None = None
+    topics: Annotated[list[Name], Field(max_length=64)] | None = None
+    title: Line | None = None
+    text: Text | None = None
+    url: Url | None = None
+    kind: Name | None = None
+    entity_id: Id | None = Field(None, description="Updates of one thing share the entity.")
+    version: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    expires_at: AwareDatetime | None = None
+    half_life_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+
+class Item(ItemColumns):
+    """An items row."""
+
+    item_id: Id
+
+
+class UrgentBody(Closed):
+    """Something to tell now: `item` or `item_id`, to `users` or to the followers of `topic`."""
+
+    item: Item | None = None
+    item_id: Id | None = None
+    users: Annotated[list[Id], Field(min_length=1, max_length=MAX_USERS, fail_fast=True)] | None = Field(None, examples=[["u1", "u2"]])
+    topic: Name | None = None
+    channels: Annotated[list[Name], Field(min_length=1, max_length=16)] = Field(default=["in_app"])
+    critical: bool = Field(False, description="Skips ranking, threshold, budget and quiet hours; needs the scope urgent:critical.")
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> UrgentBody:
+        if (self.item is None) == (self.item_id is None):
+            raise ValueError("give either item or item_id")
+        if (self.users is None) == (self.topic is None):
+            raise ValueError("give either users or topic")
+        return self
+
+
+class UrgentRow(BaseModel):
+    """What was decided for one user on one channel."""
+
+    user_id: str
+    channel: str
+    disposition: Literal[DISPOSITIONS]  # type: ignore[valid-type]  # the names live in one place
+    score: float | None = Field(description="The value the row was ranked by; null where it was dropped before scoring.")
+    threshold: float | None
+    reason: str
+
+
+class UrgentAnswer(BaseModel):
+    """The decision. Every `send` is on disk when this is answered."""
+
+    decision_id: str
+    results: list[UrgentRow] | None = None
+    status: Literal["accepted"] | None = Field(None, description="A topic of over 10,000 followers: read the rows at /v1/decisions.")
+
+
+class Event(Open):
+    """Something a user did."""
+
+    user_id: Id
+    kind: Name
+    item_id: Id | None = None
+    at: AwareDatetime | None = Field(None, description="By default the time of the request.")
+    channel: Name | None = None
+    utc_offset_minutes: Offset | None = None
+    event_id: Id | None = Field(None, description="A retry with the same id counts once.")
+    send_id: Id | None = None
+
+
+def _one_or_many(value: Any) -> str:
+    return "many" if isinstance(value, list) else "one"
+
+
+Events = Annotated[
+    Annotated[Event, Tag("one")] | Annotated[list[Event], Field(min_length=1, max_length=MAX_EVENTS, fail_fast=True), Tag("many")],
+    Discriminator(_one_or_many),
+]
+
+
+class EventsAnswer(BaseModel):
+    """How many events were taken; the rest had been taken before."""
+
+    accepted: int
+    duplicates: int
+
+
+class User(Open):
+    """A users row without its id."""
+
+    timezone: Zone | None = Field(None, examples=["Europe/Berlin"])
+    utc_offset_minutes: Offset | None = None
+    locale: Name | None = Field(None, examples=["en-GB"])
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    created_at: AwareDatetime | None = None
+
+
+class Preference(Closed):
+    """A preferences row without its user: whether a kind may come over a channel, both by default any."""
+
+    kind: Name | None = None
+    channel: Name | None = None
+    allowed: bool = True
+    quiet_from: ClockTime | None = Field(None, examples=["22:00"])
+    quiet_to: ClockTime | None = Field(None, examples=["07:00"])
+    dial: Annotated[int, Field(ge=-2, le=2)] | None = Field(None, description="From -2 (fewer) to 2 (more).")
+
+    @model_validator(mode="after")
+    def _quiet_hours_are_a_pair(self) -> Preference:
+        if (self.quiet_from is None) != (self.quiet_to is None):
+            raise ValueError("quiet_from and quiet_to go together; give both or neither")
+        return self
+
+
+Preferences = Annotated[list[Preference], Field(max_length=1_000)]
+
+
+class Followed(Closed):
+    """Everything a user follows."""
+
+    topics: Annotated[list[Name], Field(max_length=5_000)] = Field(default=[])
+    authors: Annotated[list[Id], Field(max_length=5_000)] = Field(default=[])
+
+
+Addresses = Annotated[dict[Name, Address], Field(max_length=16)]
+
+
+def item_row(item_id: str, columns: ItemColumns, now: float) -> ItemRow:
+    """Return an item as the item store keeps it; an item without a time came to be now."""
+    return {"created_at": now} | columns.row() | {"item_id": item_id}
+
+
+class ReadEntries(Closed):
+    """Which inbox entries were read; null: all of them."""
+
+    entry_ids: Annotated[list[Id], Field(max_length=1_000)] | None = None
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    problem: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457), served as application/problem+json."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None

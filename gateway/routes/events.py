@@ -1,0 +1,31 @@
+"""POST /v1/events: what users did."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from gateway.limits import MAX_FUTURE_S
+from gateway.models import Event, Events, EventsAnswer
+from gateway.problems import invalid
+from gateway.routing import BodyRoute, needs, services_of
+
+router = APIRouter(route_class=BodyRoute, tags=["events"])
+
+
+@router.post("/v1/events", status_code=202, response_model=EventsAnswer, openapi_extra=needs("events"))
+def post_events(request: Request, body: Events) -> Response:
+    """Take in one event or a list of up to 10,000; one with an `event_id` seen before does not count again."""
+    services = services_of(request)
+    now = services.clock.now()
+    events: list[Event] = body if isinstance(body, list) else [body]
+    rows = [{"at": now} | event.row() for event in events]
+    for place, row in enumerate(rows):
+        if row["at"] > now + MAX_FUTURE_S:
+            raise invalid(f"[{place}].at" if isinstance(body, list) else "at", f"is in the future: {row['at'] - now:,.0f} s from now")
+    try:
+        counts = services.feedback.accept(rows, now)
+    except ValueError as error:
+        raise invalid("channel", str(error)) from None
+    services.metrics.count("tidings_events_total", counts.accepted)
+    return Response(orjson.dumps({"accepted": counts.accepted, "duplicates": counts.duplicates}), 202, media_type="application/json")

@@ -1,0 +1,96 @@
+"""/v1/users/{id} and what belongs to a user: preferences, follows, addresses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gateway.models import Addresses, Followed, Id, Preference, Preferences, User
+from gateway.problems import invalid
+from gateway.routing import KeyedRoute, needs, services_of
+from gateway.users import UserBook
+from lake import follows
+
+router = APIRouter(route_class=KeyedRoute, tags=["users"])
+WRITE, READ = needs("users"), needs("users", "read")
+
+
+def book_of(request: Request) -> UserBook:
+    """Return the users behind the routes."""
+    services = services_of(request)
+    return UserBook(services.meta, services.profiles, services.user_rows, services.follows, services.suppression)
+
+
+Book = Annotated[UserBook, Depends(book_of)]
+
+
+@router.put("/v1/users/{user_id}", status_code=204, response_model=None, openapi_extra=WRITE)
+def put_user(book: Book, user_id: Id, body: User) -> Response:
+    """Insert or replace a user; what else is known of them stays."""
+    book.put(user_id, body.row())
+    return Response(status_code=204)
+
+
+@router.get("/v1/users/{user_id}", openapi_extra=READ)
+def get_user(book: Book, user_id: Id) -> dict[str, Any]:
+    """Return a user."""
+    row = book.get(user_id)
+    if "created_at" in row:
+        row["created_at"] = datetime.fromtimestamp(row["created_at"], UTC)
+    return row
+
+
+@router.delete("/v1/users/{user_id}", status_code=204, response_model=None, openapi_extra=WRITE)
+def delete_user(request: Request, user_id: Id) -> Response:
+    """Forget a user everywhere: profile, follows, inbox, and the link between them and the rows about them."""
+    services = services_of(request)
+    services.erase(user_id, services.clock.now())
+    return Response(status_code=204)
+
+
+@router.put("/v1/users/{user_id}/preferences", status_code=204, response_model=None, openapi_extra=WRITE)
+def put_preferences(book: Book, user_id: Id, body: Preferences) -> Response:
+    """Replace a user's preferences: the most specific row about a kind and a channel counts."""
+    try:
+        book.put_preferences(user_id, [row.model_dump(exclude_none=True) for row in body])
+    except ValueError as error:
+        raise invalid("preferences", str(error)) from None
+    return Response(status_code=204)
+
+
+@router.get("/v1/users/{user_id}/preferences", response_model_exclude_none=True, openapi_extra=READ)
+def get_preferences(book: Book, user_id: Id) -> list[Preference]:
+    """Return a user's preferences as they were put."""
+    return [Preference(**row) for row in book.preferences(user_id)]
+
+
+@router.put("/v1/users/{user_id}/follows", status_code=204, response_model=None, openapi_extra=WRITE)
+def put_follows(book: Book, user_id: Id, body: Followed) -> Response:
+    """Replace what a user follows."""
+    book.put_followed(user_id, follows.Followed(tuple(dict.fromkeys(body.topics)), tuple(dict.fromkeys(body.authors))))
+    return Response(status_code=204)
+
+
+@router.get("/v1/users/{user_id}/follows", openapi_extra=READ)
+def get_follows(book: Book, user_id: Id) -> Followed:
+    """Return what a user follows."""
+    followed = book.followed(user_id)
+    return Followed(topics=list(followed.topics), authors=list(followed.authors))
+
+
+@router.put("/v1/users/{user_id}/addresses", status_code=204, response_model=None, openapi_extra=WRITE)
+def put_addresses(book: Book, user_id: Id, body: Addresses) -> Response:
+    """Replace a user's addresses, by channel."""
+    try:
+        book.put_addresses(user_id, body)
+    except ValueError as error:
+        raise invalid("addresses", str(error)) from None
+    return Response(status_code=204)
+
+
+@router.get("/v1/users/{user_id}/addresses", openapi_extra=READ)
+def get_addresses(book: Book, user_id: Id) -> dict[str, str]:
+    """Return a user's addresses, by channel."""
+    return book.addresses(user_id)

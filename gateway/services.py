@@ -1,0 +1,69 @@
+"""Everything the routes need, assembled by whoever starts the gateway: serve_app with the real parts, tests with those in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pandas as pd
+
+from delivery.feedback import Feedback
+from delivery.inbox import Inbox
+from delivery.links import Links
+from delivery.suppression import Suppression
+from gateway.api_keys import ApiKeyStore
+from gateway.console import Overview
+from gateway.idempotency import IdempotencyStore
+from gateway.lane import LaneError, UrgentLane, UrgentRequest, UrgentResult
+from gateway.limits import Limits
+from gateway.user_rows import UserRows
+from lake.clock import Clock
+from lake.follows import FollowStore
+from lake.items import ItemStore
+from lake.meta import Meta
+from lake.metrics import MemoryMetrics, Metrics
+from lake.profiles import ProfileStore
+
+Decide = Callable[[UrgentRequest], Awaitable[UrgentResult | LaneError]]
+"""How a request reaches the lane: by itself, or merged with those that came at the same time."""
+
+
+class Decisions(Protocol):
+    """The decision log as `GET /v1/decisions` reads it."""
+
+    def find(self, now: float, *, user_id: str | None = None, decision_id: str | None = None, limit: int = 1000) -> pd.DataFrame:
+        """Return the newest rows of a user or a decision, newest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts behind the routes. They block, so they are called from threads, several at once.
+
+    `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
+    the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
+    `erase`: forget a user everywhere. `dashboard_url`: Ray's dashboard, for the console's links.
+    """
+
+    meta: Meta
+    clock: Clock
+    lane: UrgentLane
+    items: ItemStore
+    profiles: ProfileStore
+    user_rows: UserRows
+    follows: FollowStore
+    decisions: Decisions
+    feedback: Feedback
+    suppression: Suppression
+    inbox: Inbox
+    links: Links
+    api_keys: ApiKeyStore
+    idempotency: IdempotencyStore
+    overview: Callable[[float], Overview]
+    erase: Callable[[str, float], None]
+    checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
+    metrics: Metrics = field(default_factory=MemoryMetrics)
+    limits: Limits = field(default_factory=Limits)
+    dashboard_url: str = ""

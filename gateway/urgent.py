@@ -1,0 +1,82 @@
+"""The urgent requests of one replica: how many at once, decided together, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateway.lane import LaneError, UrgentLane, UrgentRequest, UrgentResult
+from gateway.limits import MAX_FUTURE_S, Limits
+from gateway.problems import overloaded
+from lake.clock import Clock
+from lake.metrics import Metrics
+
+Answer = UrgentResult | LaneError
+
+
+@dataclass
+class UrgentDesk:
+    """Runs the lane in threads of its own. `away_errors`: what the lane raises where a part does not answer."""
+
+    lane: UrgentLane
+    clock: Clock
+    metrics: Metrics
+    limits: Limits
+    away_errors: tuple[type[Exception], ...]
+    rows_in_flight: int = 0
+    _threads: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.limits.lane_threads, thread_name_prefix="urgent")
+
+    @contextmanager
+    def room(self, rows: int) -> Iterator[None]:
+        """Hold room for `rows` while they are decided; raises ProblemError 429 where there is none.
+
+        A request of any size gets in where nothing else is.
+        """
+        if self.rows_in_flight and self.rows_in_flight + rows > self.limits.rows_in_flight:
+            self.metrics.count("tidings_refused_requests_total", status="429")
+            raise overloaded(f"{self.rows_in_flight:,} urgent rows are in flight; send again shortly")
+        self._hold(rows)
+        try:
+            yield
+        finally:
+            self._hold(-rows)
+
+    async def decide(self, request: UrgentRequest) -> Answer:
+        """Decide one request by itself."""
+        return (await self.decide_together([request]))[0]
+
+    async def decide_together(self, requests: Sequence[UrgentRequest]) -> list[Answer]:
+        """Decide requests in one call of the lane, in their order."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decide, list(requests))
+
+    def close(self) -> None:
+        """Wait for what is being decided and take on nothing more."""
+        self._threads.shutdown(wait=True)
+
+    def _hold(self, rows: int) -> None:
+        self.rows_in_flight += rows
+        self.metrics.gauge("tidings_rows_in_flight", self.rows_in_flight)
+
+    def _decide(self, requests: list[UrgentRequest]) -> list[Answer]:
+        self.metrics.observe("tidings_urgent_batch_rows", sum(request.rows for request in requests))
+        try:
+            now = self.clock.now()
+            early = [_in_future(request, now) for request in requests]
+            decided = iter(self.lane.decide([request for request, error in zip(requests, early, strict=True) if error is None], now))
+            return [next(decided) if error is None else error for error in early]
+        except self.away_errors:
+            return [LaneError("away", "the store or the ranker does not answer; send again shortly")] * len(requests)
+
+
+def _in_future(request: UrgentRequest, now: float) -> LaneError | None:
+    """An item from the future would be ranked as newer than anything real; a sender's clock may be off by a little."""
+    created_at = None if request.item is None else request.item.get("created_at")
+    if created_at is not None and created_at > now + MAX_FUTURE_S:
+        return LaneError("invalid", f"is in the future: {created_at - now:,.0f} s from now", field="item.created_at")
+    return None

@@ -1,0 +1,90 @@
+"""What is kept of users, and how what they say becomes fields of their profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from delivery.preferences import PreferenceRow, applied
+from delivery.suppression import Suppression
+from gateway.problems import not_found
+from gateway.user_rows import UserRow, UserRows
+from lake.follows import Followed, FollowStore
+from lake.meta import Meta
+from lake.profiles import KNOWN, NO_OFFSET, Profiles, ProfileStore, blank
+
+
+@dataclass(frozen=True)
+class UserBook:
+    """Reads and writes users. Every method raises ProblemError 404 for a user nobody has put, except `put`."""
+
+    meta: Meta
+    profiles: ProfileStore
+    rows: UserRows
+    follows: FollowStore
+    suppression: Suppression
+
+    def put(self, user_id: str, row: UserRow) -> None:
+        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay."""
+        profile = self.profiles.get([user_id]).copy()
+        if not profile["flags"][0] & KNOWN:
+            profile = blank(1)
+            profile["suppressed"] = self.suppression.masks([user_id])
+        profile["zone"] = str(row.get("timezone", "")).encode()
+        profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
+        profile["created_at"] = row.get("created_at", 0.0)
+        self.rows.put(user_id, row)
+        self.profiles.put([user_id], profile)
+
+    def get(self, user_id: str) -> dict[str, Any]:
+        """Return a user's row; of one that came with imported history only what the profile holds."""
+        return {"user_id": user_id, **_columns(self._known(user_id)), **(self.rows.get(user_id) or {})}
+
+    def preferences(self, user_id: str) -> list[PreferenceRow]:
+        """Return a user's preferences rows as given."""
+        self._known(user_id)
+        return list(self.profiles.preferences([user_id])[0])
+
+    def put_preferences(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace a user's preferences rows and the profile fields that follow; raises ValueError for a row that makes no sense."""
+        changed = applied(self._known(user_id), [rows], self.meta)
+        self.profiles.put_preferences(user_id, [dict(row) for row in rows])
+        for name in ("flags", "not_allowed", "quiet_from", "quiet_to", "dial"):
+            self.profiles.write([user_id], name, changed[name])
+
+    def addresses(self, user_id: str) -> dict[str, str]:
+        """Return a user's addresses by channel."""
+        self._known(user_id)
+        return self.profiles.addresses([user_id])[0]
+
+    def put_addresses(self, user_id: str, addresses: Mapping[str, str]) -> None:
+        """Replace a user's addresses; raises ValueError for a channel the store does not know."""
+        self._known(user_id)
+        mask = sum(1 << code for code in self.meta.channel_codes(list(addresses)))
+        self.profiles.put_addresses(user_id, dict(addresses))
+        self.profiles.write([user_id], "addressed", np.array([mask], np.uint32))
+
+    def followed(self, user_id: str) -> Followed:
+        """Return what a user follows."""
+        self._known(user_id)
+        return self.follows.get([user_id])[0]
+
+    def put_followed(self, user_id: str, followed: Followed) -> None:
+        """Replace what a user follows."""
+        self._known(user_id)
+        self.follows.put([user_id], [followed])
+
+    def _known(self, user_id: str) -> Profiles:
+        profile = self.profiles.get([user_id])
+        if not profile["flags"][0] & KNOWN:
+            raise not_found(f"there is no user {user_id!r}; PUT /v1/users/{{id}} makes one")
+        return profile
+
+
+def _columns(profile: Profiles) -> dict[str, Any]:
+    zone, offset, created_at = profile["zone"][0].decode(), int(profile["utc_offset_minutes"][0]), float(profile["created_at"][0])
+    columns = {"timezone": zone or None, "utc_offset_minutes": None if offset == NO_OFFSET else offset, "created_at": created_at or None}
+    return {name: value for name, value in columns.items() if value is not None}
