@@ -82,6 +82,7 @@ class Decided:
     `probability`, `value`, `threshold`, `propensity`: float32, NaN where a row was dropped before scoring.
     `allowance`: int16, units left of the user's channel. `disposition`, `reason`: uint8 codes into DISPOSITIONS, REASONS.
     `grant_id`: uint64, 0 where nothing was granted. `decision_ids`: one per request. `at`: seconds, the `now` of the decision.
+    `stale`: the commit refused, because another worker holds the shard now.
     """
 
     candidates: Candidates
@@ -97,3 +98,4 @@ class Decided:
     lane: Lane
     model_id: str
     at: float
+    stale: bool = False

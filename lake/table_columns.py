@@ -227,13 +227,15 @@ def as_text(column: pa.Array) -> pa.Array:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """Return a column without dictionary encoding, its chunks in one."""
+    """Return a column without dictionary encoding, its chunks in one; numbers that are all NaN are nulls, as pandas writes those."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.large_string())
+    if pa.types.is_floating(column.type) and pc.all(pc.is_null(column, nan_is_null=True), min_count=0).as_py():
+        column = pa.nulls(len(column))
     return column
 
 

@@ -26,6 +26,7 @@ FURTHEST_OFFSET_MINUTES = 960
 """No place was ever further from UTC: Manila's local mean time was 15 h 56 min behind."""
 
 ID, NAME, TIME = Text(MAX_ID_CHARS), Text(MAX_NAME_CHARS), Instant()
+TITLE, TEXT, URL = Text(2_000, one_line=True), Text(1_000_000, forbidden=r"\x{00}"), Text(2_048)
 OFFSET = Number(-FURTHEST_OFFSET_MINUTES, FURTHEST_OFFSET_MINUTES, whole=True)
 LATITUDE, LONGITUDE = Number(-90, 90), Number(-180, 180)
 CLOCK_TIME = OneOf(is_clock_time, "a time of day such as 22:30")
@@ -156,9 +157,9 @@ SCHEMAS: Mapping[str, Schema] = {
                 Column("created_at", TIME, required=True),
                 Column("author_id", ID),
                 Column("topics", Topics(MAX_ID_CHARS)),
-                Column("title", Text(2_000, one_line=True)),
-                Column("text", Text(1_000_000, forbidden=r"\x{00}")),
-                Column("url", Text(2_048)),
+                Column("title", TITLE),
+                Column("text", TEXT),
+                Column("url", URL),
                 Column("kind", NAME),
                 Column("entity_id", ID),
                 Column("version", Number(0, 2**32 - 1, whole=True)),

@@ -32,7 +32,7 @@ class Rows:
 
     `user`: int32 codes, non-decreasing. `item`: int32 codes. `entity`: uint64 keys. `channel`: uint8 codes.
     `value`, `threshold`: float32. `value_later`: float32, the value it will have in the user's next window, -inf where
-    it can not wait (scheduled lane, or expired by then). `critical`: bool, goes whatever the threshold, the
+    it can not wait (scheduled lane, or expired by then), +inf where it must (quiet hours). `critical`: bool, goes whatever the threshold, the
     allowance and the window say.
     """
 
@@ -59,7 +59,8 @@ def decide(
         return disposition, reason
     worthy = (rows.value >= rows.threshold) & ~rows.critical
     holds = worthy & can_wait(rows, config)
-    disposition[holds], reason[holds] = HOLD, REASON["better_next_window"]
+    disposition[holds] = HOLD
+    reason[holds] = np.where(np.isposinf(rows.value_later[holds]), REASON["quiet_hours"], REASON["better_next_window"])
     contenders = worthy & ~holds
     taken, blocked = take_best(rows, contenders, allowance, config.top_n)
     disposition[contenders], reason[contenders] = OVER_BUDGET, REASON["window_full"]

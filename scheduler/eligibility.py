@@ -95,11 +95,3 @@ def _already_sent(rows: Candidates, facts: Facts) -> Bools:
     np.maximum.at(newest, (sent.user[relevant], at[relevant]), sent.version[relevant].astype(np.int64))
     version = facts.items.version[facts.item_row[rows.item]].astype(np.int64)
     return version <= newest[rows.user, of_item[rows.item]]
-
-
-def in_quiet_hours(profiles: Profiles, local_minute: npt.NDArray[np.int32]) -> Bools:
-    """Return which users are in their quiet hours, shape (n,); `local_minute`: minutes since local midnight."""
-    start, end = profiles["quiet_from"].astype(np.int32), profiles["quiet_to"].astype(np.int32)
-    within = (local_minute >= start) & (local_minute < end)
-    across_midnight = (local_minute >= start) | (local_minute < end)
-    return (start >= 0) & (end >= 0) & (start != end) & np.where(start < end, within, across_midnight)

@@ -10,16 +10,27 @@ import pyarrow as pa
 from lake.errors import TableError
 from lake.importers.base import Context, Imported
 from lake.importers.zones import zone_of
-from lake.table_columns import BadValueError, Number, as_text
+from lake.table_columns import BadValueError, Kind, Number, as_text
 from lake.table_files import WRAPPERS, read_file
-from lake.tables import check_frame
+from lake.tables import ID, NAME, TEXT, TITLE, URL, check_frame
 
 INTERACTIONS, ARTICLES = "users_interactions", "shared_articles"
 KINDS = {"VIEW": "view", "LIKE": "like", "BOOKMARK": "bookmark", "COMMENT CREATED": "comment", "FOLLOW": "follow"}
 SHARED, REMOVED = "CONTENT SHARED", "CONTENT REMOVED"
 CHANNEL = "in_app"
 
-_SECONDS = Number(0, 2**33, whole=True, above_low=True)
+_RULES: dict[str, Kind] = {
+    "timestamp": Number(0, 2**33, whole=True, above_low=True),
+    "eventType": NAME,
+    "contentId": ID,
+    "personId": ID,
+    "authorPersonId": ID,
+    "contentType": NAME,
+    "url": URL,
+    "title": TITLE,
+    "text": TEXT,
+}
+"""What a published column must hold, so that an error names the row of the published file."""
 _INTERACTION_COLUMNS = {"timestamp": "at", "eventType": "kind", "contentId": "item_id", "personId": "user_id"}
 _INTERACTION_EXTRAS = {"sessionId": "session_id", "userRegion": "region", "userCountry": "country"}
 _ARTICLE_COLUMNS = {"timestamp": "at", "eventType": "change", "contentId": "item_id"}
@@ -104,6 +115,6 @@ def _published(path: Path, name: str, columns: dict[str, str], extras: dict[str,
 
 def _column(column: pa.ChunkedArray, table: str, name: str, path: Path) -> pa.Array:
     try:
-        return _SECONDS.read(column) if name == "timestamp" else as_text(column)
+        return _RULES[name].read(column) if name in _RULES else as_text(column)
     except BadValueError as bad:
         raise TableError(table, name, None if bad.row is None else bad.row + 1, bad.problem, str(path)) from None

@@ -20,7 +20,7 @@ import pandas as pd
 
 from lake.errors import InputError
 from lake.importers.base import Context, Imported
-from lake.importers.git_log import Commit, commits, is_repository, is_url, repository, run_git
+from lake.importers.git_log import Commit, commits, decoded, is_repository, is_url, repository, run_git
 from lake.tables import MAX_ID_CHARS, check_frame
 
 DAY_S = 86_400
@@ -176,7 +176,7 @@ class History:
 
 def _topic(directory: bytes) -> str:
     """Return the component of a directory, its first two names; files at the top belong to `.`."""
-    names = directory.decode(errors="replace").split("/")[:2]
+    names = decoded(directory).split("/")[:2]
     return _CONTROLS.sub(" ", "/".join(names))[:MAX_ID_CHARS].strip() or "."
 
 
@@ -233,7 +233,7 @@ def _sends(history: History, codes: Codes, items: pd.DataFrame, reactions: pd.Da
     is_author = frame["user_id"].to_numpy() == told["author_id"].to_numpy()
     sends = frame.assign(item_id=told["item_id"].array, channel="email", at=told["created_at"].array).loc[~is_author]
     engaged = reactions.groupby(["row", "user_id"])["at"].min().rename("engaged_at").reset_index()
-    return sends.merge(engaged, on=["row", "user_id"], how="left").drop(columns="row")
+    return pd.merge(sends, engaged, on=["row", "user_id"], how="left").drop(columns="row")
 
 
 def _events(history: History, items: pd.DataFrame, reactions: pd.DataFrame) -> pd.DataFrame:

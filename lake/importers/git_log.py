@@ -125,17 +125,25 @@ def _tokens(stream: IO[bytes]) -> Iterator[bytes]:
         yield from whole
 
 
+def decoded(text: bytes) -> str:
+    """Return text that ought to be UTF-8; what is not was most often written as Latin-1, and as such no two names become one."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
 def _commit(record: list[bytes]) -> Commit:
     commit_id, parents, author, date, committed_at, title, trailers = record[: len(_FIELDS)]
     at, offset = _moment(date)
     return Commit(
         commit_id=commit_id[1:].decode(),
         is_merge=b" " in parents,
-        author=author.decode(errors="replace")[:MAX_CONTACT_CHARS],
+        author=decoded(author)[:MAX_CONTACT_CHARS],
         at=at,
         utc_offset_minutes=offset,
         committed_at=int(committed_at) if committed_at.isdigit() else 0,
-        title=title.decode(errors="replace"),
+        title=decoded(title),
         trailers=_trailers(trailers),
         paths=[path.removeprefix(b"\n") for path in record[len(_FIELDS) :]],
     )
@@ -153,7 +161,7 @@ def _moment(date: bytes) -> tuple[int | None, float]:
 def _trailers(text: bytes) -> list[tuple[str, str]]:
     if not text:
         return []
-    pairs = (line[:MAX_CONTACT_CHARS].partition(":") for line in text.decode(errors="replace").split("\x1f"))
+    pairs = (line[:MAX_CONTACT_CHARS].partition(":") for line in decoded(text).split("\x1f"))
     return [(key.strip().lower(), value) for key, colon, value in pairs if colon]
 
 

@@ -24,7 +24,7 @@ def scalar_twin(rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConf
         elif rows.value[row] < rows.threshold[row]:
             continue
         elif rows.value_later[row] >= max(rows.threshold[row], np.float32(config.least_kept) * rows.value[row]):
-            decided[row] = (HOLD, "better_next_window")
+            decided[row] = (HOLD, "quiet_hours" if rows.value_later[row] == np.inf else "better_next_window")
         else:
             contenders.append(row)
             entities = {int(rows.entity[other]) for other in taken[user]}
@@ -64,7 +64,7 @@ def batches(draw: st.DrawFn) -> tuple[Rows, npt.NDArray[np.int16], DecideConfig]
         channel=column(st.integers(0, CHANNELS - 1), np.uint8).astype(np.uint8),
         value=column(st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.9, 1.5]), np.float32).astype(np.float32),
         threshold=column(st.sampled_from([0.0, 0.15, 0.4]), np.float32).astype(np.float32),
-        value_later=column(st.sampled_from([-np.inf, 0.05, 0.2, 0.5]), np.float32).astype(np.float32),
+        value_later=column(st.sampled_from([-np.inf, 0.05, 0.2, 0.5, np.inf]), np.float32).astype(np.float32),
         critical=column(st.sampled_from([0, 0, 0, 1]), np.bool_).astype(np.bool_),
     )
     allowance = np.array(draw(st.lists(st.integers(0, 3), min_size=USERS * CHANNELS, max_size=USERS * CHANNELS)), np.int16)

@@ -1,0 +1,240 @@
+"""The two lanes. They differ in data only: who is proposed, and how long a row may wait."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.clock import Clock
+from lake.decisions import DISPOSITIONS, REASONS, SEND, Candidates, Decided
+from lake.follows import FollowStore
+from lake.ids import topic_key
+from lake.items import ItemRow
+from lake.meta import Meta
+from lake.profiles import Profiles
+from scheduler.commit import MAX_USERS
+from scheduler.due import DueIndex
+from scheduler.gather import gather
+from scheduler.pipeline import Occasion, Pipeline
+from scheduler.sources import Source, UserChunk
+from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of, windows_due_of
+
+CHUNK = MAX_USERS
+"""Users decided together in the scheduled lane: what one commit takes."""
+
+WEEK_SLOTS = 7 * 86400 // SLOT_S
+"""A user left without windows is looked at again after a week."""
+
+
+@dataclass
+class ShardReport:
+    """What one shard did in one tick. `late_s`: how long after its slot the last user was decided."""
+
+    users: int = 0
+    candidates: int = 0
+    dispositions: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DISPOSITIONS), np.int64))
+    sends_by_channel: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(16, np.int64))
+    late_s: float = 0.0
+    model_id: str = ""
+
+    def count(self, decided: Decided) -> None:
+        """Add one decided chunk."""
+        self.users += len(decided.candidates.users)
+        self.candidates += len(decided.candidates)
+        self.dispositions += np.bincount(decided.disposition, minlength=len(DISPOSITIONS))[: len(DISPOSITIONS)]
+        sent = decided.candidates.channel[decided.disposition == SEND]
+        self.sends_by_channel += np.bincount(sent, minlength=16)
+        self.model_id = decided.model_id or self.model_id
+
+    def add(self, other: ShardReport) -> None:
+        """Add another shard's report."""
+        self.users += other.users
+        self.candidates += other.candidates
+        self.dispositions += other.dispositions
+        self.sends_by_channel += other.sends_by_channel
+        self.late_s = max(self.late_s, other.late_s)
+        self.model_id = other.model_id or self.model_id
+
+
+@dataclass
+class ScheduledLane:
+    """Decides the users of a shard whose windows are due. `channels`: codes of the channels it may use."""
+
+    pipeline: Pipeline
+    due: DueIndex
+    sources: Sequence[Source]
+    channels: Sequence[int]
+
+    def run(self, shard: int, slot: int, fence: int, clock: Clock) -> ShardReport:
+        """Decide every user of `shard` due at or before `slot`; a user decided here leaves the slot.
+
+        Stops where the commit refuses the fence: another worker holds the shard. The due index is the only checkpoint,
+        so a run that died is repeated by simply running again.
+        """
+        report = ShardReport()
+        while True:
+            users, slots = self.due.due(shard, slot, CHUNK)
+            if not users:
+                return report
+            now = clock.now()
+            decided = self.decide(shard, users, slots, fence, now)
+            report.count(decided)
+            report.late_s = max(report.late_s, now - int(slots.min()) * SLOT_S)
+            if decided.stale:
+                return report
+
+    def decide(self, shard: int, users: list[str], slots: npt.NDArray[np.int64], fence: int, now: float) -> Decided:
+        """Decide one chunk of due users."""
+        self.pipeline.table.sync(now)
+        profiles = self.pipeline.profiles.get(users)
+        window_id = windows_at(profiles, slots)
+        next_slot, _ = next_slots_of(profiles, now)
+        candidates = gather(UserChunk(users), self.sources, self.pipeline.table, self.channels, now)
+        occasion = Occasion(
+            lane="scheduled",
+            window_id=window_id,
+            slot=slots,
+            next_slot=np.where(next_slot == NO_SLOT, int(now // SLOT_S) + WEEK_SLOTS, next_slot),
+            critical=np.zeros(1, bool),
+            shard=shard,
+            fence=fence,
+        )
+        due_now = candidates.take(window_id[candidates.user] != NO_SLOT)
+        return self.pipeline.run(due_now, [secrets.token_hex(8)], occasion, now, profiles)
+
+
+def windows_at(profiles: Profiles, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Return the window that opened at each user's own slot, NO_SLOT where the user's windows have changed since."""
+    window_id = np.full(len(slots), NO_SLOT, np.int32)
+    for slot in np.unique(slots).tolist():
+        same = slots == slot
+        window_id[same] = windows_due_of(profiles[same], slot)
+    return window_id
+
+
+@dataclass(frozen=True)
+class UrgentRequest:
+    """One urgent item and whom to tell. `item`: its row where it is new, else None. `key_id`: the API key that asked."""
+
+    item: ItemRow | None
+    item_id: str
+    users: list[str]
+    channels: tuple[str, ...]
+    critical: bool
+    key_id: str
+    decision_id: str
+
+
+@dataclass(frozen=True)
+class UrgentResult:
+    """The decided rows of one request, as columns."""
+
+    decision_id: str
+    user_id: list[str]
+    channel: list[str]
+    disposition: list[str]
+    score: list[float | None]
+    threshold: list[float | None]
+    reason: list[str]
+
+
+@dataclass
+class UrgentLane:
+    """Decides urgent requests, many at once: a burst costs one ranker call and one round trip per shard."""
+
+    pipeline: Pipeline
+    follows: FollowStore
+
+    def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
+        """Decide every user of every request; results come back in the order of the requests."""
+        if fresh := [request.item for request in requests if request.item is not None]:
+            self.pipeline.table.store.put(fresh)
+        self.pipeline.table.sync(now)
+        candidates, order = candidates_of(requests, self.pipeline.meta)
+        profiles = self.pipeline.profiles.get(candidates.users)
+        occasion = Occasion(
+            lane="urgent",
+            window_id=np.full(len(candidates.users), -1, np.int32),
+            slot=np.full(len(candidates.users), -1, np.int64),
+            next_slot=next_slots_of(profiles, now)[0],
+            critical=np.array([request.critical for request in requests], bool),
+        )
+        decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, profiles)
+        return results_of(requests, decided, order, self.pipeline.meta)
+
+    def audience(self, topic: str, limit: int) -> list[str]:
+        """Return the followers of a topic, at most `limit` + 1 of them, so that a caller can tell there are more."""
+        found: dict[str, None] = {}
+        for page in self.follower_pages(topic):
+            found.update(dict.fromkeys(page))
+            if len(found) > limit:
+                break
+        return list(found)[: limit + 1]
+
+    def follower_pages(self, topic: str) -> Iterator[list[str]]:
+        """Yield the followers of a topic, shard by shard, in pages."""
+        key = int(topic_key([topic])[0])
+        for shard in range(self.pipeline.meta.shards):
+            yield from self.follows.followers(shard, key)
+
+
+def candidates_of(requests: Sequence[UrgentRequest], meta: Meta) -> tuple[Candidates, npt.NDArray[np.intp]]:
+    """Return the rows of all requests sorted by user, and their order: row i of the result is row `order[i]` as asked.
+
+    As asked, rows go request by request, user by user, channel by channel.
+    """
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    codes = [users.setdefault(user, len(users)) for request in requests for user in request.users]
+    item = [items.setdefault(request.item_id, len(items)) for request in requests]
+    channels = [meta.channel_codes(request.channels) for request in requests]
+    width = np.array([len(codes) for codes in channels])
+    size = np.array([len(request.users) for request in requests])
+    request = np.repeat(np.arange(len(requests), dtype=np.int32), size * width)
+    user = np.repeat(np.array(codes, np.int32), np.repeat(width, size))
+    channel = np.concatenate([np.tile(np.array(codes, np.uint8), n) for codes, n in zip(channels, size.tolist(), strict=True)])
+    order = np.argsort(user, kind="stable")
+    rows = Candidates(
+        users=list(users),
+        items=list(items),
+        user=user[order],
+        item=np.array(item, np.int32)[request][order],
+        channel=channel[order],
+        source=np.zeros(len(user), np.uint8),
+        sources=("urgent",),
+        request=request[order],
+    )
+    return rows, order
+
+
+_DISPOSITION_NAMES = np.array(DISPOSITIONS, object)
+_REASON_NAMES = np.array(REASONS, object)
+
+
+def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.NDArray[np.intp], meta: Meta) -> list[UrgentResult]:
+    """Return the decided rows of each request, in the order they were asked."""
+    asked = np.empty_like(order)
+    asked[order] = np.arange(len(order))
+    rows = decided.candidates
+    user = np.array(rows.users, object)[rows.user[asked]].tolist()
+    channel = np.array(meta.channels, object)[rows.channel[asked]].tolist()
+    disposition = _DISPOSITION_NAMES[decided.disposition[asked]].tolist()
+    reason = _REASON_NAMES[decided.reason[asked]].tolist()
+    score, threshold = _or_none(decided.value[asked]), _or_none(decided.threshold[asked])
+    ends = np.cumsum(np.bincount(rows.request, minlength=len(requests))).tolist()
+    spans = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [
+        UrgentResult(asked_for.decision_id, *(column[span] for column in (user, channel, disposition, score, threshold, reason)))
+        for asked_for, span in zip(requests, spans, strict=True)
+    ]
+
+
+def _or_none(values: npt.NDArray[np.float32]) -> list[float | None]:
+    rounded = np.round(values.astype(np.float64), 6)
+    if not np.isnan(rounded).any():
+        return list(rounded.tolist())
+    return [None if np.isnan(value) else value for value in rounded.tolist()]

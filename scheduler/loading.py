@@ -1,0 +1,158 @@
+"""Filling a store from tables: profiles, follows, items, and every user's place in the due index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from budgets.allowance import MAX_WEEKLY
+from delivery.preferences import applied
+from lake.dataset import Dataset
+from lake.follows import Followed, FollowStore
+from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
+from lake.meta import Meta
+from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank
+from scheduler.due import DueIndex
+from scheduler.send_time import SendTimes, best_windows, fit
+from scheduler.windows import NO_SLOT, next_slots_of
+
+PAGE = 2000
+DERIVED_FOLLOWS_DAYS = 90
+DERIVED_FOLLOWS_LEAST = 2
+DERIVED_FOLLOWS_MOST = 20
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What loading fills."""
+
+    meta: Meta
+    profiles: ProfileStore
+    follows: FollowStore
+    items: ItemStore
+    due: DueIndex
+
+
+def load(dataset: Dataset, stores: Stores, now: float, *, items: bool = True) -> int:
+    """Fill the stores with what the tables say as of `now` (seconds) and put every user into the due index; returns the users.
+
+    `items`: whether to put the live items too; a replay puts each at its own time instead. Repeating it replaces
+    profiles and follows, and leaves what users were granted as it is.
+    """
+    user_ids = dataset.users["user_id"].tolist()
+    profiles = profiles_of(dataset, stores.meta, fit(dataset.events, dataset.users))
+    followed = follows_of(dataset, now)
+    for start in range(0, len(user_ids), PAGE):
+        page = user_ids[start : start + PAGE]
+        stores.profiles.put(page, profiles[start : start + PAGE])
+        stores.follows.put(page, [followed.get(user_id, Followed()) for user_id in page])
+    _load_addresses(dataset.addresses, stores.profiles)
+    _load_preferences(dataset.preferences, stores)
+    if items:
+        live = dataset.items[seconds(dataset.items["created_at"]) > now - MAX_AGE_S]
+        for start in range(0, len(live), PAGE):
+            stores.items.put(rows_of_frame(live.iloc[start : start + PAGE]))
+    enroll(user_ids, stores, now)
+    return len(user_ids)
+
+
+def enroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
+    """Put users into the slot of their next window; users without windows leave the due index."""
+    for start in range(0, len(user_ids), PAGE):
+        page = list(user_ids[start : start + PAGE])
+        slots, _ = next_slots_of(stores.profiles.get(page), now)
+        waiting = slots != NO_SLOT
+        stores.due.enroll([user for user, due in zip(page, waiting, strict=True) if due], slots[waiting])
+        stores.due.remove([user for user, due in zip(page, waiting, strict=True) if not due])
+
+
+def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes) -> Profiles:
+    """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
+    users = dataset.users.set_index("user_id", drop=False)
+    rows = blank(len(users))
+    if "timezone" in users:
+        rows["zone"] = users["timezone"].fillna("").astype(str).str.encode("ascii").to_numpy("S32")
+    if "utc_offset_minutes" in users:
+        known = users["utc_offset_minutes"].notna().to_numpy()
+        rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
+    if "created_at" in users:
+        rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
+    windows = best_windows(times.for_users(users.index.tolist()))[:, :MAX_WINDOWS]
+    rows["windows"] = NO_WINDOW
+    rows["windows"][:, : windows.shape[1]] = windows
+    _apply_budgets(rows, dataset.budgets, users.index, meta)
+    _apply_addressed(rows, dataset.addresses, users.index, meta)
+    return applied(rows, preference_rows(dataset.preferences, users.index), meta)
+
+
+def preference_rows(preferences: pd.DataFrame, users: pd.Index[str]) -> list[list[dict[str, Any]]]:
+    """Return each user's rows of a preferences table, as plain rows."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in rows_of_frame(preferences):
+        grouped.setdefault(row.pop("user_id"), []).append(row)
+    return [grouped.get(user_id, []) for user_id in users]
+
+
+def _apply_budgets(rows: Profiles, budgets: pd.DataFrame, users: pd.Index[str], meta: Meta) -> None:
+    known = budgets[budgets["user_id"].isin(users)]
+    codes = np.array(meta.channel_codes(known["channel"].tolist()), np.intp)
+    rows["budget"][users.get_indexer(known["user_id"]), codes] = np.minimum(known["weekly"].to_numpy(np.int64), MAX_WEEKLY)
+
+
+def _apply_addressed(rows: Profiles, addresses: pd.DataFrame, users: pd.Index[str], meta: Meta) -> None:
+    known = addresses[addresses["user_id"].isin(users)]
+    bits = np.uint32(1) << np.array(meta.channel_codes(known["channel"].tolist()), np.uint32)
+    addressed = rows["addressed"].copy()
+    np.bitwise_or.at(addressed, users.get_indexer(known["user_id"]), bits)
+    rows["addressed"] = addressed
+
+
+def _load_addresses(addresses: pd.DataFrame, profiles: ProfileStore) -> None:
+    for user_id, mine in addresses.groupby("user_id"):
+        profiles.put_addresses(str(user_id), dict(zip(mine["channel"], mine["address"], strict=True)))
+
+
+def _load_preferences(preferences: pd.DataFrame, stores: Stores) -> None:
+    users = pd.Index(preferences["user_id"].unique())
+    for user_id, rows in zip(users, preference_rows(preferences, users), strict=True):
+        stores.profiles.put_preferences(user_id, rows)
+
+
+def follows_of(dataset: Dataset, now: float) -> dict[str, Followed]:
+    """Return what users follow: the follows table, or where it is empty the topics they engaged with lately.
+
+    Only topics are derived: engaging with somebody's post is weaker than following them.
+    """
+    follows = dataset.follows if len(dataset.follows) else derived_follows(dataset, now)
+    found: dict[str, Followed] = {}
+    for column in ("topic", "author_id"):
+        if column not in follows:
+            continue
+        given = follows[follows[column].notna()]
+        for user_id, names in given.groupby("user_id")[column].agg(tuple).items():
+            old = found.get(str(user_id), Followed())
+            found[str(user_id)] = Followed(names, old.authors) if column == "topic" else Followed(old.topics, names)
+    return found
+
+
+def derived_follows(dataset: Dataset, now: float) -> pd.DataFrame:
+    """Return (user_id, topic) of topics with at least 2 engagements in the 90 days before `now`, the 20 most engaged per user."""
+    nothing = pd.DataFrame({"user_id": pd.Series(dtype=object), "topic": pd.Series(dtype=object)})
+    if "topics" not in dataset.items:
+        return nothing
+    age_s = now - seconds(dataset.events["at"])
+    recent = dataset.events[(age_s > 0) & (age_s <= DERIVED_FOLLOWS_DAYS * 86400)][["user_id", "item_id"]]
+    topics = dataset.items[["item_id", "topics"]].explode("topics").dropna().rename(columns={"topics": "topic"})
+    counts = recent.merge(topics, on="item_id").groupby(["user_id", "topic"]).size().rename("n").reset_index()
+    counts = counts[counts["n"] >= DERIVED_FOLLOWS_LEAST].sort_values("n", ascending=False, kind="stable")
+    return counts.groupby("user_id").head(DERIVED_FOLLOWS_MOST)[["user_id", "topic"]] if len(counts) else nothing
+
+
+def seconds(times: pd.Series[pd.Timestamp]) -> npt.NDArray[np.float64]:
+    """Return UTC timestamps as epoch seconds."""
+    return np.asarray(times.to_numpy("datetime64[us]").astype(np.int64) / 1e6, np.float64)

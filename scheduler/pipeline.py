@@ -1,0 +1,339 @@
+"""The one decision both lanes share: eligible -> score -> decide -> commit -> log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from budgets.allowance import allowance, weekly_budget
+from budgets.ledger import Ledger, LedgerColumns, used
+from delivery.preferences import KindRules, allowed, in_quiet_hours
+from lake.decision_log import pack
+from lake.decisions import HOLD, OVER_BUDGET, PENDING, SEND, Candidates, Decided, Lane
+from lake.ids import Keys64, combine, hash64, shards_of
+from lake.items import Items, ItemTable
+from lake.meta import Meta
+from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
+from scheduler.commit import MAX_USERS, STALE_FENCE, CommitBatch, Committer, Released
+from scheduler.decide import DecideConfig, Rows, decide
+from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
+
+F32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+class Scores(Protocol):
+    """What a ranker says of rows, in their order: float32 (n,) each, and which model said it."""
+
+    @property
+    def probability(self) -> F32:
+        """Calibrated probability of the model's target."""
+        ...
+
+    @property
+    def value(self) -> F32:
+        """What is ranked and compared with the threshold."""
+        ...
+
+    @property
+    def model_id(self) -> str:
+        """The model that scored."""
+        ...
+
+
+class Scorer(Protocol):
+    """Scores rows at a moment; blocks for the ranker, whether in this process or behind Serve."""
+
+    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane) -> Scores:
+        """Return the scores of rows; `channels`: the store's channels, by code."""
+        ...
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What a deployment decides about its decisions.
+
+    `weekly`: default budget per channel name and rolling 7 days, `weekly_default` where a channel is absent.
+    `threshold`: least value worth a unit, per channel name (0 where absent). `addressless`: channels that need no
+    address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
+    by then expires. `log_share`: share of the unsent rows that is logged, with its weight.
+    """
+
+    weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
+    weekly_default: int = 3
+    threshold: dict[str, float] = field(default_factory=dict)
+    addressless: tuple[str, ...] = ("in_app", "console", "maildir")
+    half_life_s: float = 86400.0
+    deliver_within_s: float = 86400.0
+    log_share: float = 1.0
+    decide: DecideConfig = field(default_factory=DecideConfig)
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Why a decision is made now, one entry per user of the batch.
+
+    Scheduled lane: `shard`, its lease's `fence`, the `slot` that fires, the users' `window_id`. Urgent lane: shard -1,
+    fence 0, slot and window_id -1. Both: `next_slot`, the users' next slots (int64 UTC quarter-hours, -1: none).
+    `critical`: bool per request.
+    """
+
+    lane: Lane
+    window_id: npt.NDArray[np.int32]
+    slot: npt.NDArray[np.int64]
+    next_slot: npt.NDArray[np.int64]
+    critical: Bools
+    shard: int = -1
+    fence: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the stages of one run share: the candidates and everything that was looked up about them."""
+
+    rows: Candidates
+    profiles: Profiles
+    items: Items
+    item_row: npt.NDArray[np.int32]
+    ledger: LedgerColumns
+    allowance: npt.NDArray[np.int16]
+    weekly: npt.NDArray[np.uint8]
+    occasion: Occasion
+    decision_ids: list[str]
+    now: float
+
+    @cached_property
+    def critical(self) -> Bools:
+        """Which rows belong to a critical request."""
+        return self.occasion.critical[self.rows.request]
+
+    @cached_property
+    def item(self) -> npt.NDArray[np.int32]:
+        """The row of `items` of each candidate, -1: unknown."""
+        return self.item_row[self.rows.item]
+
+    @cached_property
+    def wait_s(self) -> npt.NDArray[np.float64]:
+        """Seconds until each user's next window, shape (users,), inf where there is none."""
+        next_slot = self.occasion.next_slot
+        return np.where(next_slot == NO_SLOT, np.inf, np.maximum(next_slot * float(SLOT_S) - self.now, 0.0))
+
+
+@dataclass
+class Pipeline:
+    """Runs decisions. Blocks for the store (profiles, ledger, commit) and the ranker and raises what they raise; a
+    repeat of the same decision then finds the grants that were made.
+    """
+
+    meta: Meta
+    profiles: ProfileStore
+    table: ItemTable
+    ledger: Ledger
+    scorer: Scorer
+    committer: Committer
+    config: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
+        """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
+
+        `rows` are sorted by user. `decision_ids`: one per request. `profiles`: of the batch's users, where the lane has
+        read them already.
+        """
+        batch = self._look_up(rows, decision_ids, occasion, now, self.profiles.get(rows.users) if profiles is None else profiles)
+        decided = self._eligible(batch)
+        decided = self._scored(decided, batch)
+        self._propose(decided, batch)
+        return self._commit(decided, batch)
+
+    def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles) -> Batch:
+        items, item_row = self.table.with_missing(rows.items)
+        ledger = granted_by_others(self.ledger.read(rows.users), decision_ids)
+        weekly = self._weekly(profiles)
+        may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
+        return Batch(rows, profiles, items, item_row, ledger, may_go, weekly, occasion, decision_ids, now)
+
+    def _eligible(self, batch: Batch) -> Decided:
+        sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)
+        facts = Facts(batch.items, batch.item_row, batch.profiles, self._allowed(batch), sent)
+        disposition, reason = eligible(batch.rows, facts, self._addressless, batch.now)
+        n = len(batch.rows)
+        return Decided(
+            candidates=batch.rows,
+            probability=np.full(n, np.nan, np.float32),
+            value=np.full(n, np.nan, np.float32),
+            threshold=self._thresholds[batch.rows.channel],
+            propensity=np.ones(n, np.float32),
+            allowance=batch.allowance[batch.rows.user, batch.rows.channel],
+            disposition=disposition,
+            reason=reason,
+            grant_id=np.zeros(n, np.uint64),
+            decision_ids=batch.decision_ids,
+            lane=batch.occasion.lane,
+            model_id="",
+            at=batch.now,
+        )
+
+    def _scored(self, decided: Decided, batch: Batch) -> Decided:
+        wanted = np.flatnonzero((decided.disposition == PENDING) & ~batch.critical)
+        if len(wanted) == 0:
+            return decided
+        scores = self.scorer(batch.rows.take(wanted), self.meta.channels, batch.now, batch.occasion.lane)
+        decided.probability[wanted], decided.value[wanted] = scores.probability, scores.value
+        return replace(decided, model_id=scores.model_id)
+
+    def _propose(self, decided: Decided, batch: Batch) -> None:
+        pending = np.flatnonzero(decided.disposition == PENDING)
+        rows = batch.rows.take(pending)
+        contest = Rows(
+            user=rows.user,
+            item=rows.item,
+            entity=batch.items.entity[batch.item[pending]],
+            channel=rows.channel,
+            value=decided.value[pending],
+            threshold=decided.threshold[pending],
+            value_later=self._value_later(decided.value[pending], pending, batch),
+            critical=batch.critical[pending],
+        )
+        decided.disposition[pending], decided.reason[pending] = decide(contest, batch.allowance, self.config.decide)
+
+    def _value_later(self, value: F32, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
+        """What a row will be worth in its user's next window: halved every half-life, nothing once expired."""
+        if batch.occasion.lane == "scheduled":
+            return np.full(len(pending), -np.inf, np.float32)
+        item, user = batch.item[pending], batch.rows.user[pending]
+        half_life_s = np.where(np.isnan(batch.items.half_life_s[item]), self.config.half_life_s, batch.items.half_life_s[item])
+        later = value * np.exp2(-batch.wait_s[user] / half_life_s)
+        quiet = in_quiet_hours(batch.profiles, local_minutes(batch.profiles, batch.now))
+        later = np.where(quiet[user], np.inf, later)
+        expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
+        return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
+
+    def _commit(self, decided: Decided, batch: Batch) -> Decided:
+        """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
+        order = np.lexsort((-np.nan_to_num(decided.value, nan=np.inf), batch.rows.user))
+        proposals = order[np.isin(decided.disposition[order], (SEND, HOLD))]
+        decided.grant_id[proposals] = grant_ids(batch, proposals)
+        parts = list(self._parts(decided, batch, proposals))
+        results = self.committer.commit([part for part, _ in parts])
+        stale = False
+        for (_, settled), result in zip(parts, results, strict=True):
+            decided.disposition[settled], decided.reason[settled] = result.disposition, result.reason
+            decided.grant_id[settled[~result.granted]] = 0
+            stale |= bool((result.status == STALE_FENCE).any())
+        return replace(decided, stale=stale)
+
+    def _parts(self, decided: Decided, batch: Batch, proposals: npt.NDArray[np.intp]) -> Iterator[tuple[CommitBatch, npt.NDArray[np.intp]]]:
+        """Split a decision into batches of one shard and at most MAX_USERS users, each with the proposals it settles."""
+        occasion = batch.occasion
+        users = batch.rows.users
+        shard_of_user = np.full(len(users), occasion.shard) if occasion.shard >= 0 else shards_of(users, self.meta.shards)
+        for shard in np.unique(shard_of_user).tolist():
+            mine = np.flatnonzero(shard_of_user == shard)
+            for start in range(0, len(mine), MAX_USERS):
+                yield self._part(decided, batch, proposals, shard, mine[start : start + MAX_USERS])
+
+    def _part(
+        self, decided: Decided, batch: Batch, proposals: npt.NDArray[np.intp], shard: int, members: npt.NDArray[np.intp]
+    ) -> tuple[CommitBatch, npt.NDArray[np.intp]]:
+        rows, occasion = batch.rows, batch.occasion
+        code = np.full(len(rows.users), -1, np.int32)
+        code[members] = np.arange(len(members), dtype=np.int32)
+        settled = proposals[code[rows.user[proposals]] >= 0]
+        item = batch.item[settled]
+        logged, weight = self._logged(decided, np.flatnonzero(code[rows.user] >= 0), settled)
+        expires_at = batch.items.expires_at[item]
+        part = CommitBatch(
+            shard=shard,
+            lane=occasion.lane,
+            now=batch.now,
+            users=[rows.users[user] for user in members.tolist()],
+            window_id=occasion.window_id[members],
+            slot=occasion.slot[members],
+            next_slot=occasion.next_slot[members],
+            items=rows.items,
+            user=code[rows.user[settled]],
+            item=rows.item[settled],
+            channel=rows.channel[settled],
+            budget=batch.weekly[rows.user[settled], rows.channel[settled]],
+            grant_id=decided.grant_id[settled],
+            entity=batch.items.entity[item],
+            version=batch.items.version[item],
+            deliver_by=np.minimum(expires_at, batch.now + self.config.deliver_within_s),
+            expires_at=expires_at,
+            disposition=decided.disposition[settled],
+            reason=decided.reason[settled],
+            critical=batch.critical[settled],
+            probability=decided.probability[settled],
+            value=decided.value[settled],
+            threshold=decided.threshold[settled],
+            source=rows.source[settled],
+            sources=rows.sources,
+            request=rows.request[settled],
+            decision_ids=batch.decision_ids,
+            model_id=decided.model_id,
+            fence=occasion.fence,
+            released=released(decided, code),
+            log_blob=pack(decided, self.meta.channels, logged, np.searchsorted(logged, settled), weight),
+        )
+        return part, settled
+
+    def _logged(
+        self, decided: Decided, mine: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.intp], F32]:
+        """Return the rows to log, ascending, and the weight of each: all of them, or all settled ones and a share of the others."""
+        if self.config.log_share >= 1.0:
+            return mine, np.ones(len(mine), np.float32)
+        rows = decided.candidates
+        draw = combine(hash64(rows.users)[rows.user[mine]], hash64(rows.items)[rows.item[mine]]) / np.float64(2**64)
+        kept = np.isin(mine, settled)
+        chosen = kept | (draw < self.config.log_share)
+        return mine[chosen], np.where(kept, 1.0, 1.0 / self.config.log_share).astype(np.float32)[chosen]
+
+    def _allowed(self, batch: Batch) -> Bools:
+        picky = np.flatnonzero(batch.profiles["flags"] & HAS_KIND_PREFERENCES)
+        told: list[list[dict[str, Any]]] = [[] for _ in batch.rows.users]
+        for user, rows in zip(picky.tolist(), self.profiles.preferences([batch.rows.users[user] for user in picky]), strict=True):
+            told[user] = rows
+        kind = np.append(batch.items.kind, np.uint64(0))[batch.item]
+        return allowed(batch.profiles, KindRules.of(told, self.meta), batch.rows.user, kind, batch.rows.channel)
+
+    def _weekly(self, profiles: Profiles) -> npt.NDArray[np.uint8]:
+        default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
+        return weekly_budget(profiles["budget"], default, profiles["dial"])
+
+    @cached_property
+    def _thresholds(self) -> F32:
+        return np.array([self.config.threshold.get(name, 0.0) for name in self.meta.channels], np.float32)
+
+    @cached_property
+    def _addressless(self) -> npt.NDArray[np.uint8]:
+        return np.array(self.meta.channel_codes([name for name in self.config.addressless if name in self.meta.channels]), np.uint8)
+
+
+def granted_by_others(ledger: LedgerColumns, decision_ids: list[str]) -> LedgerColumns:
+    """Return the grants that other decisions made: a decision that is repeated must not stumble over its own."""
+    own = np.isin(ledger.decision, hash64(decision_ids).astype(np.uint32))
+    return ledger if not own.any() else LedgerColumns(**{column.name: getattr(ledger, column.name)[~own] for column in fields(ledger)})
+
+
+def grant_ids(batch: Batch, rows: npt.NDArray[np.intp]) -> Keys64:
+    """Return the grant id of rows: hash(user, entity or item, entity version, channel), uint64."""
+    item = batch.item[rows]
+    user = hash64(batch.rows.users)[batch.rows.user[rows]]
+    return combine(user, batch.items.entity[item], batch.items.version[item], batch.rows.channel[rows])
+
+
+def released(decided: Decided, code: npt.NDArray[np.int32]) -> Released:
+    """Return the held rows that were offered and need not be offered again: all but those that only lacked budget or room."""
+    rows = decided.candidates
+    if "held" not in rows.sources:
+        return Released.none()
+    offered = (rows.source == rows.sources.index("held")) & (code[rows.user] >= 0)
+    done = np.flatnonzero(offered & ~np.isin(decided.disposition, (HOLD, OVER_BUDGET)))
+    return Released(code[rows.user[done]], rows.item[done], rows.channel[done])

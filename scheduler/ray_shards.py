@@ -1,0 +1,60 @@
+"""Shards as Ray tasks: one task per shard, a bounded number in flight, retried where a worker dies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import ray
+from ray.exceptions import RayError
+
+from lake.clock import Clock
+from scheduler.lanes import ScheduledLane, ShardReport
+from scheduler.ticker import ShardWork
+
+log = logging.getLogger(__name__)
+
+MakeLane = Callable[[], tuple[ScheduledLane, Clock]]
+"""Assembles the lane in whatever process runs a shard; hashable, so that a worker assembles it once."""
+
+ROUTER_ENV = {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
+"""Without it a task that calls Serve handles in throughput mode finds no event loop, or a closed one in a reused worker."""
+
+
+@cache
+def _assembled(make: MakeLane) -> tuple[ScheduledLane, Clock]:
+    return make()
+
+
+@ray.remote(max_retries=3, num_cpus=0.5, runtime_env={"env_vars": ROUTER_ENV})
+def decide_shard(make: MakeLane, work: ShardWork) -> ShardReport:
+    """Decide one shard's due users; a retry finds those already decided gone from the slot."""
+    lane, clock = _assembled(make)
+    return lane.run(work.shard, work.slot, work.fence, clock)
+
+
+@dataclass(frozen=True)
+class RayShards:
+    """A ShardRunner on a Ray cluster. `in_flight`: most shards decided at once."""
+
+    make: MakeLane
+    in_flight: int = 8
+
+    def run(self, work: Sequence[ShardWork]) -> ShardReport:
+        """See ShardRunner."""
+        total = ShardReport()
+        waiting = list(reversed(work))
+        running: dict[ray.ObjectRef[ShardReport], ShardWork] = {}
+        while waiting or running:
+            while waiting and len(running) < self.in_flight:
+                shard = waiting.pop()
+                running[decide_shard.remote(self.make, shard)] = shard
+            done, _ = ray.wait(list(running), num_returns=1)
+            shard = running.pop(done[0])
+            try:
+                total.add(ray.get(done[0]))
+            except RayError:
+                log.exception("shard %d failed at slot %d; its users stay due and the next tick resumes them", shard.shard, shard.slot)
+        return total

@@ -1,0 +1,74 @@
+"""What sends were worth: which of them the recorded events engage with afterwards, by policy, lane and channel. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+DAY = pd.Timedelta(days=1)
+HORIZON_DAYS = 14
+
+
+def engaged_at(sends: pd.DataFrame, events: pd.DataFrame) -> pd.Series[pd.Timestamp]:
+    """Return when each send's user first engaged with its item after the send, NaT where never.
+
+    `sends`: user_id, item_id, at. `events`: user_id, item_id, at; every row counts as engagement.
+    """
+    events = events[["user_id", "item_id", "at"]].dropna().rename(columns={"at": "engaged_at"}).sort_values("engaged_at")
+    left = sends[["user_id", "item_id", "at"]].assign(row=range(len(sends))).sort_values("at")
+    for name in ("user_id", "item_id"):
+        left[name], events[name] = left[name].astype(object), events[name].astype(object)
+    found = pd.merge_asof(left, events, left_on="at", right_on="engaged_at", by=["user_id", "item_id"], direction="forward")
+    return found.set_index("row")["engaged_at"].sort_index().set_axis(sends.index)
+
+
+def report(decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, overspent: int) -> dict[str, Any]:
+    """Return what one policy's sends were worth.
+
+    `decisions`: rows of the decision log, all dispositions. `engaged_48h`, `engaged_7d`, `engaged_in_horizon`: sends
+    whose user engaged with the item within that time after the send. `returned_users`: users with any event in the week
+    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`.
+    """
+    sends = decisions[decisions["disposition"].isin(["send"])].reset_index(drop=True)
+    after = engaged_at(sends, events) - sends["at"]
+    within = {"engaged_48h": 2 * DAY, "engaged_7d": 7 * DAY, "engaged_in_horizon": horizon_days * DAY}
+    counts = {name: int((after <= limit).sum()) for name, limit in within.items()}
+    return {
+        "sends": len(sends),
+        **counts,
+        "engaged_per_send": counts["engaged_in_horizon"] / max(len(sends), 1),
+        "users": int(sends["user_id"].nunique()),
+        "sends_per_user": len(sends) / max(int(sends["user_id"].nunique()), 1),
+        "returned_users": returned_users(sends, events),
+        "overspent": overspent,
+        "by_lane": sends.groupby("lane").size().to_dict(),
+        "by_channel": sends.groupby("channel").size().to_dict(),
+        "dispositions": decisions.groupby("disposition").size().to_dict(),
+        "reasons": decisions[decisions["reason"] != ""].groupby("reason").size().to_dict(),
+    }
+
+
+def returned_users(sends: pd.DataFrame, events: pd.DataFrame) -> int:
+    """Return how many users had any event in the 7 days after one of their sends."""
+    visits = events[["user_id", "at"]].rename(columns={"at": "visited_at"}).sort_values("visited_at")
+    left = sends[["user_id", "at"]].sort_values("at")
+    visits["user_id"], left["user_id"] = visits["user_id"].astype(object), left["user_id"].astype(object)
+    found = pd.merge_asof(left, visits, left_on="at", right_on="visited_at", by="user_id", direction="forward", tolerance=7 * DAY)
+    return int(found.loc[found["visited_at"].notna(), "user_id"].nunique())
+
+
+def overspends(sends: pd.DataFrame, weekly: pd.Series[int] | int) -> int:
+    """Return how many sends exceeded their user's and channel's budget in some rolling 7 days.
+
+    `sends`: user_id, channel, at. `weekly`: the budget, one for all or one per row. A send at exactly 7 days after
+    another still shares its window, as in the ledger.
+    """
+    ordered = sends.assign(weekly=weekly).sort_values("at")
+    grouped = ordered.groupby(["user_id", "channel"], sort=False)
+    over = 0
+    for _, group in grouped:
+        at = group["at"].to_numpy()
+        first = at.searchsorted(at - pd.Timedelta(days=7).to_timedelta64(), side="left")
+        over += int(((pd.RangeIndex(len(at)).to_numpy() - first + 1) > group["weekly"].to_numpy()).sum())
+    return over

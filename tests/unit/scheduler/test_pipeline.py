@@ -1,0 +1,240 @@
+"""The pipeline on memory's stores: what becomes of every candidate, in both lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lake.clock import HeldClock
+from lake.decision_log import unpack
+from lake.decisions import Candidates, Lane
+from lake.follows import Followed, MemoryFollowStore
+from lake.ids import shard_of
+from lake.items import ItemTable, MemoryItemStore
+from lake.meta import Meta
+from lake.profiles import MemoryProfileStore, blank
+from scheduler.commit import MemoryCommitter
+from scheduler.due import MemoryDueIndex
+from scheduler.lanes import ScheduledLane, UrgentLane, UrgentRequest
+from scheduler.lease import shard_lease
+from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.sources import HeldRows, NewPosts
+from scheduler.windows import SLOT_S
+
+META = Meta(shards=2, channels=("in_app", "email"))
+MONDAY_NOON = 1_699_876_800.0 - 1_699_876_800.0 % SLOT_S
+USERS = ["ann", "bob", "cid", "dee"]
+
+
+@dataclass
+class Fixed:
+    """A ranker that knows each item's value."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    model_id: str = "fixed"
+
+    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane) -> Scored:
+        """Score by item, a little lower per channel code."""
+        value = np.array([self.values.get(item, 0.5) for item in rows.items], np.float32)[rows.item]
+        return Scored(value - np.float32(0.01) * rows.channel, self.model_id)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores whose value is the probability."""
+
+    probability: npt.NDArray[np.float32]
+    model_id: str
+
+    @property
+    def value(self) -> npt.NDArray[np.float32]:
+        """The probability."""
+        return self.probability
+
+
+@dataclass
+class World:
+    """A pipeline with its memory stores."""
+
+    profiles: MemoryProfileStore = field(default_factory=MemoryProfileStore)
+    items: MemoryItemStore = field(default_factory=MemoryItemStore)
+    follows: MemoryFollowStore = field(default_factory=lambda: MemoryFollowStore(META))
+    committer: MemoryCommitter = field(default_factory=lambda: MemoryCommitter(META, due=MemoryDueIndex(META.shards)))
+    ranker: Fixed = field(default_factory=Fixed)
+    config: PipelineConfig = field(default_factory=lambda: PipelineConfig(weekly={"in_app": 2, "email": 1}))
+
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline."""
+        return Pipeline(
+            META, self.profiles, ItemTable(self.items), self.committer.ledger, self.ranker, self.committer, self.config
+        )
+
+    def scheduled(self) -> ScheduledLane:
+        """Return the scheduled lane, in-app only."""
+        sources = (HeldRows(self.committer.held), NewPosts(self.follows))
+        return ScheduledLane(self.pipeline(), self.committer.due, sources, channels=[0])
+
+    def urgent(self) -> UrgentLane:
+        """Return the urgent lane."""
+        return UrgentLane(self.pipeline(), self.follows)
+
+    def tick(self, now: float) -> dict[str, dict[str, tuple[str, str]]]:
+        """Run every shard and return {user: {item: (disposition, reason)}} from the decision log."""
+        before = {shard: len(self.committer.log.entries.get(shard, [])) for shard in range(META.shards)}
+        lane = self.scheduled()
+        for shard in range(META.shards):
+            fence = self.committer.leases.acquire(shard_lease(shard), "me", now, 60.0)
+            assert fence is not None
+            lane.run(shard, int(now // SLOT_S), fence, HeldClock(now))
+        return {
+            user: dict(zip(rows["item_id"], zip(rows["disposition"], rows["reason"], strict=True), strict=True))
+            for shard in range(META.shards)
+            for entry in self.committer.log.entries.get(shard, [])[before[shard] :]
+            for user, rows in unpack(entry).groupby("user_id", observed=True)
+        }
+
+    def sent(self) -> set[tuple[str, str, str]]:
+        """Return (user, item, channel) of everything enqueued."""
+        return {(message.user_id, message.item_id, message.channel) for box in self.committer.outbox.values() for message in box}
+
+
+@pytest.fixture
+def world() -> World:
+    """Four users whose window opens on Monday noon UTC, three of them with an address; two new items."""
+    made = World()
+    rows = blank(len(USERS))
+    rows["zone"] = b"UTC"
+    rows["addressed"] = [0b10, 0b10, 0b10, 0]
+    rows["windows"][:, 0] = 48
+    made.profiles.put(USERS, rows)
+    made.committer.due.enroll(USERS, [int(MONDAY_NOON // SLOT_S)] * len(USERS))
+    made.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "author_id": "eve"} for name in ("x", "y")])
+    return made
+
+
+def urgent(item_id: str, users: list[str], *, channels: tuple[str, ...] = ("in_app",), critical: bool = False, decision_id: str = "d1") -> UrgentRequest:
+    """Return an urgent request."""
+    return UrgentRequest(None, item_id, users, channels, critical, "key", decision_id)
+
+
+def test_every_user_is_decided_once_per_window(world: World) -> None:
+    """A tick sends the best items within budget and moves everyone to next week."""
+    world.ranker.values = {"x": 0.9, "y": 0.1}
+    first = world.tick(MONDAY_NOON)
+    assert first["ann"] == {"x": ("send", "above_threshold"), "y": ("send", "above_threshold")}
+    assert world.tick(MONDAY_NOON) == {}
+    assert set(world.committer.due.slots(USERS).tolist()) == {int(MONDAY_NOON // SLOT_S) + 672}
+
+
+def test_the_budget_and_the_window_bound_what_is_sent(world: World) -> None:
+    """With a budget of 2 the third best waits for want of budget; what was sent is a duplicate next week."""
+    world.items.put([{"item_id": "z", "created_at": MONDAY_NOON - 60}])
+    world.ranker.values = {"x": 0.9, "y": 0.8, "z": 0.7}
+    assert world.tick(MONDAY_NOON)["bob"]["z"] == ("over_budget", "budget_spent")
+    again = world.tick(MONDAY_NOON + 7 * 86400 - 7200)
+    assert again == {}
+
+
+def test_a_user_hears_nothing_twice_nor_of_themselves(world: World) -> None:
+    """Authors are not told of their own items; sent items are duplicates; suppressed and unwilling users are left alone."""
+    world.items.put([{"item_id": "mine", "created_at": MONDAY_NOON - 60, "author_id": "ann"}])
+    world.profiles.add_bits(["bob"], "suppressed", [1], True)
+    world.profiles.add_bits(["cid"], "not_allowed", [1], True)
+    told = world.tick(MONDAY_NOON)
+    assert told["ann"]["mine"] == ("ineligible", "author_is_recipient")
+    assert set(told["bob"].values()) == {("suppressed", "unsubscribed")}
+    assert set(told["cid"].values()) == {("ineligible", "preference")}
+    [result] = world.urgent().decide([urgent("x", ["ann"])], MONDAY_NOON + 60)
+    assert result.reason == ["already_sent"]
+
+
+def test_follows_narrow_what_is_proposed(world: World) -> None:
+    """A user who follows a topic gets its posts only; one who follows nothing gets everything new."""
+    world.items.put([{"item_id": "net", "created_at": MONDAY_NOON - 60, "topics": ["net"]}])
+    world.follows.put(["ann"], [Followed(("net",))])
+    told = world.tick(MONDAY_NOON)
+    assert set(told["ann"]) == {"net"}
+    assert set(told["bob"]) == {"x", "y", "net"}
+
+
+def test_an_urgent_item_that_can_wait_is_held_and_offered_in_the_window(world: World) -> None:
+    """Value that outlasts the wait is held, ranked in the window, and released there."""
+    world.items.put([{"item_id": "slow", "created_at": MONDAY_NOON - 7200, "half_life_s": 7 * 86400}])
+    world.ranker.values = {"slow": 0.95}
+    [result] = world.urgent().decide([urgent("slow", ["ann", "stranger"])], MONDAY_NOON - 1800)
+    assert list(zip(result.disposition, result.reason, strict=True)) == [("hold", "better_next_window"), ("ineligible", "unknown_user")]
+    assert world.tick(MONDAY_NOON)["ann"]["slow"][0] == "send"
+    assert not any(world.committer.held.rows.get("ann", {}))
+
+
+def test_an_urgent_item_that_decays_goes_now(world: World) -> None:
+    """A short half-life does not wait, and spends the same budget as the scheduled lane."""
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON - 7300, "half_life_s": 600}])
+    [result] = world.urgent().decide([urgent("live", ["ann", "bob"])], MONDAY_NOON - 7200)
+    assert result.disposition == ["send", "send"]
+    assert result.score == [0.5, 0.5]
+    told = world.tick(MONDAY_NOON)
+    assert sorted(outcome[0] for outcome in told["ann"].values()) == ["duplicate", "over_budget", "send"]
+
+
+def test_quiet_hours_hold_and_critical_does_not(world: World) -> None:
+    """In quiet hours a good row is held whatever its decay; a critical one goes, also without budget."""
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON - 7300, "half_life_s": 600}])
+    world.profiles.write(["ann"], "quiet_from", [9 * 60])
+    world.profiles.write(["ann"], "quiet_to", [11 * 60])
+    world.profiles.write(["ann"], "budget", np.zeros((1, 16), np.uint8))
+    now = MONDAY_NOON - 7200
+    [result] = world.urgent().decide([urgent("live", ["ann"])], now)
+    assert (result.disposition, result.reason) == (["hold"], ["quiet_hours"])
+    [critical] = world.urgent().decide([urgent("live", ["ann"], critical=True, decision_id="d2")], now)
+    assert (critical.disposition, critical.reason) == (["send"], ["critical"])
+
+
+def test_a_repeated_decision_finds_its_own_grants(world: World) -> None:
+    """The same decision id, sent again, answers as the first time and sends nothing more."""
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON - 7300, "half_life_s": 600}])
+    requests = [urgent("live", ["ann", "bob"], channels=("email",))]
+    first = world.urgent().decide(requests, MONDAY_NOON - 7200)
+    assert world.urgent().decide(requests, MONDAY_NOON - 7190) == first
+    assert world.sent() == {("ann", "live", "email"), ("bob", "live", "email")}
+
+
+def test_requests_decided_together_share_budgets_and_keep_their_answers(world: World) -> None:
+    """Merged requests answer in their own order; one unit of e-mail goes to one of them."""
+    fresh = [{"item_id": name, "created_at": MONDAY_NOON - 7300, "half_life_s": 600.0} for name in ("l1", "l2")]
+    world.ranker.values = {"l1": 0.4, "l2": 0.6}
+    asked = [
+        UrgentRequest(fresh[0], "l1", ["dee", "ann"], ("email",), False, "k", "d1"),
+        UrgentRequest(fresh[1], "l2", ["ann", "bob"], ("email", "in_app"), False, "k", "d2"),
+    ]
+    one, two = world.urgent().decide(asked, MONDAY_NOON - 7200)
+    assert one.user_id == ["dee", "ann"]
+    assert list(zip(one.disposition, one.reason, strict=True)) == [("ineligible", "no_address"), ("send", "above_threshold")]
+    assert two.user_id == ["ann", "ann", "bob", "bob"]
+    assert two.channel == ["email", "in_app", "email", "in_app"]
+    assert two.reason == ["other_channel_better", "above_threshold", "other_channel_better", "above_threshold"]
+
+
+def test_a_stale_fence_stops_the_shard(world: World) -> None:
+    """A worker whose lease has passed on grants nothing and stops."""
+    shard = shard_of("ann", META.shards)
+    old = world.committer.leases.acquire(shard_lease(shard), "old", MONDAY_NOON - 100, 10.0)
+    assert world.committer.leases.acquire(shard_lease(shard), "new", MONDAY_NOON, 10.0) != old
+    assert old is not None
+    world.scheduled().run(shard, int(MONDAY_NOON // SLOT_S), old, HeldClock(MONDAY_NOON))
+    assert world.sent() == set()
+    assert world.committer.due.counts(int(MONDAY_NOON // SLOT_S))[shard] > 0
+
+
+def test_unsent_rows_may_be_sampled_with_their_weight(world: World) -> None:
+    """With a log share of a half, what was granted is logged whole, and weights add up to about all rows."""
+    world.items.put([{"item_id": f"i{n}", "created_at": MONDAY_NOON - 100 - n} for n in range(90)])
+    world.config = PipelineConfig(weekly={"in_app": 2}, log_share=0.5)
+    world.tick(MONDAY_NOON)
+    logged = [unpack(entry) for entries in world.committer.log.entries.values() for entry in entries]
+    weights = sum(float(frame["weight"].sum()) for frame in logged)
+    assert sum((frame["disposition"] == "send").sum() for frame in logged) == 2 * len(USERS)
+    assert 4 * 92 * 0.8 < weights < 4 * 92 * 1.2
