@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from gateway import problems
 from gateway.api_keys import SCOPES
 from gateway.auth import Gatekeeper
+from gateway.body_limit import BodyLimit
 from gateway.health import Health
 from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
@@ -33,7 +34,8 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     `desk`: runs the lane, by default one made of `services`; the application closes it when it ends. `decide`: how a
     request reaches the desk, by default each by itself.
     """
-    app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, max_body_size=MAX_BODY_BYTES, lifespan=_lifespan)
+    app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, lifespan=_lifespan)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.state.services = services
     app.state.gatekeeper = Gatekeeper(services.api_keys, services.clock)
     app.state.health = Health(services.checks)

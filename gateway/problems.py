@@ -119,7 +119,7 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    slug = "too-large" if error.status_code == 413 else HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return ProblemError(error.status_code, slug, str(error.detail), headers=error.headers).response()
 
 

@@ -1,0 +1,116 @@
+"""The whole gateway in one process, over memory implementations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from delivery.feedback import Feedback, MemoryEventLog
+from delivery.inbox import MemoryInbox
+from delivery.links import Links, LinkSettings
+from delivery.suppression import MemorySuppressionStore, Suppression
+from gateway.api_keys import MemoryApiKeys, new_key
+from gateway.app import create_app
+from gateway.console import Overview
+from gateway.idempotency import MemoryIdempotency
+from gateway.lane import MemoryLane
+from gateway.services import Services
+from gateway.user_rows import MemoryUserRows
+from lake.clock import HeldClock
+from lake.decision_log import DecisionLog, MemoryDecisionStream
+from lake.follows import MemoryFollowStore
+from lake.history import History
+from lake.items import MemoryItemStore
+from lake.meta import Meta
+from lake.metrics import MemoryMetrics
+from lake.profiles import MemoryProfileStore
+from lake.user_keys import MemoryUserKeys
+
+NOW = 1_700_000_000.0
+META = Meta(shards=4)
+EVERYTHING = ("urgent", "urgent:critical", "events", "users", "read")
+
+
+@dataclass
+class World:
+    """The memory parts behind one gateway, by name."""
+
+    folder: Path
+    clock: HeldClock = field(default_factory=lambda: HeldClock(NOW))
+    lane: MemoryLane = field(default_factory=MemoryLane)
+    items: MemoryItemStore = field(default_factory=MemoryItemStore)
+    profiles: MemoryProfileStore = field(default_factory=MemoryProfileStore)
+    follows: MemoryFollowStore = field(default_factory=lambda: MemoryFollowStore(META))
+    inbox: MemoryInbox = field(default_factory=MemoryInbox)
+    events: MemoryEventLog = field(default_factory=lambda: MemoryEventLog(META.shards))
+    stream: MemoryDecisionStream = field(default_factory=MemoryDecisionStream)
+    api_keys: MemoryApiKeys = field(default_factory=MemoryApiKeys)
+    idempotency: MemoryIdempotency = field(default_factory=MemoryIdempotency)
+    metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
+    links: Links = field(default_factory=lambda: Links(LinkSettings(("0123456789abcdef",), "http://tidings.test")))
+    erased: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def token(self, *scopes: str, lifetime_s: float | None = None) -> str:
+        """Return the token of a new key."""
+        key, token = new_key(scopes, self.clock.now(), lifetime_s=lifetime_s)
+        self.api_keys.put(key)
+        return token
+
+    def services(self, **changed: Any) -> Services:
+        """Return the services, with some parts replaced."""
+        suppression = Suppression(MemorySuppressionStore(), self.profiles, META)
+        parts: dict[str, Any] = {
+            "meta": META,
+            "clock": self.clock,
+            "lane": self.lane,
+            "items": self.items,
+            "profiles": self.profiles,
+            "user_rows": MemoryUserRows(),
+            "follows": self.follows,
+            "decisions": DecisionLog(self.stream, History(str(self.folder)), MemoryUserKeys(), META.shards),
+            "feedback": Feedback(self.events, suppression),
+            "suppression": suppression,
+            "inbox": self.inbox,
+            "links": self.links,
+            "api_keys": self.api_keys,
+            "idempotency": self.idempotency,
+            "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
+            "erase": lambda user_id, now: self.erased.append(user_id),
+            "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},
+            "metrics": self.metrics,
+        }
+        return Services(**parts | changed)
+
+    def _check(self, part: str) -> None:
+        if part in self.faults:
+            raise ConnectionError(self.faults[part])
+
+
+def client_of(app: FastAPI, token: str = "") -> httpx.AsyncClient:
+    """Return a client of an application; errors of the application come back as the answers a caller would see."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(transport=transport, base_url="http://tidings.test", headers=headers)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A gateway's parts."""
+    return World(tmp_path)
+
+
+@pytest.fixture
+async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose key may do everything."""
+    app = create_app(world.services())
+    async with client_of(app, world.token(*EVERYTHING)) as client:
+        yield client
+    app.state.desk.close()
+    app.state.health.close()

@@ -1,0 +1,224 @@
+"""Every route but the urgent one, with good and bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.app import create_app
+from lake.profiles import NO_OFFSET
+from tests.unit.gateway.conftest import META, NOW, World, client_of
+from tests.unit.gateway.problems import problem_of
+
+EVENT = {"user_id": "u1", "kind": "open", "item_id": "i1", "at": "2023-11-14T22:00:00Z", "event_id": "e1"}
+
+
+async def test_an_event_counts_once(client: httpx.AsyncClient, world: World) -> None:
+    assert (await client.post("/v1/events", json=EVENT)).json() == {"accepted": 1, "duplicates": 0}
+    assert (await client.post("/v1/events", json=[EVENT, EVENT | {"event_id": "e2"}])).json() == {"accepted": 1, "duplicates": 1}
+    assert world.metrics.counters["tidings_events_total", ()] == 2
+
+
+async def test_an_event_without_a_time_happened_now(client: httpx.AsyncClient, world: World) -> None:
+    assert (await client.post("/v1/events", json={"user_id": "u1", "kind": "visit"})).status_code == 202
+    kept = [row for shard in range(META.shards) for _, row in world.events.read(shard, 10)]
+    assert kept == [{"user_id": "u1", "kind": "visit", "at": NOW}]
+
+
+async def test_ten_thousand_events_are_taken_at_once_and_one_more_is_not(client: httpx.AsyncClient) -> None:
+    events = [{"user_id": f"u{i}", "kind": "open"} for i in range(10_001)]
+    assert (await client.post("/v1/events", json=events[:-1])).json() == {"accepted": 10_000, "duplicates": 0}
+    assert "10000" in problem_of(await client.post("/v1/events", json=events), 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ([], "body"),
+        ({"kind": "open"}, "user_id"),
+        ([EVENT, {"user_id": "u1"}], "[1].kind"),
+        (EVENT | {"at": "2023-11-14T22:00:00"}, "at"),
+        (EVENT | {"at": "2023-11-15T00:00:00Z"}, "at"),
+        ([EVENT, EVENT | {"at": "2023-11-15T00:00:00Z"}], "[1].at"),
+        (EVENT | {"user_id": "u\x00"}, "user_id"),
+        (EVENT | {"kind": "open\r\n"}, "kind"),
+        (EVENT | {"utc_offset_minutes": 1000}, "utc_offset_minutes"),
+        (EVENT | {"kind": "unsubscribe", "channel": "pigeon"}, "channel"),
+    ],
+)
+async def test_a_bad_event_names_the_field_and_nothing_is_kept(client: httpx.AsyncClient, world: World, body: Any, field: str) -> None:
+    assert problem_of(await client.post("/v1/events", json=body), 422)["errors"][0]["field"] == field
+    assert not any(world.events.read(shard, 10) for shard in range(META.shards))
+
+
+async def test_an_item_is_put_replaced_and_deleted(client: httpx.AsyncClient, world: World) -> None:
+    url = "/v1/items/a/b%20c"
+    assert (await client.put(url, json={"created_at": "2023-11-14T22:13:20Z", "topics": ["t"]})).status_code == 204
+    assert world.items.get(["a/b c"]) == [{"item_id": "a/b c", "created_at": NOW, "topics": ["t"]}]
+    assert (await client.put(url, json={"title": "New"})).status_code == 204
+    assert world.items.get(["a/b c"]) == [{"item_id": "a/b c", "created_at": NOW, "title": "New"}]
+    assert (await client.delete(url)).status_code == 204
+    assert world.items.get(["a/b c"]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        ({"created_at": "2023-11-14T22:00:00"}, "created_at"),
+        ({"created_at": "2024-11-14T22:00:00Z"}, "created_at"),
+        ({"half_life_s": 0}, "half_life_s"),
+        ({"topics": ["a\nb"]}, "topics[0]"),
+        ({"version": -1}, "version"),
+    ],
+)
+async def test_a_bad_item_names_the_field(client: httpx.AsyncClient, world: World, columns: dict[str, Any], field: str) -> None:
+    assert problem_of(await client.put("/v1/items/i1", json=columns), 422)["errors"][0]["field"] == field
+    assert world.items.rows == {}
+
+
+async def test_ids_with_control_characters_are_refused_in_paths_too(client: httpx.AsyncClient) -> None:
+    assert problem_of(await client.put("/v1/items/i%00", json={}), 422)["errors"][0]["field"] == "item_id"
+    assert problem_of(await client.put("/v1/users/u%0D%0A", json={}), 422)["errors"][0]["field"] == "user_id"
+
+
+async def test_a_user_reads_back_as_put_and_shapes_the_profile(client: httpx.AsyncClient, world: World) -> None:
+    row = {"timezone": "Europe/Berlin", "locale": "de-DE", "latitude": 52.5, "longitude": 13.4, "created_at": "2023-11-14T22:13:20Z"}
+    assert (await client.put("/v1/users/u1", json=row)).status_code == 204
+    assert (await client.get("/v1/users/u1")).json() == {"user_id": "u1"} | row
+    profile = world.profiles.get(["u1"])[0]
+    assert (profile["zone"], profile["utc_offset_minutes"], profile["created_at"]) == (b"Europe/Berlin", NO_OFFSET, NOW)
+
+
+async def test_putting_a_user_again_keeps_what_else_they_said(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    await client.put("/v1/users/u1/preferences", json=[{"channel": "email", "allowed": False}])
+    await client.put("/v1/users/u1", json={"utc_offset_minutes": 60})
+    assert world.profiles.get(["u1"])["not_allowed"][0] == 1 << META.channels.index("email")
+    assert (await client.get("/v1/users/u1")).json() == {"user_id": "u1", "utc_offset_minutes": 60}
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [({"timezone": "Mars/Olympus"}, "timezone"), ({"utc_offset_minutes": 99_999}, "utc_offset_minutes"), ({"latitude": -91}, "latitude")],
+)
+async def test_a_bad_user_names_the_field(client: httpx.AsyncClient, row: dict[str, Any], field: str) -> None:
+    assert problem_of(await client.put("/v1/users/u1", json=row), 422)["errors"][0]["field"] == field
+    problem_of(await client.get("/v1/users/u1"), 404)
+
+
+async def test_erasing_a_user_is_handed_on(client: httpx.AsyncClient, world: World) -> None:
+    assert (await client.delete("/v1/users/u1")).status_code == 204
+    assert world.erased == ["u1"]
+
+
+async def test_preferences_read_back_as_put_and_shape_the_profile(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    rows = [{"channel": "push", "allowed": False}, {"kind": "digest", "allowed": True, "quiet_from": "22:00", "quiet_to": "07:00", "dial": -1}]
+    assert (await client.put("/v1/users/u1/preferences", json=rows)).status_code == 204
+    assert (await client.get("/v1/users/u1/preferences")).json() == rows
+    profile = world.profiles.get(["u1"])[0]
+    assert (profile["quiet_from"], profile["quiet_to"], profile["dial"]) == (22 * 60, 7 * 60, -1)
+    await client.put("/v1/users/u1/preferences", json=[])
+    assert (await client.get("/v1/users/u1/preferences")).json() == []
+    assert world.profiles.get(["u1"])[0]["quiet_from"] == -1
+
+
+@pytest.mark.parametrize(
+    "row", [{"quiet_from": "22:00"}, {"quiet_from": "25:00", "quiet_to": "07:00"}, {"dial": 3}, {"channel": "pigeon"}, {"alowed": False}]
+)
+async def test_a_preference_that_makes_no_sense_is_refused(client: httpx.AsyncClient, row: dict[str, Any]) -> None:
+    await client.put("/v1/users/u1", json={})
+    problem_of(await client.put("/v1/users/u1/preferences", json=[row]), 422)
+    assert (await client.get("/v1/users/u1/preferences")).json() == []
+
+
+async def test_follows_read_back_as_put(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    assert (await client.put("/v1/users/u1/follows", json={"topics": ["a", "b", "a"], "authors": ["x"]})).status_code == 204
+    assert (await client.get("/v1/users/u1/follows")).json() == {"topics": ["a", "b"], "authors": ["x"]}
+    assert len(world.follows.keys_of(["u1"]).keys) == 3
+
+
+async def test_addresses_read_back_as_put_and_open_their_channels(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    assert (await client.put("/v1/users/u1/addresses", json={"email": "a@example.org"})).status_code == 204
+    assert (await client.get("/v1/users/u1/addresses")).json() == {"email": "a@example.org"}
+    assert world.profiles.get(["u1"])["addressed"][0] == 1 << META.channels.index("email")
+
+
+@pytest.mark.parametrize("addresses", [{"pigeon": "coop 3"}, {"email": "a@example.org\r\nBcc: b@example.org"}, {"email": "a\x00@x"}, {"email": ""}])
+async def test_an_address_that_cannot_be_used_is_refused(client: httpx.AsyncClient, addresses: dict[str, str]) -> None:
+    await client.put("/v1/users/u1", json={})
+    problem_of(await client.put("/v1/users/u1/addresses", json=addresses), 422)
+    assert (await client.get("/v1/users/u1/addresses")).json() == {}
+
+
+@pytest.mark.parametrize("part", ["", "/preferences", "/follows", "/addresses"])
+async def test_a_user_nobody_put_is_not_found(client: httpx.AsyncClient, part: str) -> None:
+    problem_of(await client.get(f"/v1/users/nobody{part}"), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/nothing", 404), ("GET", "/v1/urgent", 405), ("PATCH", "/v1/users/u1", 405), ("GET", "/v1/decisions", 422)],
+)
+async def test_every_error_is_a_problem(client: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+    problem_of(await client.request(method, path), status)
+
+
+@pytest.mark.parametrize("limit", ["0", "many", "50001"])
+async def test_a_limit_out_of_range_is_refused(client: httpx.AsyncClient, limit: str) -> None:
+    assert problem_of(await client.get("/v1/decisions", params={"user_id": "u", "limit": limit}), 422)["errors"][0]["field"] == "limit"
+
+
+async def test_health_says_which_part_is_away(world: World) -> None:
+    app = create_app(world.services())
+    async with client_of(app) as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok", "checks": {"store": "ok", "ranker": "ok"}}
+        world.faults["ranker"] = "no replica"
+        answer = await client.get("/healthz")
+    problem = problem_of(answer, 503)
+    assert "ranker" in problem["detail"]
+    assert "store" not in problem["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_store_that_is_away_answers_503_on_every_route_that_needs_it(world: World) -> None:
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            def call(*_: object, **__: object) -> None:
+                raise ConnectionError("refused")
+
+            return call
+
+    token = world.token("users", "events", "read")
+    away = Away()
+    app = create_app(world.services(profiles=away, items=away, inbox=away, decisions=away, feedback=away, follows=away))
+    requests: list[tuple[str, str, Any]] = [
+        ("PUT", "/v1/users/u1", {}),
+        ("PUT", "/v1/items/i1", {}),
+        ("GET", "/v1/users/u1/inbox", None),
+        ("GET", "/v1/decisions?user_id=u1", None),
+        ("POST", "/v1/events", EVENT),
+        ("GET", "/v1/users/u1/follows", None),
+    ]
+    async with client_of(app, token) as client:
+        for method, path, body in requests:
+            answer = await client.request(method, path, json=body)
+            problem_of(answer, 503)
+            assert int(answer.headers["retry-after"]) >= 1
+    assert app.state.gatekeeper.keys is world.api_keys
+
+
+async def test_openapi_names_every_route_its_scopes_and_its_models(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    assert (await client.get("/docs")).status_code == 200
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert bool(operation.get("security")) == path.startswith("/v1/"), path
+    urgent = schema["paths"]["/v1/urgent"]["post"]
+    assert urgent["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UrgentBody"}
+    assert urgent["responses"]["202"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UrgentAnswer"}
+    assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
