@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from delivery.links import LinkToken, Purpose
 from delivery.suppression import Suppression
-from lake.ids import shard_of
+from lake.ids import Keys64, shard_of
 
 EventRow = Mapping[str, Any]
 """One checked `events` row as plain values: `user_id`, `kind`, `at` (epoch seconds) and the optional columns that are given."""
@@ -22,6 +24,7 @@ OPENED = frozenset({"open", "click", "join"})
 SILENT = frozenset({"visit", "unsubscribe"})
 """The kinds that say nothing about an item."""
 
+_GRANT_ID = re.compile("[0-9a-f]{16}")
 _LINK_KINDS: dict[Purpose, str] = {"open": "open", "click": "click", "unsubscribe": "unsubscribe"}
 
 
@@ -55,6 +58,12 @@ def _nothing(rows: Sequence[EventRow]) -> None:
 
 
 NO_EFFECTS = Effects(_nothing, _nothing, _nothing)
+
+
+def opened_grants(rows: Sequence[EventRow]) -> tuple[list[str], Keys64]:
+    """Return the users and grant ids (uint64) of rows with a `send_id`, as the ledger takes them; ids that are none are left out."""
+    pairs = [(row["user_id"], int(row["send_id"], 16)) for row in rows if _GRANT_ID.fullmatch(str(row.get("send_id")))]
+    return [user for user, _ in pairs], np.array([grant for _, grant in pairs], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Feedback:
     def accept_link(self, token: LinkToken, now: float) -> FeedbackCounts:
         """Record that a signed link was followed; the same link counts once."""
         kind = _LINK_KINDS[token.purpose]
-        row = {
+        row: dict[str, Any] = {
             "user_id": token.user_id,
             "kind": kind,
             "at": now,
@@ -101,6 +110,8 @@ class Feedback:
             "send_id": token.grant_id,
             "event_id": f"link:{kind}:{token.grant_id}",
         }
+        if token.item_id:
+            row["item_id"] = token.item_id
         return self.accept([row], now)
 
     def _act(self, fresh: Sequence[EventRow]) -> None:

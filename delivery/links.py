@@ -27,6 +27,7 @@ class LinkToken:
     channel: str
     grant_id: str
     url: str = ""
+    item_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Links:
         """Return the link that ends messages to a user on a channel."""
         return self._url(LinkToken("unsubscribe", user_id, channel, grant_id))
 
-    def click(self, user_id: str, channel: str, grant_id: str, url: str) -> str:
+    def click(self, user_id: str, channel: str, grant_id: str, url: str, item_id: str = "") -> str:
         """Return the link that counts a click and goes on to `url`; only what we signed is ever redirected to."""
-        return self._url(LinkToken("click", user_id, channel, grant_id, url))
+        return self._url(LinkToken("click", user_id, channel, grant_id, url, item_id))
 
-    def open(self, user_id: str, channel: str, grant_id: str) -> str:
+    def open(self, user_id: str, channel: str, grant_id: str, item_id: str = "") -> str:
         """Return the link of the pixel that counts an open."""
-        return self._url(LinkToken("open", user_id, channel, grant_id))
+        return self._url(LinkToken("open", user_id, channel, grant_id, item_id=item_id))
 
     def read(self, purpose: Purpose, token: str) -> LinkToken:
         """Return what a link's token says; compares in constant time; raises BadLinkError."""
@@ -71,7 +72,7 @@ class Links:
         return LinkToken(purpose, *fields)
 
     def _url(self, token: LinkToken) -> str:
-        fields = [token.user_id, token.channel, token.grant_id, *([token.url] if token.url else [])]
+        fields = [token.user_id, token.channel, token.grant_id, token.url, token.item_id]
         return f"{self._base_url}/{PATHS[token.purpose]}/{self._serializers[token.purpose].dumps(fields)}"
 
 

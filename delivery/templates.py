@@ -87,7 +87,8 @@ class Templates:
         if not (self._track and self._links):
             return {"link": url, "pixel": ""}
         whose = (message.user_id, message.channel, message.grant_id)
-        return {"link": self._links.click(*whose, url) if url else "", "pixel": self._links.open(*whose)}
+        link = self._links.click(*whose, url, message.item_id) if url else ""
+        return {"link": link, "pixel": self._links.open(*whose, message.item_id)}
 
     def _template(self, kind: str, twin: str) -> Template:
         known = self._chosen.get((kind, twin))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -76,11 +76,12 @@ Answer = Accepted | Transient | Permanent | Unknown
 class Traits:
     """How a channel wants to be used.
 
+    `address`: whether it needs one; where it has none, the user's own id stands in.
     `idempotent`: sending the same grant twice is the same as once, so no attempt mark is needed and nothing is ever unknown.
     `batch`: most deliveries per `send`. `concurrency`: most `send` calls at a time and courier.
     """
 
-    needs_address: bool = True
+    address: Literal["required", "optional", "unused"] = "required"
     needs_bodies: bool = True
     idempotent: bool = False
     batch: int = 1

@@ -35,7 +35,7 @@ class Maildir:
     name: str
     path: Path
     sender: Address
-    traits: Traits = Traits(needs_address=False, batch=100)
+    traits: Traits = Traits(address="optional", batch=100)
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""

@@ -1,0 +1,292 @@
+"""The courier's work on one shard: take messages, drop what must not go, send the rest, and record how each ended.
+
+A message is marked before its provider is called and settled after. What is found marked and not settled is unknown and
+never sent again; what is found unmarked was never sent and goes now. A unit of budget goes back only after the outcome is
+recorded, so that a courier that lost the message to another cannot give back what the other has delivered. Messages kept
+as dead letters keep their unit until they are dropped: replaying one must not send beyond the budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jinja2 import TemplateError
+
+from delivery.backoff import Backoff
+from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Permanent, Transient, Unknown
+from delivery.outbox import Entry, Outbox, Outcome, Retry, State
+from delivery.preferences import KindRules
+from delivery.screening import EXPIRED, Bools, Drop, Facts, screen
+from delivery.suppression import Suppression
+from delivery.templates import Templates
+from lake.ids import Keys64
+from lake.items import ItemRow, ItemStore
+from lake.meta import Meta
+from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
+
+Refund = Callable[[Sequence[str], Keys64], object]
+"""Gives units of budget back: user ids and grant ids (uint64). Repeating it changes nothing."""
+
+TEMPLATE_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What a template or an odd item can raise; such a message is kept as a dead letter and must not stop the others."""
+
+
+@dataclass(frozen=True)
+class DispatchSettings:
+    """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send."""
+
+    batch: int = 500
+    abandoned_after_s: float = 120.0
+    backoff: Backoff = Backoff()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a dispatcher works with."""
+
+    outbox: Outbox
+    channels: Mapping[str, Channel]
+    profiles: ProfileStore
+    items: ItemStore
+    suppression: Suppression
+    templates: Templates
+    refund: Refund
+    meta: Meta
+
+
+@dataclass
+class DrainReport:
+    """What became of the messages of a drain. `ended`: counts by channel and outcome."""
+
+    taken: int = 0
+    retried: int = 0
+    ended: Counter[tuple[str, State]] = field(default_factory=Counter)
+
+    def count(self, state: State) -> int:
+        """Return how many messages ended so, over all channels."""
+        return sum(n for (_, ended), n in self.ended.items() if ended == state)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A message to send. `delivery.message` is the entry's."""
+
+    entry: Entry
+    delivery: Delivery
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """An outcome to record, and whether its unit of budget goes back."""
+
+    outcome: Outcome
+    refund: bool = False
+
+
+class Dispatcher:
+    """Drains shards of an outbox. Several drains may run at once, each of its own shard."""
+
+    def __init__(self, parts: Parts, settings: DispatchSettings | None = None) -> None:
+        self._parts, self._settings = parts, settings or DispatchSettings()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Finish the calls under way and put everything else back; drains return soon."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        """Close the channels."""
+        for channel in self._parts.channels.values():
+            await channel.close()
+
+    async def drain(self, shard: int, consumer: str, now: float) -> DrainReport:
+        """Take one batch of a shard's messages and see each to an outcome or a retry.
+
+        Raises what the store raises, and after everything else is settled an ExceptionGroup of what channels raised; what
+        is not settled by then comes back when `abandoned_after_s` has passed.
+        """
+        outbox, settings = self._parts.outbox, self._settings
+        abandoned_after_ms = int(settings.abandoned_after_s * 1000)
+        entries = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
+        report = DrainReport(taken=len(entries))
+        if entries:
+            turn = _Turn(self._parts, settings.backoff, shard, consumer, now, report)
+            ready, ended = await asyncio.to_thread(self._prepare, entries, now)
+            await asyncio.to_thread(turn.settle, ended, [])
+            await self._send(turn, ready)
+        return report
+
+    async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]]) -> None:
+        sends = [turn.send(self._parts.channels[name], rows, lambda: self._stopping) for name, rows in ready.items()]
+        failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
+        if failures:
+            raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
+
+    def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[str, list[_Ready]], list[_Ended]]:
+        facts = self._facts(entries)
+        ready: dict[str, list[_Ready]] = defaultdict(list)
+        ended: list[_Ended] = []
+        for entry, drop, item, address in zip(
+            entries, screen(entries, facts, self._parts.channels, now), facts.items, facts.addresses, strict=True
+        ):
+            content = self._render(entry, item) if drop is None and item is not None else drop
+            if isinstance(content, Content):
+                ready[entry.message.channel].append(_Ready(entry, Delivery(entry.message, address or "", content, now)))
+            elif content is not None:
+                ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
+        return ready, ended
+
+    def _facts(self, entries: Sequence[Entry]) -> Facts:
+        parts = self._parts
+        messages = [entry.message for entry in entries]
+        users = [message.user_id for message in messages]
+        profiles = parts.profiles.get(users)
+        item_ids = list(dict.fromkeys(message.item_id for message in messages))
+        items = dict(zip(item_ids, parts.items.get(item_ids), strict=True))
+        addresses = self._addresses(entries)
+        known = {name: code for code, name in enumerate(parts.meta.channels)}
+        return Facts(
+            profiles=profiles,
+            rules=self._rules(users, profiles),
+            codes=np.array([known.get(message.channel, -1) for message in messages], np.int64),
+            items=[items[message.item_id] for message in messages],
+            addresses=addresses,
+            address_suppressed=self._suppressed(entries, addresses),
+        )
+
+    def _rules(self, users: Sequence[str], profiles: Profiles) -> KindRules:
+        having = np.flatnonzero(profiles["flags"] & HAS_KIND_PREFERENCES)
+        rows = self._parts.profiles.preferences([users[place] for place in having.tolist()]) if len(having) else []
+        found = dict(zip(having.tolist(), rows, strict=True))
+        return KindRules.of([found.get(place, []) for place in range(len(users))], self._parts.meta)
+
+    def _addresses(self, entries: Sequence[Entry]) -> list[str | None]:
+        """Return each message's address; on channels that can do without, the user's own id stands in."""
+        use = {name: channel.traits.address for name, channel in self._parts.channels.items()}
+        messages = [entry.message for entry in entries]
+        asked = list(dict.fromkeys(message.user_id for message in messages if use.get(message.channel, "unused") != "unused"))
+        known = dict(zip(asked, self._parts.profiles.addresses(asked), strict=True)) if asked else {}
+        return [
+            known.get(message.user_id, {}).get(message.channel) or (None if use.get(message.channel) == "required" else message.user_id)
+            for message in messages
+        ]
+
+    def _suppressed(self, entries: Sequence[Entry], addresses: Sequence[str | None]) -> Bools:
+        suppressed = np.zeros(len(entries), np.bool_)
+        places = [
+            place
+            for place, (entry, address) in enumerate(zip(entries, addresses, strict=True))
+            if address is not None and address != entry.message.user_id
+        ]
+        if places:
+            names = [entries[place].message.channel for place in places]
+            suppressed[places] = self._parts.suppression.addresses_suppressed(names, [str(addresses[place]) for place in places])
+        return suppressed
+
+    def _render(self, entry: Entry, item: ItemRow) -> Content | Drop:
+        bodies = self._parts.channels[entry.message.channel].traits.needs_bodies
+        try:
+            return self._parts.templates.render(entry.message, item, bodies=bodies)
+        except TEMPLATE_ERRORS as error:
+            return Drop("failed", f"the template failed: {error}", dead=True)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One drain of one shard at one time."""
+
+    parts: Parts
+    backoff: Backoff
+    shard: int
+    consumer: str
+    now: float
+    report: DrainReport
+
+    async def send(self, channel: Channel, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
+        """Send a channel's messages in waves of as many as the channel can have in hand, each settled before the next."""
+        down: Transient | None = None
+        for wave in _chunks(rows, channel.traits.batch * channel.traits.concurrency):
+            if down is not None:
+                await asyncio.to_thread(self._answered, [(row, down) for row in wave])
+            elif stopping():
+                await asyncio.to_thread(self.settle, [], [Retry(row.entry, self.now) for row in wave])
+            else:
+                down = await self._wave(channel, wave)
+
+    async def _wave(self, channel: Channel, wave: Sequence[_Ready]) -> Transient | None:
+        """Send one wave and settle it; returns the answer for everything after it where the provider is down."""
+        mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
+        chunks = list(_chunks(mine, channel.traits.batch))
+        calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        answered: list[tuple[_Ready, Answer]] = []
+        for chunk, result in zip(chunks, results, strict=True):
+            if not isinstance(result, BaseException):
+                answered += zip(chunk, result, strict=True)
+        await asyncio.to_thread(self._answered, answered)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise BaseExceptionGroup(f"channel {channel.name}", failures)
+        return next((answer for _, answer in answered if isinstance(answer, Transient) and answer.down), None)
+
+    def _marked(self, wave: Sequence[_Ready]) -> list[_Ready]:
+        granted = self.parts.outbox.attempt(self.shard, self.consumer, [row.entry for row in wave], self.now)
+        return [row for row, mine in zip(wave, granted, strict=True) if mine]
+
+    def _answered(self, answered: Sequence[tuple[_Ready, Answer]]) -> None:
+        ended: list[_Ended] = []
+        retries: list[Retry] = []
+        for row, answer in answered:
+            judged = self._judge(replace(row.entry, attempts=row.entry.attempts + 1), answer)
+            if isinstance(judged, Retry):
+                retries.append(judged)
+            else:
+                ended.append(judged)
+            if isinstance(answer, Permanent) and answer.bad_address and row.delivery.address != row.entry.message.user_id:
+                channel = row.entry.message.channel
+                self.parts.suppression.suppress_address(channel, row.delivery.address, answer.reason, channel, self.now)
+        self.settle(ended, retries)
+
+    def _judge(self, entry: Entry, answer: Answer) -> _Ended | Retry:
+        match answer:
+            case Accepted(provider_id):
+                return _Ended(Outcome(entry, "accepted", provider_id=provider_id))
+            case Unknown(reason):
+                return _Ended(Outcome(entry, "unknown", reason))
+            case Permanent(reason):
+                return _Ended(Outcome(entry, "failed", reason, dead=True))
+            case Transient(reason, retry_after_s):
+                return self._again(entry, reason, retry_after_s)
+
+    def _again(self, entry: Entry, reason: str, retry_after_s: float | None) -> _Ended | Retry:
+        if entry.attempts >= self.backoff.max_attempts:
+            return _Ended(Outcome(entry, "failed", f"gave up after {entry.attempts} attempts: {reason}", dead=True))
+        due_at = self.now + self.backoff.wait_s(entry.attempts, retry_after_s)
+        if due_at >= entry.message.deliver_by:
+            return _Ended(Outcome(entry, EXPIRED.state, f"no time left for another attempt: {reason}"), refund=True)
+        return Retry(entry, due_at)
+
+    def settle(self, ended: Sequence[_Ended], retries: Sequence[Retry]) -> None:
+        """Record outcomes, put messages back, and give back the units of those whose outcome was the first."""
+        if ended:
+            first = self.parts.outbox.settle(self.shard, [each.outcome for each in ended], self.now)
+            settled = [each for each, mine in zip(ended, first, strict=True) if mine]
+            self.report.ended.update((each.outcome.entry.message.channel, each.outcome.state) for each in settled)
+            self._refund([each.outcome.entry for each in settled if each.refund])
+        if retries:
+            self.report.retried += sum(self.parts.outbox.retry_later(self.shard, retries))
+
+    def _refund(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            messages = [entry.message for entry in entries]
+            grants = np.array([int(message.grant_id, 16) for message in messages], np.uint64)
+            self.parts.refund([message.user_id for message in messages], grants)
+
+
+def _chunks(rows: Sequence[_Ready], size: int) -> Iterator[Sequence[_Ready]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,107 @@
+"""What must not be sent after all: a last look at every message, for the world may have changed since it was granted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from delivery.channels.base import Channel
+from delivery.outbox import Entry, State
+from delivery.preferences import KindRules, allowed
+from lake.ids import Keys64, hash64
+from lake.items import ItemRow
+from lake.profiles import KNOWN, Profiles
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a message is not sent. `refund`: its unit of budget goes back. `dead`: it is kept as a dead letter."""
+
+    state: State
+    reason: str
+    refund: bool = False
+    dead: bool = False
+
+
+LEFT_OPEN = Drop("unknown", "an earlier attempt ended without an answer")
+NO_CHANNEL = Drop("failed", "no such channel is configured", dead=True)
+SUPERSEDED = Drop("cancelled", "a newer version is on its way")
+EXPIRED = Drop("expired", "its time to be delivered has passed", refund=True)
+UNKNOWN_USER = Drop("cancelled", "the user is gone", refund=True)
+SUPPRESSED = Drop("suppressed", "unsubscribed", refund=True)
+BAD_ADDRESS = Drop("suppressed", "the address is suppressed", refund=True)
+NOT_ALLOWED = Drop("suppressed", "the user's preferences", refund=True)
+NO_ITEM = Drop("cancelled", "the item is gone", refund=True)
+NO_ADDRESS = Drop("failed", "the user has no address on this channel", refund=True)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a batch, one row per entry.
+
+    `profiles`: (n,). `preferences`: each user's rows as made into rules. `codes`: channel codes, int (n,), -1: unknown.
+    `items`: rows, None: gone. `addresses`: None: none. `address_suppressed`: bool (n,).
+    """
+
+    profiles: Profiles
+    rules: KindRules
+    codes: npt.NDArray[np.int64]
+    items: Sequence[ItemRow | None]
+    addresses: Sequence[str | None]
+    address_suppressed: Bools
+
+
+def screen(entries: Sequence[Entry], facts: Facts, channels: Mapping[str, Channel], now: float) -> list[Drop | None]:
+    """Return why each message is dropped, None where it may go; the first rule that applies names the reason."""
+    messages = [entry.message for entry in entries]
+    codes = np.maximum(facts.codes, 0)
+    critical = _column([message.critical for message in messages])
+    preferred = allowed(facts.profiles, facts.rules, np.arange(len(entries)), _kinds(facts.items), codes)
+    rules = (
+        (_column([message.channel not in channels for message in messages]) | (facts.codes < 0), NO_CHANNEL),
+        (_left_open(entries, channels), LEFT_OPEN),
+        (_superseded(entries), SUPERSEDED),
+        (_deadlines(entries, facts.items) <= now, EXPIRED),
+        (facts.profiles["flags"] & KNOWN == 0, UNKNOWN_USER),
+        (facts.profiles["suppressed"] >> codes.astype(np.uint32) & np.uint32(1) != 0, SUPPRESSED),
+        (facts.address_suppressed, BAD_ADDRESS),
+        (~preferred & ~critical, NOT_ALLOWED),
+        (_column([item is None for item in facts.items]), NO_ITEM),
+        (_column([address is None for address in facts.addresses]), NO_ADDRESS),
+    )
+    first = np.argmax(np.stack([*(applies for applies, _ in rules), np.ones(len(entries), np.bool_)]), axis=0)
+    drops = [*(drop for _, drop in rules), None]
+    return [drops[rule] for rule in first.tolist()]
+
+
+def _column(values: Sequence[bool]) -> Bools:
+    return np.array(values, np.bool_)
+
+
+def _kinds(items: Sequence[ItemRow | None]) -> Keys64:
+    names = [str((item or {}).get("kind") or "") for item in items]
+    return np.where(_column([name != "" for name in names]), hash64(names), np.uint64(0))
+
+
+def _left_open(entries: Sequence[Entry], channels: Mapping[str, Channel]) -> Bools:
+    safe = {name for name, channel in channels.items() if channel.traits.idempotent}
+    return _column([entry.open and entry.message.channel not in safe for entry in entries])
+
+
+def _superseded(entries: Sequence[Entry]) -> Bools:
+    """Return where the batch holds a newer version of the same thing for the same user and channel."""
+    whose = [(entry.message.user_id, entry.message.channel, entry.message.entity) for entry in entries]
+    newest: dict[tuple[str, str, str], int] = {}
+    for key, entry in zip(whose, entries, strict=True):
+        newest[key] = max(newest.get(key, 0), entry.message.version)
+    return _column([entry.message.version < newest[key] for key, entry in zip(whose, entries, strict=True)])
+
+
+def _deadlines(entries: Sequence[Entry], items: Sequence[ItemRow | None]) -> npt.NDArray[np.float64]:
+    ends = [np.inf if item is None or item.get("expires_at") is None else item["expires_at"] for item in items]
+    return np.minimum([entry.message.deliver_by for entry in entries], np.array(ends, np.float64))
