@@ -43,6 +43,7 @@ REASONS = (
     "held_evicted",
     "above_threshold",
     "in_future",
+    "already_engaged",
 )
 REASON = {name: code for code, name in enumerate(REASONS)}
 

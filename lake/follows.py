@@ -8,34 +8,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from lake.ids import Keys64, author_key, shard_of, topic_key
+from lake.key_lists import KeyLists
 from lake.meta import Meta
-
-
-@dataclass(frozen=True)
-class Follows:
-    """The followed keys of a batch of users in CSR form.
-
-    `keys`: uint64 (m,), lake.ids keys of topics and authors. `starts`: int64 (n + 1,), user i follows
-    `keys[starts[i]:starts[i + 1]]`.
-    """
-
-    keys: Keys64
-    starts: npt.NDArray[np.int64]
-
-    @property
-    def user(self) -> npt.NDArray[np.int32]:
-        """The user code of each followed key, shape (m,)."""
-        return np.repeat(np.arange(len(self.starts) - 1, dtype=np.int32), np.diff(self.starts))
-
-    @staticmethod
-    def from_packed(packed: Sequence[bytes | None]) -> Follows:
-        """Return the follows of packed rows (little-endian uint64 each), None for nothing followed."""
-        rows = [row or b"" for row in packed]
-        counts = np.fromiter((len(row) // 8 for row in rows), np.int64, len(rows))
-        return Follows(np.frombuffer(b"".join(rows), "<u8"), np.concatenate([[0], np.cumsum(counts)]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +37,7 @@ class FollowStore(Protocol):
         """Return what users follow, by name."""
         ...
 
-    def keys_of(self, user_ids: Sequence[str]) -> Follows:
+    def keys_of(self, user_ids: Sequence[str]) -> KeyLists:
         """Return what users follow, as keys."""
         ...
 
@@ -94,9 +70,9 @@ class MemoryFollowStore:
         """See FollowStore."""
         return [self._followed.get(user_id, Followed()) for user_id in user_ids]
 
-    def keys_of(self, user_ids: Sequence[str]) -> Follows:
+    def keys_of(self, user_ids: Sequence[str]) -> KeyLists:
         """See FollowStore."""
-        return Follows.from_packed([self._packed.get(user_id) for user_id in user_ids])
+        return KeyLists.from_packed([self._packed.get(user_id) for user_id in user_ids])
 
     def followers(self, shard: int, key: int) -> Iterator[list[str]]:
         """See FollowStore."""

@@ -59,3 +59,4 @@ class Keys:
     MESSAGE = "m"
     METRICS = "metrics"
     USER_KEY = "k"
+    SEEN = "s"

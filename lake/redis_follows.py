@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import msgpack
 from redis import Redis
 
-from lake.follows import Followed, Follows
+from lake.follows import Followed
 from lake.ids import shard_of
+from lake.key_lists import KeyLists
 from lake.keys import Keys
 
 PAGE = 1000
@@ -43,9 +44,9 @@ class RedisFollowStore:
         rows = self.client.mget([self._names_key(user_id) for user_id in user_ids])
         return [Followed() if row is None else Followed(*map(tuple, msgpack.unpackb(row))) for row in rows]
 
-    def keys_of(self, user_ids: Sequence[str]) -> Follows:
+    def keys_of(self, user_ids: Sequence[str]) -> KeyLists:
         """See FollowStore."""
-        return Follows.from_packed(self.client.mget(self.keys.of_users(Keys.FOLLOWS, list(user_ids))) if user_ids else [])
+        return KeyLists.from_packed(self.client.mget(self.keys.of_users(Keys.FOLLOWS, list(user_ids))) if user_ids else [])
 
     def followers(self, shard: int, key: int) -> Iterator[list[str]]:
         """See FollowStore."""

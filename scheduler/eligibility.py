@@ -10,6 +10,7 @@ import numpy.typing as npt
 from lake.decisions import DUPLICATE, EXPIRED, INELIGIBLE, PENDING, REASON, SUPPRESSED, Candidates
 from lake.ids import Keys64, hash64
 from lake.items import Items
+from lake.key_lists import KeyLists
 from lake.profiles import KNOWN, Profiles
 
 Bools = npt.NDArray[np.bool_]
@@ -38,6 +39,7 @@ class Facts:
 
     `items`: columns that hold the batch's items; `item_row`: int32 row of each distinct item of the batch, -1: unknown.
     `profiles`: one per distinct user. `allowed`: bool per candidate, the users' preferences by kind and channel.
+    `seen`: the entities each distinct user engaged with lately.
     """
 
     items: Items
@@ -45,6 +47,7 @@ class Facts:
     profiles: Profiles
     allowed: Bools
     sent: Sent
+    seen: KeyLists
 
 
 def eligible(
@@ -71,6 +74,7 @@ def eligible(
         (~facts.allowed, "preference", INELIGIBLE),
         ((profile["addressed"] & bit == 0) & ~np.isin(rows.channel, addressless), "no_address", INELIGIBLE),
         (_already_sent(rows, facts), "already_sent", DUPLICATE),
+        (_already_engaged(rows, facts), "already_engaged", INELIGIBLE),
     ):
         first = drops & (disposition == PENDING)
         disposition[first], reason[first] = outcome, REASON[why]
@@ -87,11 +91,33 @@ def _already_sent(rows: Candidates, facts: Facts) -> Bools:
     sent = facts.sent
     if len(sent.user) == 0 or len(rows) == 0:
         return np.zeros(len(rows), bool)
-    entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
-    distinct, of_item = np.unique(entity, return_inverse=True)
-    at = np.minimum(np.searchsorted(distinct, sent.entity), len(distinct) - 1)
-    relevant = distinct[at] == sent.entity
-    newest = np.full((len(rows.users), len(distinct)), -1, np.int64)
+    entities, of_item = _entities(facts)
+    at, relevant = _places(entities, sent.entity)
+    newest = np.full((len(rows.users), len(entities)), -1, np.int64)
     np.maximum.at(newest, (sent.user[relevant], at[relevant]), sent.version[relevant].astype(np.int64))
     version = facts.items.version[facts.item_row[rows.item]].astype(np.int64)
-    return version <= newest[rows.user, of_item[rows.item]]
+    return np.asarray(version <= newest[rows.user, of_item[rows.item]], np.bool_)
+
+
+def _already_engaged(rows: Candidates, facts: Facts) -> Bools:
+    """Whether the user engaged with the row's entity of their own accord; an update (version 1 and up) is news to them."""
+    if len(facts.seen.keys) == 0 or len(rows) == 0:
+        return np.zeros(len(rows), bool)
+    entities, of_item = _entities(facts)
+    at, relevant = _places(entities, facts.seen.keys)
+    engaged = np.zeros((len(rows.users), len(entities)), bool)
+    engaged[facts.seen.user[relevant], at[relevant]] = True
+    first_version = facts.items.version[facts.item_row[rows.item]] == 0
+    return np.asarray(engaged[rows.user, of_item[rows.item]] & first_version, np.bool_)
+
+
+def _entities(facts: Facts) -> tuple[Keys64, npt.NDArray[np.intp]]:
+    """Return the distinct entities of the batch, ascending, and the place of each of its items among them."""
+    entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
+    return np.unique(entity, return_inverse=True)
+
+
+def _places(entities: Keys64, keys: Keys64) -> tuple[npt.NDArray[np.intp], Bools]:
+    """Return where keys stand among ascending entities, and which of them are there at all."""
+    at = np.minimum(np.searchsorted(entities, keys), len(entities) - 1)
+    return at, entities[at] == keys

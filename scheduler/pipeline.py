@@ -17,8 +17,10 @@ from lake.decision_log import pack
 from lake.decisions import HOLD, OVER_BUDGET, PENDING, SEND, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
+from lake.key_lists import KeyLists
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
+from lake.seen import SeenStore
 from scheduler.commit import MAX_USERS, STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible
@@ -101,6 +103,7 @@ class Batch:
     profiles: Profiles
     items: Items
     item_row: npt.NDArray[np.int32]
+    seen: KeyLists
     ledger: LedgerColumns
     allowance: npt.NDArray[np.int16]
     weekly: npt.NDArray[np.uint8]
@@ -134,6 +137,7 @@ class Pipeline:
     meta: Meta
     profiles: ProfileStore
     table: ItemTable
+    seen: SeenStore
     ledger: Ledger
     scorer: Scorer
     committer: Committer
@@ -156,11 +160,11 @@ class Pipeline:
         ledger = granted_by_others(self.ledger.read(rows.users), decision_ids)
         weekly = self._weekly(profiles)
         may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
-        return Batch(rows, profiles, items, item_row, ledger, may_go, weekly, occasion, decision_ids, now)
+        return Batch(rows, profiles, items, item_row, self.seen.of(rows.users), ledger, may_go, weekly, occasion, decision_ids, now)
 
     def _eligible(self, batch: Batch) -> Decided:
         sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)
-        facts = Facts(batch.items, batch.item_row, batch.profiles, self._allowed(batch), sent)
+        facts = Facts(batch.items, batch.item_row, batch.profiles, self._allowed(batch), sent, batch.seen)
         disposition, reason = eligible(batch.rows, facts, self._addressless, batch.now)
         n = len(batch.rows)
         return Decided(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from lake.follows import Follows, FollowStore
+from lake.follows import FollowStore
 from lake.ids import Keys64
 from lake.items import Items, ItemTable
+from lake.key_lists import KeyLists
 from scheduler.sources.base import Proposals, UserChunk, at_most
 
 
@@ -72,7 +73,7 @@ class NewPosts:
             self._index, self._of = Index.of(items, live), (table.generation, now)
         return self._index
 
-    def _followed(self, follows: Follows, index: Index) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def _followed(self, follows: KeyLists, index: Index) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Expand every followed key to the newest posts that carry it."""
         if len(index.keys) == 0 or len(follows.keys) == 0:
             return np.empty(0, np.int32), np.empty(0, np.int64)

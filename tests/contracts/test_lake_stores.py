@@ -16,7 +16,9 @@ from lake.profiles import KNOWN, MemoryProfileStore, ProfileStore, blank
 from lake.redis_follows import RedisFollowStore
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
+from lake.redis_seen import RedisSeenStore
 from lake.redis_user_keys import RedisUserKeys
+from lake.seen import MOST, MemorySeenStore, SeenStore
 from lake.user_keys import MemoryUserKeys, UserKeys
 
 META = Meta(shards=4)
@@ -32,12 +34,14 @@ def make(request: pytest.FixtureRequest, redis_client: Redis) -> Callable[[str],
             "profiles": MemoryProfileStore,
             "follows": lambda: MemoryFollowStore(META),
             "user_keys": MemoryUserKeys,
+            "seen": MemorySeenStore,
         },
         "redis": {
             "items": lambda: RedisItemStore(redis_client, META.keys),
             "profiles": lambda: RedisProfileStore(redis_client, META.keys),
             "follows": lambda: RedisFollowStore(redis_client, META.keys),
             "user_keys": lambda: RedisUserKeys(redis_client, META.keys),
+            "seen": lambda: RedisSeenStore(redis_client, META.keys),
         },
     }[request.param]
     return lambda what: made[what]()
@@ -139,6 +143,19 @@ def test_user_keys_last_until_they_are_forgotten(make: Callable[[str], UserKeys]
     keys.forget(["u"])
     assert keys.known(["u", "v"]) == [None, second]
     assert keys.of(["u"]) != [first]
+
+
+def test_what_was_seen_is_remembered_up_to_a_number(make: Callable[[str], SeenStore]) -> None:
+    """The latest entities are kept, per user; forgetting leaves none."""
+    seen = make("seen")
+    for start in range(0, 3 * MOST, MOST // 2):
+        seen.add(["u"] * (MOST // 2), np.arange(start, start + MOST // 2, dtype=np.uint64))
+    seen.add(["v"], np.array([7], np.uint64))
+    lists = seen.of(["v", "nobody", "u"])
+    assert lists.starts.tolist() == [0, 1, 1, 1 + MOST]
+    assert lists.keys[1:].tolist() == list(range(2 * MOST, 3 * MOST))
+    seen.delete(["u"])
+    assert seen.of(["u"]).keys.tolist() == []
 
 
 def test_items_read_alike_from_a_frame_and_from_rows() -> None:
