@@ -1,0 +1,99 @@
+"""What features are computed from: columns of users and of items, the same from the log, from the store and in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.ids import Keys64
+
+Matrix = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+HOURS = tuple(f"hour_{hour}" for hour in range(24))
+USER_STATS = (
+    "engaged_3d",
+    "engaged_14d",
+    "engaged_90d",
+    "own_90d",
+    "events_90d",
+    "strong_90d",
+    "active_days_28d",
+    "recency_h",
+    "tenure_d",
+    "item_age_log",
+    "offset_minutes",
+    "sent_30d",
+    *HOURS,
+)
+"""Offline, per user. NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
+with the user's own; `item_age_log`: mean log(1 + hours) between an item's birth and the user's engagement."""
+
+AUTHOR_STATS = ("items_90d", "engaged_14d", "engaged_90d", "recency_h")
+TOPIC_STATS = ("items_180d", "engaged_30d", "engaged_180d")
+"""Offline, per author and per topic: their items, and others' first engagements with them."""
+
+AUTHOR_AFFINITY = ("engaged_30d", "engaged_180d", "back_180d")
+TOPIC_AFFINITY = ("engaged_30d", "engaged_180d", "own_180d")
+"""Offline, per user and author, user and topic. `back`: the author's engagements with the user's items."""
+
+ITEM_COUNTS = ("events", "users", "users_1h", "users_1d", "users_7d", "last_at")
+"""Real time, per item: engagements, and people who engaged (all, and decayed to `last_at`, the latest one's time)."""
+DECAYED = {"users_1h": 3600.0, "users_1d": 86400.0, "users_7d": 7 * 86400.0}
+"""Half-lives in seconds of the decayed counts of items."""
+
+DIMENSIONS = 16
+"""Of the co-engagement embedding."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One list of (key, values) per user: user i has the entries `start[i]` to `start[i + 1]`."""
+
+    start: Ints
+    key: Keys64
+    values: Matrix
+
+    @staticmethod
+    def empty(users: int, width: int) -> Lists:
+        """Return empty lists for some users."""
+        return Lists(np.zeros(users + 1, np.int64), np.empty(0, np.uint64), np.empty((0, width), np.float32))
+
+
+@dataclass(frozen=True)
+class UserBlock:
+    """Offline state of distinct users, one row per user: `stats` (U, USER_STATS), `vector` (U, DIMENSIONS), affinities."""
+
+    stats: Matrix
+    vector: Matrix
+    authors: Lists
+    topics: Lists
+
+    def __len__(self) -> int:
+        return len(self.stats)
+
+
+@dataclass(frozen=True)
+class ItemBlock:
+    """State of distinct (item, moment) pairs, one row each: usually all of one moment.
+
+    `at`, `created_at`: float64 seconds. `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
+    float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
+    `author_stats`, `author_vector`: one row per item. `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
+    """
+
+    at: npt.NDArray[np.float64]
+    created_at: npt.NDArray[np.float64]
+    author: Keys64
+    topics: Keys64
+    counts: npt.NDArray[np.float64]
+    vector: Matrix
+    author_stats: Matrix
+    author_vector: Matrix
+    topic_keys: Keys64
+    topic_stats: Matrix
+
+    def __len__(self) -> int:
+        return len(self.at)

@@ -1,0 +1,232 @@
+"""A trained model as a folder: model, feature schema, calibration, metrics, and a manifest that says what each file must be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from lake.errors import InputError
+from lake.meta import CHANNELS
+from ranking.blocks import Matrix
+from ranking.calibration import Calibration
+from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
+
+MODEL, SCHEMA, CALIBRATION, METRICS, MANIFEST = "model.ubj", "features.json", "calibration.json", "metrics.json", "manifest.json"
+FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
+TRIAL_ROWS = 16
+TRIAL_TIMEOUT_S = 60.0
+REMEDY = "train it again, or take the folder from where it was made"
+
+
+class BundleError(InputError):
+    """A model folder that must not serve; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model was trained on: rows from `since` to `until`, seconds; nothing at or after `until` was used."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds."""
+
+    model_id: str
+    booster: xgb.Booster
+    calibration: Calibration
+    channels: tuple[str, ...]
+    window: Window
+    metrics: dict[str, Any]
+    created_at: float
+
+    def margins(self, rows: Matrix) -> Matrix:
+        """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
+        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != len(FEATURES) or not rows.flags.c_contiguous:
+            raise ValueError(f"feature rows must be C-contiguous float32 (n, {len(FEATURES)}), not {rows.dtype} {rows.shape}")
+        if not len(rows):
+            return np.empty(0, np.float32)
+        margins: Matrix = self.booster.inplace_predict(rows, predict_type="margin")
+        return margins
+
+    def probabilities(self, rows: Matrix) -> Matrix:
+        """Return the calibrated probability of engagement of feature rows, float32 (n,)."""
+        return self.calibration(self.margins(rows))
+
+    def channel_codes(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return this model's codes of channel names, 255 for one it does not know."""
+        return np.array([self.channels.index(name) if name in self.channels else NO_CHANNEL for name in names], np.uint8)
+
+
+def write(
+    folder: Path,
+    booster: xgb.Booster,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+    window: Window,
+    created_at: float,
+    channels: tuple[str, ...] = CHANNELS,
+) -> str:
+    """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
+
+    Raises BundleError where the folder holds anything but a bundle.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists())):
+        raise BundleError(f"{folder}: is there already and is no model folder; name a new one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels)
+        if folder.exists():
+            folder.rename(aside / "old")
+        (aside / "new").rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return model_id
+
+
+def _fill(
+    folder: Path,
+    booster: xgb.Booster,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+    window: Window,
+    created_at: float,
+    channels: tuple[str, ...],
+) -> str:
+    folder.mkdir()
+    booster.save_model(folder / MODEL)
+    curve = {"margin": calibration.margin.tolist(), "log_odds": calibration.log_odds.tolist(), "slope": calibration.slope}
+    for name, content in (
+        (SCHEMA, {"version": VERSION, "features": list(FEATURES), "channels": list(channels)}),
+        (CALIBRATION, curve),
+        (METRICS, metrics),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+    hashes = {name: _sha256(folder / name) for name in FILES}
+    model_id = hashlib.sha256("".join(hashes[name] for name in (MODEL, SCHEMA, CALIBRATION)).encode()).hexdigest()[:16]
+    manifest = {"model_id": model_id, "tidings": version("tidings"), "created_at": created_at, "window": asdict(window), "sha256": hashes}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return model_id
+
+
+def verify(folder: Path) -> None:
+    """Check a bundle's hashes and schema, then load it and predict in a child process; raises BundleError.
+
+    A flipped bit in a model file can crash XGBoost, so what is not known to be sound is loaded where a crash does no harm.
+    """
+    manifest = _manifest(folder)
+    for name, wanted in manifest["sha256"].items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder / name}: is missing; {REMEDY}")
+        if _sha256(folder / name) != wanted:
+            raise BundleError(f"{folder / name}: is not the file that was written (its SHA-256 differs); {REMEDY}")
+    _schema(folder)
+    command = [sys.executable, "-m", "ranking.bundle", str(folder)]
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"{folder / MODEL}: did not load within {TRIAL_TIMEOUT_S:.0f} s in a trial process; {REMEDY}") from None
+    if trial.returncode:
+        last = (trial.stderr.strip().splitlines() or [f"exit {trial.returncode}"])[-1]
+        raise BundleError(f"{folder / MODEL}: a trial process could not predict with it ({last}); {REMEDY}")
+
+
+def load(folder: Path, *, threads: int = 0, verified: bool = False) -> Bundle:
+    """Return a bundle that passed `verify` (which is skipped where the caller has `verified` it already); raises BundleError.
+
+    `threads`: CPUs that one prediction may use, 0: all.
+    """
+    if not verified:
+        verify(folder)
+    manifest, schema = _manifest(folder), _schema(folder)
+    booster = xgb.Booster(params={"nthread": threads or None} if threads else None, model_file=str(folder / MODEL))
+    _same_columns(folder, booster)
+    return Bundle(
+        model_id=manifest["model_id"],
+        booster=booster,
+        calibration=_calibration(folder),
+        channels=tuple(schema["channels"]),
+        window=Window(**manifest["window"]),
+        metrics=_json(folder / METRICS),
+        created_at=manifest["created_at"],
+    )
+
+
+def _same_columns(folder: Path, booster: xgb.Booster) -> None:
+    try:
+        order_of(booster.feature_names or [])
+    except ValueError as error:
+        raise BundleError(f"{folder / MODEL}: {error}; it was trained with other features: {REMEDY}") from None
+
+
+def _schema(folder: Path) -> dict[str, Any]:
+    schema = _json(folder / SCHEMA)
+    try:
+        order_of(schema["features"])
+    except (ValueError, KeyError) as error:
+        raise BundleError(f"{folder / SCHEMA}: {error}; this Tidings computes other features: train the model again") from None
+    if schema.get("version") != VERSION:
+        raise BundleError(f"{folder / SCHEMA}: version {schema.get('version')} where this Tidings has {VERSION}; train the model again")
+    return schema
+
+
+def _calibration(folder: Path) -> Calibration:
+    curve = _json(folder / CALIBRATION)
+    try:
+        return Calibration(np.array(curve["margin"], np.float64), np.array(curve["log_odds"], np.float64), float(curve["slope"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{folder / CALIBRATION}: {error}; {REMEDY}") from None
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: there is no such model folder; `tidings train` writes one")
+    manifest = _json(folder / MANIFEST)
+    lacking = {"model_id", "created_at", "window", "sha256"} - manifest.keys()
+    if lacking or set(manifest["sha256"]) != set(FILES):
+        raise BundleError(f"{folder / MANIFEST}: is not a manifest of a model; {REMEDY}")
+    return manifest
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: is missing; {REMEDY}") from None
+    except (ValueError, OSError) as error:
+        raise BundleError(f"{path}: cannot be read ({error}); {REMEDY}") from None
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: is not a JSON object; {REMEDY}")
+    return content
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _trial(folder: Path) -> None:
+    """Predict some rows, of plain and of extreme values; raises where a probability is not finite."""
+    bundle = load(folder, threads=1, verified=True)
+    rows = np.random.default_rng(0).normal(0, 100, (TRIAL_ROWS, len(FEATURES))).astype(np.float32)
+    rows[0], rows[1], rows[2] = np.nan, 0, 1e30
+    if not np.isfinite(bundle.probabilities(rows)).all():
+        raise BundleError(f"{folder / MODEL}: gives probabilities that are not finite")
+
+
+if __name__ == "__main__":
+    _trial(Path(sys.argv[1]))

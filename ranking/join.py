@@ -1,0 +1,37 @@
+"""Rows joined with the state of their own moment: features for training, replay and `tidings score`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.ids import combine
+from ranking.blocks import Matrix
+from ranking.features import FEATURES, Assembler
+from ranking.offline import State
+from ranking.past import Codes, Floats
+
+ROWS_PER_CALL = 50_000
+
+
+def features_at(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats) -> Matrix:
+    """Return the features of (user, item, channel) rows as of each row's `at`, shape (n, len(FEATURES)), in the rows' order.
+
+    `user`, `item`: codes into the state's Past, -1 for one it does not know. Nothing at or after a row's `at` is used.
+    """
+    out = np.empty((len(user), len(FEATURES)), np.float32)
+    refreshed_at = state.past.refreshed_at(at)
+    order = np.argsort(refreshed_at, kind="stable")
+    for as_of in np.unique(refreshed_at):
+        low, high = np.searchsorted(refreshed_at[order], as_of), np.searchsorted(refreshed_at[order], as_of, side="right")
+        for start in range(low, high, ROWS_PER_CALL):
+            rows = order[start : min(start + ROWS_PER_CALL, high)]
+            out[rows] = _features_as_of(state, user[rows], item[rows], channel[rows], at[rows], float(as_of))
+    return out
+
+
+def _features_as_of(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats, as_of: float) -> Matrix:
+    users, user_place = np.unique(user, return_inverse=True)
+    _, first, item_place = np.unique(combine(item, at.view(np.int64)), return_index=True, return_inverse=True)
+    assembler = Assembler(state.users(users, as_of), state.items(item[first], at[first], as_of))
+    return assembler.rows(user_place.astype(np.int32), item_place.astype(np.int32), channel)

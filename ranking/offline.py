@@ -1,0 +1,321 @@
+"""State from the log, as of any moment: offline rows of users, authors and topics, real-time counts of items, embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import svds
+
+from lake.ids import Keys64, combine
+from ranking.asof import EventLog, Floats, Ints, Positions, ragged
+from ranking.blocks import DECAYED, DIMENSIONS, ITEM_COUNTS, TOPIC_STATS, USER_STATS, ItemBlock, Lists, Matrix, UserBlock
+from ranking.labels import DAY_S
+from ranking.past import Codes, Past
+
+LEAST_AFFINITY = 0.02
+MAX_AFFINITIES = 512
+"""A user's list keeps the largest entries of at least this much; the rest says nothing."""
+EMBEDDED_S = 365 * DAY_S
+WEEK_S = 7 * DAY_S
+MONDAY_S = 4 * DAY_S
+"""1970-01-05 00:00 UTC, a Monday."""
+
+
+@dataclass
+class Pairs:
+    """What each user did with each of some keys (authors, topics): one log per column of the affinity."""
+
+    users: Ints
+    keys: Keys64
+    logs: tuple[tuple[EventLog, float], ...]
+    user_key: Keys64
+
+    def lists(self, users: Ints, as_of: float) -> Lists:
+        """Return the affinity lists of users as of a moment: at most MAX_AFFINITIES entries each, ordered by key."""
+        rows, owner = ragged(np.searchsorted(self.users, users), np.searchsorted(self.users, users, side="right"))
+        joint = combine(self.user_key[users[owner]], self.keys[rows])
+        columns = [log.decayed(log.positions(joint, as_of), half_life_s) for log, half_life_s in self.logs]
+        values = np.stack(columns, axis=1).astype(np.float32)
+        kept = _largest(values.max(axis=1, initial=0.0), owner, len(users))
+        start = np.searchsorted(owner[kept], np.arange(len(users) + 1))
+        return Lists(start, self.keys[rows[kept]], values[kept])
+
+
+def _largest(size: Matrix, owner: Ints, users: int) -> Ints:
+    kept = np.flatnonzero(size >= LEAST_AFFINITY)
+    if len(kept) == 0 or np.bincount(owner[kept], minlength=users).max() <= MAX_AFFINITIES:
+        return kept
+    order = kept[np.lexsort((-size[kept], owner[kept]))]
+    first = np.searchsorted(owner[order], owner[order])
+    return np.sort(order[np.arange(len(order)) - first < MAX_AFFINITIES])
+
+
+def _pairs(users: Ints, keys: Keys64) -> tuple[Ints, Keys64]:
+    distinct = np.unique(np.rec.fromarrays([users, keys]))
+    return distinct["f0"].astype(np.int64), distinct["f1"].astype(np.uint64)
+
+
+@dataclass
+class State:
+    """Everything the features need to know, computed from the log for any users, items and moments."""
+
+    past: Past
+    _vectors: dict[float, Matrix] = field(default_factory=dict)
+
+    def users(self, users: Codes, as_of: float) -> UserBlock:
+        """Return the offline state of users (codes, shape (U,)) as of a moment."""
+        rows = users.astype(np.int64)
+        return UserBlock(
+            self._user_stats(rows, as_of), self.vectors(as_of)[rows], self._authors.lists(rows, as_of), self._topics.lists(rows, as_of)
+        )
+
+    def items(self, items: Codes, at: Floats, as_of: float) -> ItemBlock:
+        """Return the state of items (codes, shape (I,)), real time as of each `at`, offline as of `as_of`."""
+        table = self.past.items
+        found = self._touches.positions(_item_keys(items), at)
+        author, topics = table.author[items], table.topics[items]
+        topics = topics[:, : max(1, int((topics != 0).sum(axis=1).max(initial=0)))]
+        topic_keys = np.unique(topics[topics != 0])
+        return ItemBlock(
+            at=at,
+            created_at=table.created_at[items],
+            author=author,
+            topics=topics,
+            counts=self._counts(items, at, found),
+            vector=self._engaged_vectors(found, as_of),
+            author_stats=self.author_stats(author, as_of),
+            author_vector=self.author_vectors(author, as_of),
+            topic_keys=topic_keys,
+            topic_stats=self.topic_stats(topic_keys, as_of),
+        )
+
+    def author_stats(self, authors: Keys64, as_of: float) -> Matrix:
+        """Return AUTHOR_STATS of authors, shape (n, len(AUTHOR_STATS))."""
+        made, engaged = self._author_items.positions(authors, as_of), self._author_engaged.positions(authors, as_of)
+        columns = [
+            self._author_items.decayed(made, 90 * DAY_S),
+            self._author_engaged.decayed(engaged, 14 * DAY_S),
+            self._author_engaged.decayed(engaged, 90 * DAY_S),
+            (as_of - self._author_items.last_at(made)) / 3600,
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def topic_stats(self, topics: Keys64, as_of: float) -> Matrix:
+        """Return TOPIC_STATS of topics, shape (n, len(TOPIC_STATS))."""
+        if not len(topics):
+            return np.empty((0, len(TOPIC_STATS)), np.float32)
+        made, engaged = self._topic_items.positions(topics, as_of), self._topic_engaged.positions(topics, as_of)
+        columns = [
+            self._topic_items.decayed(made, 180 * DAY_S),
+            self._topic_engaged.decayed(engaged, 30 * DAY_S),
+            self._topic_engaged.decayed(engaged, 180 * DAY_S),
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def author_vectors(self, authors: Keys64, as_of: float) -> Matrix:
+        """Return the embeddings of authors as users, zero where one is no user; shape (n, DIMENSIONS)."""
+        codes = self._user_of(authors)
+        return np.where((codes >= 0)[:, None], self.vectors(as_of)[codes], np.float32(0))
+
+    def vectors(self, as_of: float) -> Matrix:
+        """Return the embedding of every user, made anew each Monday from what was known then; shape (users, DIMENSIONS)."""
+        monday = np.floor((as_of - MONDAY_S) / WEEK_S) * WEEK_S + MONDAY_S
+        if monday not in self._vectors:
+            self._vectors = {monday: embed(self.past, monday)}
+        return self._vectors[monday]
+
+    def _user_stats(self, users: Ints, as_of: float) -> Matrix:
+        keys = self.past.user_key[users]
+        engaged, events = self._engaged.positions(keys, as_of), self._events.positions(keys, as_of)
+        engaged_90d = self._engaged.decayed(engaged, 90 * DAY_S)
+        ages = self._ages.decayed(self._ages.positions(keys, as_of), 90 * DAY_S)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "engaged_3d": self._engaged.decayed(engaged, 3 * DAY_S),
+            "engaged_14d": self._engaged.decayed(engaged, 14 * DAY_S),
+            "engaged_90d": engaged_90d,
+            "own_90d": self._own.decayed(self._own.positions(keys, as_of), 90 * DAY_S),
+            "events_90d": self._events.decayed(events, 90 * DAY_S),
+            "strong_90d": self._strong.decayed(self._strong.positions(keys, as_of), 90 * DAY_S),
+            "active_days_28d": self._days.decayed(self._days.positions(keys, as_of), 28 * DAY_S),
+            "recency_h": (as_of - self._events.last_at(events)) / 3600,
+            "tenure_d": (as_of - self._events.first_at(events)) / DAY_S,
+            "item_age_log": (ages + 3.0) / (engaged_90d + 1.0),
+            "offset_minutes": self.past.offsets_at(as_of)[users],
+            "sent_30d": self._sent.decayed(self._sent.positions(keys, as_of), 30 * DAY_S),
+        }
+        stats = np.empty((len(users), len(USER_STATS)), np.float32)
+        stats[:, : len(columns)] = np.stack(list(columns.values()), axis=1)
+        stats[:, len(columns) :] = self._hours_of(keys, as_of)
+        return stats
+
+    def _hours_of(self, keys: Keys64, as_of: float) -> Floats:
+        joint = combine(np.repeat(keys, 24), np.tile(np.arange(24), len(keys)))
+        return self._hours.decayed(self._hours.positions(joint, as_of), 90 * DAY_S).reshape(-1, 24)
+
+    def _counts(self, items: Codes, at: Floats, touches: Positions) -> Floats:
+        """Return ITEM_COUNTS of items strictly before `at`; decayed sums are as of the latest engagement."""
+        events = self._item_events.positions(_item_keys(items), at)
+        last_at = self._item_events.last_at(events)
+        counts = np.empty((len(items), len(ITEM_COUNTS)))
+        counts[:, 0], counts[:, 1], counts[:, -1] = events.count, touches.count, last_at
+        at_last = Positions(touches.start, touches.end, np.nan_to_num(last_at))
+        for column, half_life_s in enumerate(DECAYED.values(), start=2):
+            counts[:, column] = self._touches.decayed(at_last, half_life_s)
+        return counts
+
+    def _engaged_vectors(self, touches: Positions, as_of: float) -> Matrix:
+        rows, owner = ragged(touches.start, touches.end)
+        users = self.past.user[self._touch_rows[self._touches.rows[rows]]]
+        shape = (len(touches.start), len(self.past.user_ids))
+        return np.asarray(csr_matrix((np.ones(len(rows), np.float32), (owner, users)), shape=shape) @ self.vectors(as_of))
+
+    def _user_of(self, keys: Keys64) -> Ints:
+        order = self._user_order
+        place = np.minimum(np.searchsorted(self.past.user_key[order], keys), len(order) - 1)
+        codes: Ints = np.where(self.past.user_key[order[place]] == keys, order[place], -1)
+        return codes
+
+    @cached_property
+    def _user_order(self) -> npt.NDArray[np.intp]:
+        return np.argsort(self.past.user_key)
+
+    def _log(self, rows: npt.NDArray[np.bool_], weight: Floats | None = None) -> EventLog:
+        past = self.past
+        return EventLog(past.user_key[past.user[rows]], past.at[rows], None if weight is None else weight[rows])
+
+    @cached_property
+    def _engaging(self) -> npt.NDArray[np.bool_]:
+        return self.past.is_first & ~self.past.is_own
+
+    @cached_property
+    def _events(self) -> EventLog:
+        return self._log(np.ones(len(self.past.at), bool))
+
+    @cached_property
+    def _engaged(self) -> EventLog:
+        return self._log(self._engaging)
+
+    @cached_property
+    def _own(self) -> EventLog:
+        return self._log(self.past.is_first & self.past.is_own)
+
+    @cached_property
+    def _strong(self) -> EventLog:
+        return self._log(self.past.is_strong & ~self.past.is_own)
+
+    @cached_property
+    def _ages(self) -> EventLog:
+        age_s = self.past.at - self.past.items.created_at[self.past.item] if len(self.past.items) else self.past.at
+        return self._log(self._engaging, np.log1p(np.maximum(age_s, 0.0) / 3600))
+
+    @cached_property
+    def _days(self) -> EventLog:
+        days = combine(self.past.user, np.floor(self.past.at / DAY_S).astype(np.int64))
+        first = np.zeros(len(days), bool)
+        first[np.unique(days, return_index=True)[1]] = True
+        return self._log(first)
+
+    @cached_property
+    def _sent(self) -> EventLog:
+        return EventLog(self.past.user_key[self.past.send_user], self.past.send_at)
+
+    @cached_property
+    def _hours(self) -> EventLog:
+        return EventLog(combine(self.past.user_key[self.past.user], self.past.hour), self.past.at)
+
+    @cached_property
+    def _item_events(self) -> EventLog:
+        rows = self.past.item >= 0
+        return EventLog(_item_keys(self.past.item[rows]), self.past.at[rows])
+
+    @cached_property
+    def _touch_rows(self) -> npt.NDArray[np.intp]:
+        return np.flatnonzero(self.past.is_first)
+
+    @cached_property
+    def _touches(self) -> EventLog:
+        rows = self._touch_rows
+        return EventLog(_item_keys(self.past.item[rows]), self.past.at[rows])
+
+    @cached_property
+    def _author_items(self) -> EventLog:
+        made = self.past.items.author != 0
+        return EventLog(self.past.items.author[made], self.past.items.created_at[made])
+
+    @cached_property
+    def _author_engaged(self) -> EventLog:
+        rows = self._with_author
+        return EventLog(self.past.items.author[self.past.item[rows]], self.past.at[rows])
+
+    @cached_property
+    def _with_author(self) -> npt.NDArray[np.intp]:
+        rows = np.flatnonzero(self._engaging)
+        return rows[self.past.items.author[self.past.item[rows]] != 0]
+
+    @cached_property
+    def _authors(self) -> Pairs:
+        past, rows = self.past, self._with_author
+        author, at = past.items.author[past.item[rows]], past.at[rows]
+        user, key = past.user[rows].astype(np.int64), past.user_key[past.user[rows]]
+        towards, back = EventLog(combine(key, author), at), EventLog(combine(author, key), at)
+        made_by = self._user_of(author)
+        known = made_by >= 0
+        users, keys = _pairs(np.concatenate([user, made_by[known]]), np.concatenate([author, key[known]]))
+        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (back, 180 * DAY_S)), past.user_key)
+
+    @cached_property
+    def _topics(self) -> Pairs:
+        past = self.past
+        rows, topic = self._topic_rows
+        engaged = self._engaging[rows]
+        joint, at = combine(past.user_key[past.user[rows]], topic), past.at[rows]
+        users, keys = _pairs(past.user[rows].astype(np.int64), topic)
+        towards, own = EventLog(joint[engaged], at[engaged]), EventLog(joint[~engaged], at[~engaged])
+        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (own, 180 * DAY_S)), past.user_key)
+
+    @cached_property
+    def _topic_rows(self) -> tuple[npt.NDArray[np.intp], Keys64]:
+        """Return the first engagements, one row per topic of the item, and the topics."""
+        rows = self._touch_rows
+        topics = self.past.items.topics[self.past.item[rows]]
+        row, column = np.nonzero(topics)
+        return rows[row], topics[row, column]
+
+    @cached_property
+    def _topic_items(self) -> EventLog:
+        row, column = np.nonzero(self.past.items.topics)
+        return EventLog(self.past.items.topics[row, column], self.past.items.created_at[row])
+
+    @cached_property
+    def _topic_engaged(self) -> EventLog:
+        rows, topic = self._topic_rows
+        engaged = self._engaging[rows]
+        return EventLog(topic[engaged], self.past.at[rows[engaged]])
+
+
+def _item_keys(items: Codes) -> Keys64:
+    return items.astype(np.uint64) + np.uint64(1)
+
+
+def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:
+    """Return user embeddings from who engaged with the same items in the year before `until`, shape (users, dimensions).
+
+    A truncated SVD of the user x item matrix, recent engagements weighing more, rows and columns scaled by the square
+    root of their counts (Sarwar et al. 2000; the scaling is that of spectral co-clustering, Dhillon 2001).
+    """
+    rows = past.is_first & (past.at < until) & (past.at >= until - EMBEDDED_S)
+    user, item = past.user[rows], np.unique(past.item[rows], return_inverse=True)[1]
+    vectors = np.zeros((len(past.user_ids), dimensions), np.float32)
+    if not len(user) or min(len(np.unique(user)), item.max() + 1) <= dimensions + 1:
+        return vectors
+    weight = np.exp2(-(until - past.at[rows]) / (60 * DAY_S))
+    scale = np.sqrt(np.bincount(user, minlength=len(vectors))[user] * np.bincount(item)[item])
+    matrix = csr_matrix((weight / scale, (user, item)), shape=(len(vectors), item.max() + 1))
+    left, size, _ = svds(matrix, dimensions, v0=np.ones(min(matrix.shape)))
+    vectors[:] = left * np.sqrt(np.maximum(size, 0.0))
+    return vectors * np.float32(100)

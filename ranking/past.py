@@ -1,0 +1,125 @@
+"""The log of what people did, as coded columns: the one thing that features, labels and training rows are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lake.dataset import Dataset
+from lake.ids import Keys64, author_key
+from lake.items import Items
+from ranking.labels import DAY_S, LabelRule
+
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Past:
+    """Users, items, engagements and sends, dictionary-encoded; engagements and sends are in the order of time.
+
+    `user`, `item` (-1: none), `at`: one row per engagement. `is_own`: the user made the item. `is_first`: the user's
+    first engagement with the item. `is_strong`: a kind of more commitment than a view. `hour`: of the day, local. `zone`:
+    IANA name or "". `offset_minutes`: of UTC, NaN: unknown. `send_*`: one row per send.
+    """
+
+    user_ids: npt.NDArray[np.object_]
+    user_key: Keys64
+    zone: npt.NDArray[np.object_]
+    offset_minutes: Floats
+    items: Items
+    user: Codes
+    item: Codes
+    at: Floats
+    is_own: Bools
+    is_first: Bools
+    is_strong: Bools
+    hour: Codes
+    send_user: Codes
+    send_item: Codes
+    send_channel: npt.NDArray[np.object_]
+    send_at: Floats
+
+    @staticmethod
+    def of(dataset: Dataset, rule: LabelRule | None = None) -> Past:
+        """Return the coded columns of a dataset; kinds that are no engagement are left out."""
+        rule = rule or LabelRule()
+        users = pd.Index(dataset.users["user_id"])
+        items = Items.from_frame(dataset.items)
+        item_index = pd.Index(items.ids)
+        kinds = dataset.events["kind"].to_numpy(object)
+        events = dataset.events[rule.is_engagement(kinds)]
+        user, item = _codes(users, events["user_id"]), _codes(item_index, events["item_id"])
+        keys = author_key(users.to_numpy(object))
+        return Past(
+            user_ids=users.to_numpy(object),
+            user_key=keys,
+            zone=dataset.users["timezone"].fillna("").to_numpy(object),
+            offset_minutes=dataset.users["utc_offset_minutes"].to_numpy(np.float64),
+            items=items,
+            user=user,
+            item=item,
+            at=seconds(events["at"]),
+            is_own=(item >= 0) & (items.author[item] == keys[user]) if len(items) else np.zeros(len(user), bool),
+            is_first=(item >= 0) & ~pd.DataFrame({"user": user, "item": item}).duplicated().to_numpy(),
+            is_strong=~events["kind"].isin(rule.weak).to_numpy(),
+            hour=_local_hours(events, user, dataset.users),
+            send_user=_codes(users, dataset.sends["user_id"]),
+            send_item=_codes(item_index, dataset.sends["item_id"]),
+            send_channel=dataset.sends["channel"].to_numpy(object),
+            send_at=seconds(dataset.sends["at"]),
+        )
+
+    def refresh_days(self) -> Floats:
+        """Return the midnights (UTC, seconds) by which something new was known: each ends a day with engagements."""
+        return np.unique(np.floor(self.at / DAY_S) + 1) * DAY_S
+
+    def refreshed_at(self, at: Floats) -> Floats:
+        """Return the moment of the offline state in force at each `at`: the last midnight, or the one a gap began at.
+
+        Where nothing at all was recorded for days (the collection was down, or the log ends), people have not gone
+        quiet: the state stays as of the end of the last day with engagements.
+        """
+        midnight = np.floor(at / DAY_S) * DAY_S
+        days = self.refresh_days()
+        place = np.searchsorted(days, midnight, side="right") - 1
+        return np.where(place >= 0, days[np.maximum(place, 0)], midnight) if len(days) else midnight
+
+    def offsets_at(self, at: float) -> npt.NDArray[np.float32]:
+        """Return every user's offset from UTC in minutes at a moment, 0 where unknown; shape (users,)."""
+        minutes = np.nan_to_num(self.offset_minutes)
+        for zone in set(self.zone) - {""}:
+            offset = pd.Timestamp(at, unit="s", tz=ZoneInfo(zone)).utcoffset()
+            assert offset is not None
+            minutes[self.zone == zone] = offset.total_seconds() / 60
+        return minutes.astype(np.float32)
+
+
+def seconds(times: pd.Series[pd.Timestamp]) -> Floats:
+    """Return UTC timestamps as epoch seconds, NaN where missing."""
+    whole = times.to_numpy("datetime64[us]")
+    return np.where(np.isnat(whole), np.nan, whole.astype(np.int64) / 1e6)
+
+
+def _codes(index: pd.Index[str], ids: pd.Series[str]) -> Codes:
+    codes: Codes = index.get_indexer(pd.Index(ids.to_numpy(object))).astype(np.int32)
+    return codes
+
+
+def _local_hours(events: pd.DataFrame, user: Codes, users: pd.DataFrame) -> Codes:
+    """Return the local hour of each event: by its own offset, else by its user's zone, else by the user's offset, else UTC."""
+    zone = users["timezone"].to_numpy(object)[user]
+    minutes = np.nan_to_num(users["utc_offset_minutes"].to_numpy(np.float64)[user])
+    for name in {name for name in zone if isinstance(name, str)}:
+        there = zone == name
+        local = events["at"][there].dt.tz_convert(ZoneInfo(name)).dt.tz_localize(None)
+        minutes[there] = (local - events["at"][there].dt.tz_localize(None)).dt.total_seconds() / 60
+    told = events["utc_offset_minutes"].to_numpy(np.float64)
+    shifted = seconds(events["at"]) + 60 * np.where(np.isnan(told), minutes, told)
+    hours: Codes = (shifted // 3600 % 24).astype(np.int32)
+    return hours

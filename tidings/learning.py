@@ -1,0 +1,138 @@
+"""`tidings train` and `tidings score`: a model from history, and scores of candidates with it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.progress import Progress as Bars
+
+from lake.dataset import Dataset
+from lake.errors import InputError
+from lake.table_files import format_of, read_file
+from lake.tables import ID, NAME, TIME, Column, Schema
+from ranking import bundle as bundles
+from ranking.offline_score import score_candidates
+from ranking.train import Progress, Trained
+from ranking.train import train as train_model
+from tidings.console import Json, emit, facts, progress, step
+
+CANDIDATES = Schema(
+    "candidates",
+    (
+        Column("user_id", ID, required=True),
+        Column("item_id", ID, required=True),
+        Column("channel", NAME, required=True),
+        Column("at", TIME, required=True),
+    ),
+)
+DataOption = Annotated[Path, typer.Option("--data", help="A folder of interchange tables.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `train` and `score`."""
+    app.command("train")(train)
+    app.command("score")(score)
+
+
+def train(
+    data: DataOption,
+    until: Annotated[str, typer.Option(help="Nothing at or after this moment is used, such as 2016-10-03T00:00:00Z.")],
+    model: Annotated[Path, typer.Option(help="The model folder to write.")],
+    trials: Annotated[int, typer.Option(min=0, help="How many further shapes of the model to try.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a model on what happened before a moment."""
+    started = time.perf_counter()
+    moment = instant(until)
+    dataset = Dataset.load(data, moment)
+    with progress() as bars:
+        trained = train_model(dataset, moment.timestamp(), trials=trials, progress=_drawn(bars))
+    # This command is its own loop: only here is it known when the model was made.
+    created_at = time.clock_gettime(time.CLOCK_REALTIME)
+    model_id = bundles.write(model, trained.booster, trained.calibration, trained.metrics, trained.window, created_at)
+    with step("trying the model in a process of its own"):
+        bundles.verify(model)
+    report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
+    emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
+
+
+def score(
+    data: DataOption,
+    model: Annotated[Path, typer.Option(help="The model folder.")],
+    candidates: Annotated[Path, typer.Option(help="A table with user_id, item_id, channel and at.")],
+    out: Annotated[Path, typer.Option(help="The table to write: the candidates with probability and score.")],
+    as_json: Json = False,
+) -> None:
+    """Score candidates with a trained model, each with what was known just before its own `at`."""
+    started = time.perf_counter()
+    if format_of(out) is None or out.suffix not in WRITERS:
+        raise InputError(f"{out}: name a file to write that ends in {', '.join(WRITERS)}")
+    rows = CANDIDATES.frame(CANDIDATES.check(read_file(candidates, CANDIDATES.text_columns), str(candidates)))
+    with step("checking the model in a process of its own"):
+        bundle = bundles.load(model)
+    with step(f"scoring {len(rows):,} candidates"):
+        scored = score_candidates(bundle, Dataset.load(data), rows)
+    write_table(scored, out)
+    report = {
+        "out": str(out),
+        "model_id": bundle.model_id,
+        "candidates": len(scored),
+        "users": int(scored["user_id"].nunique()),
+        "items": int(scored["item_id"].nunique()),
+        "mean_probability": float(scored["probability"].mean()) if len(scored) else None,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    emit(report, as_json=as_json)
+
+
+WRITERS = {
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".ndjson": lambda frame, path: frame.to_json(path, orient="records", lines=True, date_format="iso", date_unit="us"),
+}
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write rows to a file by its extension, aside and then renamed; raises InputError where that cannot be done."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[path.suffix](frame, aside)
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def instant(text: str) -> pd.Timestamp:
+    """Return the moment a person wrote; raises InputError where it is none or has no time zone."""
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError:
+        raise InputError(f"--until {text!r} is not a time; write one such as 2016-10-03T00:00:00Z") from None
+    if pd.isna(moment) or moment.tzinfo is None:
+        raise InputError(f"--until {text!r} has no time zone; write it in UTC or with its offset, such as 2016-10-03T00:00:00Z")
+    return moment.tz_convert("UTC")
+
+
+def _drawn(bars: Bars) -> Progress:
+    tasks = {}
+
+    def draw(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    return draw
+
+
+def _readable(trained: Trained) -> dict[str, object]:
+    found = trained.metrics["validation"]
+    lines = {"rows": trained.metrics["rows"], "positives": trained.metrics["positives"], "trees": trained.metrics["trees"]}
+    lines["NDCG@5 on the last weeks"] = found["ndcg_at_5"]
+    lines |= {f"NDCG@5, {name}": value for name, value in found["baselines"].items()}
+    lines |= {name: found[name] for name in ("auc", "log_loss", "expected_over_observed")}
+    return lines | {f"trial {place}": attempt["ndcg_at_5"] for place, attempt in enumerate(trained.metrics["trials"])}
