@@ -174,13 +174,15 @@ class Committer(Protocol):
         ...
 
 
-_ALREADY_SENT = (DUPLICATE, REASON["already_sent"])
-_OVER_BUDGET = (OVER_BUDGET, REASON["budget_spent"])
-_UPDATE = (UPDATE, REASON["newer_version"])
-_STALE = (DUPLICATE, REASON["stale_fence"])
-_CLAIMED = (DUPLICATE, REASON["window_claimed"])
-_EVICTED = (BELOW_THRESHOLD, REASON["held_evicted"])
 Outcome = tuple[int, int]
+"""A disposition and its reason."""
+
+ALREADY_SENT: Outcome = (DUPLICATE, REASON["already_sent"])
+SPENT: Outcome = (OVER_BUDGET, REASON["budget_spent"])
+REPLACED: Outcome = (UPDATE, REASON["newer_version"])
+STALE: Outcome = (DUPLICATE, REASON["stale_fence"])
+CLAIMED: Outcome = (DUPLICATE, REASON["window_claimed"])
+GAVE_WAY: Outcome = (BELOW_THRESHOLD, REASON["held_evicted"])
 
 
 @dataclass
@@ -210,7 +212,7 @@ class MemoryCommitter:
 
     def _commit(self, batch: CommitBatch) -> CommitResult:
         if batch.fence and batch.fence != self.leases.token(shard_lease(batch.shard)):
-            return _all_stale(batch)
+            return all_stale(batch)
         work = _Work(self, batch)
         status = np.array([work.settle(user) for user in range(len(batch.users))], np.uint8)
         final = np.array(work.final, np.uint8).reshape(-1, 2)
@@ -219,8 +221,9 @@ class MemoryCommitter:
         return CommitResult(status, final[:, 0].copy(), final[:, 1].copy(), work.evicted)
 
 
-def _all_stale(batch: CommitBatch) -> CommitResult:
-    disposition, reason = (np.full(len(batch), code, np.uint8) for code in _STALE)
+def all_stale(batch: CommitBatch) -> CommitResult:
+    """Return the result of a batch whose fence is stale: nothing was written, its users are another's to decide."""
+    disposition, reason = (np.full(len(batch), code, np.uint8) for code in STALE)
     return CommitResult(np.full(len(batch.users), STALE_FENCE, np.uint8), disposition, reason)
 
 
@@ -244,7 +247,7 @@ class _Work:
         slots = self.stores.due.of(batch.shard)
         slot, next_slot = int(batch.slot[user]), int(batch.next_slot[user])
         if (window != NO_WINDOW and window in account.windows) or (slot != NO_SLOT and slots.get(batch.users[user]) != slot):
-            self.final += [self._own_grant(row, account) or _CLAIMED for row in rows]
+            self.final += [self._own_grant(row, account) or CLAIMED for row in rows]
             self._move(user, slots, slot, next_slot)
             return WINDOW_CLAIMED
         before = (list(account.grants), list(account.windows))
@@ -270,8 +273,8 @@ class _Work:
         if found is None:
             return None
         if batch.disposition[row] != SEND or found.decision != self.tags[row] or found.grant_id in self.made:
-            return _ALREADY_SENT
-        return _UPDATE if found.flags & UPDATED else (SEND, int(batch.reason[row]))
+            return ALREADY_SENT
+        return REPLACED if found.flags & UPDATED else (SEND, int(batch.reason[row]))
 
     def _row(self, row: int, account: Account) -> Outcome:
         batch = self.batch
@@ -281,15 +284,15 @@ class _Work:
         channel, version, critical = int(batch.channel[row]), int(batch.version[row]), bool(batch.critical[row])
         same = [grant for grant in account.grants if grant.entity == batch.entity[row]]
         if any(grant.version >= version and (grant.channel == channel or not critical) for grant in same):
-            return _ALREADY_SENT
+            return ALREADY_SENT
         if batch.disposition[row] == HOLD:
             return self._hold(row)
         replaceable = [grant for grant in same if grant.channel == channel and not grant.flags & OPENED]
         if replaceable:
             self._replace(row, account, replaceable[-1])
-            return _UPDATE
+            return REPLACED
         if not critical and account.used(channel, batch.now) >= batch.budget[row]:
-            return _OVER_BUDGET
+            return SPENT
         account.add(self._grant(row, batch.now, CRITICAL if critical else 0))
         self._enqueue(row, update=False)
         return SEND, int(batch.reason[row])
@@ -320,7 +323,7 @@ class _Work:
         least = min(reversed(kept.values()), key=lambda held: held.value)
         del kept[least.item_id, least.channel]
         self.evicted.append(Evicted(user_id, least.item_id, least.channel, least.value))
-        return _EVICTED if (least.item_id, least.channel) == (item_id, channel) else (HOLD, int(batch.reason[row]))
+        return GAVE_WAY if (least.item_id, least.channel) == (item_id, channel) else (HOLD, int(batch.reason[row]))
 
     def _release(self, user: int) -> None:
         released = self.batch.released

@@ -1,0 +1,329 @@
+-- Commits one batch: at most 500 users of one shard. Times are epoch seconds and come from the caller, slots are UTC
+-- quarter-hours, TTLs are seconds and only collect garbage. Everything is read and decided before anything is written,
+-- because a script that fails half-way is not rolled back.
+-- KEYS: due index, lease, outbox, decision log, this batch's reply. All of the batch's keys share one hash tag.
+-- ARGV: the batch (scheduler/redis_commit.py packs it), its decision log entry ('' for none).
+-- Returns msgpack {status per user, (disposition, reason) per row, evicted held rows}, or '' where the fence is stale.
+local due_key, lease_key, outbox_key, log_key, reply_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local batch = cmsgpack.unpack(ARGV[1])
+local fence, now, users, windows, slots, next_slots, row_counts, entries, proposals, messages, holds, releases, held_users =
+  batch[1], batch[2], batch[3], batch[4], batch[5], batch[6], batch[7], batch[8], batch[9], batch[10], batch[11], batch[12], batch[13]
+local ledger_prefix, held_prefix = batch[14], batch[15]
+local ALREADY_SENT, OVER_BUDGET, UPDATE, CLAIMED, EVICTED, HOLD = unpack(batch[16])
+local ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S = unpack(batch[17])
+
+local call, sub, byte, char, find, concat = redis.call, string.sub, string.byte, string.char, string.find, table.concat
+local RECORD, GRANT_ID, ENTITY = 36, 16, 24 -- size of a ledger's records and offsets of fields (budgets/ledger.py: ENTRY)
+local MAGIC, NO_WINDOW = 'LDT1', '\255\255\255\255'
+local NO_WINDOWS = string.rep(NO_WINDOW, 8)
+local OPENED, CRITICAL, UPDATED = 1, 2, 4
+local STATUS_OK, STATUS_CLAIMED, MSGPACK_TRUE = '\0', '\2', '\195'
+
+-- A reply that got lost: answer it again. The write makes a WAITAOF behind this call wait for the first one's too.
+local answered = call('GET', reply_key)
+if answered then
+  call('EXPIRE', reply_key, REPLY_S)
+  return answered
+end
+if fence > 0 and tonumber(call('HGET', lease_key, 'token') or 0) ~= fence then
+  return ''
+end
+
+-- Read -------------------------------------------------------------------------------------------------------------
+
+local function read_all(prefix, names)
+  local keys = {}
+  for i = 1, #names do
+    keys[i] = prefix .. names[i]
+  end
+  return keys, call('MGET', unpack(keys))
+end
+
+local ledger_keys, ledgers = read_all(ledger_prefix, users)
+local in_slot = #slots > 0 and call('ZMSCORE', due_key, unpack(users)) or {}
+local held_keys, held = {}, {}
+if #held_users > 0 then
+  local names = {}
+  for i, user in ipairs(held_users) do
+    names[i] = users[user]
+  end
+  local keys, packed = read_all(held_prefix, names)
+  for i, user in ipairs(held_users) do
+    held_keys[user], held[user] = keys[i], {}
+    for _, row in ipairs(packed[i] and cmsgpack.unpack(packed[i]) or {}) do
+      if row[4] > now then
+        table.insert(held[user], row)
+      end
+    end
+  end
+end
+call('XLEN', outbox_key) -- raises where it is no stream
+call('XLEN', log_key)
+
+-- Decide -----------------------------------------------------------------------------------------------------------
+
+local final, evicted, outgoing, made, sets, moves, enrolled = {}, {}, {}, {}, {}, {}, {}
+
+-- Where in a ledger's records a field has a value: the start of the record, or nil. Its bytes may also occur elsewhere.
+local function seek(body, value, offset, from)
+  local at = find(body, value, from, true)
+  while at do
+    if (at - 1 - offset) % RECORD == 0 then
+      return at - offset
+    end
+    at = find(body, value, at + 1, true)
+  end
+end
+
+local function at_of(body, start)
+  return (struct.unpack('<d', body, start))
+end
+
+-- Units spent per channel. Records are in order of time, so the ones that count are at the end.
+local function spent(body)
+  local units, cutoff = {}, now - ROLLING_S
+  for start = #body - RECORD + 1, 1, -RECORD do
+    local at, channel, flags = struct.unpack('<dBB', body, start)
+    if at < cutoff then
+      break
+    end
+    if bit.band(flags, CRITICAL) == 0 then
+      units[channel] = (units[channel] or 0) + 1
+    end
+  end
+  return units
+end
+
+local function insert_by_time(body, entry)
+  local start = #body - RECORD + 1
+  while start > 0 and at_of(body, start) > now do
+    start = start - RECORD
+  end
+  return sub(body, 1, start + RECORD - 1) .. entry .. sub(body, start + RECORD)
+end
+
+local function prune(body)
+  local first, left = 1, #body / RECORD
+  while left > 0 do
+    local at = at_of(body, first)
+    if at >= now - RETENTION_S and (left <= MAX_ENTRIES or at >= now - ROLLING_S) then
+      break
+    end
+    first, left = first + RECORD, left - 1
+  end
+  return first == 1 and body or sub(body, first)
+end
+
+local function entry_of(row)
+  return sub(entries, row * RECORD - RECORD + 1, row * RECORD)
+end
+
+local function proposes_hold(row)
+  return byte(proposals, row * 3 - 1) == HOLD
+end
+
+local function as_proposed(row)
+  return sub(proposals, row * 3 - 1, row * 3)
+end
+
+-- The outcome of a row that was granted before: by the same decision (a repeat), by another, or a row above; or nil.
+local function own_grant(row, entry, body)
+  local grant_id = sub(entry, 17, 24)
+  local start = seek(body, grant_id, GRANT_ID, 1)
+  if not start then
+    return nil
+  end
+  if proposes_hold(row) or made[grant_id] or sub(body, start + 32, start + 35) ~= sub(entry, 33, 36) then
+    return ALREADY_SENT
+  end
+  return bit.band(byte(body, start + 9), UPDATED) ~= 0 and UPDATE or as_proposed(row)
+end
+
+-- Whether the entity was granted in this or a newer version (a critical row asks about its own channel only), and the
+-- start of the unopened older record of its channel that this row may replace.
+local function relatives(body, entry, channel, critical)
+  local entity, replaceable = sub(entry, 25, 32), nil
+  local start = seek(body, entity, ENTITY, 1)
+  if not start then
+    return false, nil
+  end
+  local version = struct.unpack('<I4', entry, 13)
+  while start do
+    local _, its_channel, flags, _, its_version = struct.unpack('<dBBI2I4', body, start)
+    if its_version >= version and (its_channel == channel or not critical) then
+      return true, nil
+    end
+    if its_channel == channel and bit.band(flags, OPENED) == 0 then
+      replaceable = start
+    end
+    start = seek(body, entity, ENTITY, start + RECORD)
+  end
+  return false, replaceable
+end
+
+local function hold(user, row)
+  local wanted, kept = holds[row], {}
+  for _, other in ipairs(held[user]) do
+    if other[1] ~= wanted[1] or other[2] ~= wanted[2] then
+      kept[#kept + 1] = other
+    end
+  end
+  kept[#kept + 1] = wanted
+  held[user] = kept
+  if #kept <= MAX_HELD then
+    return as_proposed(row)
+  end
+  local least = #kept
+  for i = #kept, 1, -1 do
+    if kept[i][3] < kept[least][3] then
+      least = i
+    end
+  end
+  local loser = table.remove(kept, least)
+  evicted[#evicted + 1] = { user, loser[1], loser[2], loser[3] }
+  return loser == wanted and EVICTED or as_proposed(row)
+end
+
+local function release(user)
+  for _, gone in ipairs(releases[user] or {}) do
+    for i, row in ipairs(held[user]) do
+      if row[1] == gone[1] and row[2] == gone[2] then
+        table.remove(held[user], i)
+        break
+      end
+    end
+  end
+end
+
+local function enqueue(entry, message)
+  outgoing[#outgoing + 1] = message
+  made[sub(entry, 17, 24)] = true
+end
+
+local function replace(body, start, entry)
+  local flags = char(bit.bor(byte(body, start + 9), UPDATED))
+  return sub(body, 1, start - 1) .. sub(body, start, start + 8) .. flags .. sub(entry, 11) .. sub(body, start + RECORD)
+end
+
+-- The outcome of one row, and its user's records afterwards. `units`: spent per channel so far.
+local function settle_row(user, row, body, units)
+  local entry = entry_of(row)
+  local channel, flags = byte(entry, 9, 10)
+  local critical = bit.band(flags, CRITICAL) ~= 0
+  local newer, replaceable = false, nil
+  if #body > 0 then
+    local known = own_grant(row, entry, body)
+    if known then
+      return known, body
+    end
+    newer, replaceable = relatives(body, entry, channel, critical)
+  end
+  if newer then
+    return ALREADY_SENT, body
+  end
+  if proposes_hold(row) then
+    return hold(user, row), body
+  end
+  if replaceable then
+    enqueue(entry, sub(messages[row], 1, -2) .. MSGPACK_TRUE) -- a message's last byte says whether it is an update
+    return UPDATE, replace(body, replaceable, entry)
+  end
+  if not critical then
+    local count = units[channel] or 0
+    if count >= byte(proposals, row * 3 - 2) then
+      return OVER_BUDGET, body
+    end
+    units[channel] = count + 1
+  end
+  enqueue(entry, messages[row])
+  return as_proposed(row), insert_by_time(body, entry)
+end
+
+local function is_claimed(claimed, window)
+  local at = find(claimed, window, 1, true)
+  while at do
+    if at % 4 == 1 then
+      return true
+    end
+    at = find(claimed, window, at + 1, true)
+  end
+  return false
+end
+
+-- The records and claimed windows of a user.
+local function opened(user)
+  local packed = ledgers[user]
+  if not packed then
+    return '', NO_WINDOWS
+  end
+  if #packed % RECORD ~= 0 or sub(packed, 1, 4) ~= MAGIC then
+    error('the value of ' .. ledger_keys[user] .. ' is not a ledger')
+  end
+  return sub(packed, RECORD + 1), sub(packed, 5, RECORD)
+end
+
+local function settle_user(user, first, last, window, body, claimed)
+  local before, units = body, last >= first and spent(body)
+  for row = first, last do
+    final[row], body = settle_row(user, row, body, units)
+  end
+  release(user)
+  if window ~= NO_WINDOW then
+    claimed = window .. sub(claimed, 1, -5)
+  elseif body == before then
+    return
+  end
+  sets[#sets + 1] = ledger_keys[user]
+  sets[#sets + 1] = MAGIC .. claimed .. prune(body)
+end
+
+local status, last = {}, 0
+for user = 1, #users do
+  local first, body, claimed = last + 1, opened(user)
+  last = last + row_counts[user]
+  local window, slot, next_slot = sub(windows, user * 4 - 3, user * 4), slots[user] or -1, next_slots[user] or -1
+  local here = slot >= 0 and tonumber(in_slot[user] or -1) == slot
+  if (slot >= 0 and not here) or (window ~= NO_WINDOW and is_claimed(claimed, window)) then
+    status[user] = STATUS_CLAIMED
+    for row = first, last do
+      final[row] = own_grant(row, entry_of(row), body) or CLAIMED
+    end
+  else
+    status[user] = STATUS_OK
+    settle_user(user, first, last, window, body, claimed)
+  end
+  if next_slot >= 0 and (here or slot < 0) then
+    local into = here and moves or enrolled
+    into[#into + 1] = next_slot
+    into[#into + 1] = users[user]
+  end
+end
+
+-- Write ------------------------------------------------------------------------------------------------------------
+
+for i = 1, #sets, 2 do
+  call('SET', sets[i], sets[i + 1], 'EX', KEEP_S)
+end
+for i = 1, #outgoing do
+  call('XADD', outbox_key, '*', 'm', outgoing[i])
+end
+for _, user in ipairs(held_users) do
+  if #held[user] > 0 then
+    call('SET', held_keys[user], cmsgpack.pack(held[user]), 'EX', KEEP_S)
+  else
+    call('DEL', held_keys[user])
+  end
+end
+if #moves > 0 then
+  call('ZADD', due_key, unpack(moves))
+end
+if #enrolled > 0 then
+  call('ZADD', due_key, 'NX', unpack(enrolled))
+end
+final = concat(final)
+if #ARGV[2] > 0 then
+  call('XADD', log_key, '*', 'b', ARGV[2], 'f', final)
+end
+local reply = cmsgpack.pack({ concat(status), final, evicted })
+call('SET', reply_key, reply, 'EX', REPLY_S)
+return reply

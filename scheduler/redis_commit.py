@@ -1,0 +1,166 @@
+"""The commit on a Redis-protocol server: one script call per batch, all batches of a call in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as StoreConnectionError
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as StoreTimeoutError
+from redis.retry import Retry
+
+from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S
+from lake.decisions import HOLD
+from lake.keys import Keys
+from lake.meta import Meta
+from scheduler.commit import (
+    ALREADY_SENT,
+    CLAIMED,
+    GAVE_WAY,
+    NO_SLOT,
+    REPLACED,
+    SPENT,
+    CommitBatch,
+    CommitResult,
+    Evicted,
+    NotDurableError,
+    all_stale,
+)
+from scheduler.held import MAX_HELD
+from scheduler.lease import shard_lease
+from scheduler.outgoing import pack_messages
+
+KEEP_S = int(RETENTION_S) + 86400
+REPLY_S = 60
+"""How long a batch's answer is kept for whoever lost it."""
+
+DURABLE_TIMEOUT_MS = 2000
+ATTEMPTS = 2
+"""A broken connection is tried once more: a repeat finds its own answer."""
+
+_OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY)]
+_LIMITS = [ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S]
+
+
+@dataclass(frozen=True)
+class RedisCommitter:
+    """The committer on one server. `durable`: wait until the append-only file on its disk holds the commit."""
+
+    client: Redis
+    meta: Meta
+    durable: bool = True
+
+    def commit(self, batches: Sequence[CommitBatch]) -> list[CommitResult]:
+        """See Committer."""
+        if not batches:
+            return []
+        calls = [self._call(batch) for batch in batches]
+        retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError, StoreTimeoutError))
+        replies = retry.call_with_retry(lambda: self._run(calls), lambda _: None)
+        return [_result(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
+
+    @cached_property
+    def _script(self) -> str:
+        return (Path(__file__).parent / "lua" / "commit.lua").read_text()
+
+    @cached_property
+    def _sha(self) -> str:
+        return sha1(self._script.encode(), usedforsecurity=False).hexdigest()
+
+    def _call(self, batch: CommitBatch) -> list[str | bytes]:
+        """Return the script's keys and arguments for a batch."""
+        keys, shard = self.meta.keys, batch.shard
+        names = [keys.of_shard(kind, shard) for kind in (Keys.DUE, Keys.OUTBOX, Keys.DECISIONS, f"commit:{batch.batch_id.hex()}")]
+        return [names[0], shard_lease(shard), *names[1:], pack_batch(batch, self.meta), batch.log_blob]
+
+    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
+        """Run the calls and wait for the disk: WAITAOF waits for the writes of its own connection, so it rides behind."""
+        pipe = self.client.pipeline(transaction=False)
+        for call in calls:
+            pipe.evalsha(self._sha, len(call) - 2, *call)
+        if self.durable:
+            pipe.waitaof(1, 0, DURABLE_TIMEOUT_MS)
+        replies = pipe.execute(raise_on_error=False)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        if not loaded and any(isinstance(error, NoScriptError) for error in errors):
+            self.client.script_load(self._script)
+            return self._run(calls, loaded=True)
+        if errors:
+            raise errors[0]
+        if self.durable and replies.pop()[0] < 1:
+            raise NotDurableError(f"the store has not written a commit to its disk within {DURABLE_TIMEOUT_MS} ms")
+        return list(replies)
+
+
+def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
+    """Return a batch as the one argument that lua/commit.lua unpacks; users and rows are numbered from 1 there."""
+    keys, shard, hold = meta.keys, batch.shard, batch.disposition == HOLD
+    held_users = np.union1d(batch.user[hold], batch.released.user) + 1
+    parts = [
+        batch.fence,
+        batch.now,
+        batch.users,
+        batch.window_id.astype("<i4").tobytes(),
+        batch.slot.tolist() if np.any(batch.slot != NO_SLOT) else [],
+        batch.next_slot.tolist() if np.any(batch.next_slot != NO_SLOT) else [],
+        batch.rows_per_user.tolist(),
+        _entries(batch).tobytes(),
+        np.stack([batch.budget, batch.disposition, batch.reason], axis=1).astype(np.uint8).tobytes(),
+        pack_messages(batch, meta.channels),
+        _holds(batch, np.flatnonzero(hold)),
+        _releases(batch),
+        held_users.tolist(),
+        keys.of_shard(Keys.LEDGER, shard) + ":",
+        keys.of_shard(Keys.HELD, shard) + ":",
+        [*_OUTCOMES, HOLD],
+        _LIMITS,
+    ]
+    return bytes(msgpack.packb(parts, use_bin_type=False))
+
+
+def _entries(batch: CommitBatch) -> np.ndarray[Any, np.dtype[np.void]]:
+    """The ledger records that the rows will leave where they are granted."""
+    entries = np.zeros(len(batch), ENTRY)
+    entries["at"], entries["decision"] = batch.now, batch.decision_tags
+    entries["flags"] = np.where(batch.critical, CRITICAL, 0)
+    for name in ("channel", "version", "grant_id", "entity"):
+        entries[name] = getattr(batch, name)
+    return entries
+
+
+def _holds(batch: CommitBatch, rows: np.ndarray[Any, np.dtype[np.intp]]) -> dict[int, list[str | int | float]]:
+    columns = (batch.item[rows], batch.channel[rows], batch.value[rows], batch.expires_at[rows])
+    return {
+        row + 1: [batch.items[item], channel, value, expires_at]
+        for row, item, channel, value, expires_at in zip(rows.tolist(), *(column.tolist() for column in columns), strict=True)
+    }
+
+
+def _releases(batch: CommitBatch) -> dict[int, list[tuple[str, int]]]:
+    rows: dict[int, list[tuple[str, int]]] = {}
+    gone = batch.released
+    for user, item, channel in zip(gone.user.tolist(), gone.item.tolist(), gone.channel.tolist(), strict=True):
+        rows.setdefault(user + 1, []).append((batch.items[item], channel))
+    return rows
+
+
+def _result(batch: CommitBatch, reply: bytes) -> CommitResult:
+    if not reply:
+        return all_stale(batch)
+    status, final, evicted = msgpack.unpackb(reply, raw=True)
+    outcome = np.frombuffer(final, np.uint8).reshape(-1, 2)
+    return CommitResult(
+        status=np.frombuffer(status, np.uint8),
+        disposition=outcome[:, 0].copy(),
+        reason=outcome[:, 1].copy(),
+        evicted=[Evicted(batch.users[user - 1], item.decode(), int(channel), float(value)) for user, item, channel, value in evicted or ()],
+    )
