@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -9,11 +10,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.concurrency import run_in_threadpool
 
 from gateway import problems
 from gateway.api_keys import SCOPES
 from gateway.auth import Gatekeeper
 from gateway.body_limit import BodyLimit
+from gateway.fanout import Fanout
 from gateway.health import Health
 from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
@@ -40,6 +43,7 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     app.state.gatekeeper = Gatekeeper(services.api_keys, services.clock)
     app.state.health = Health(services.checks)
     app.state.desk = desk or UrgentDesk(services.lane, services.clock, services.metrics, services.limits, services.away_errors)
+    app.state.fanout = Fanout(services.fanout, services.lane, services.clock, uuid.uuid4().hex, services.away_errors)
     app.state.decide = decide or app.state.desk.decide
     for module in ROUTERS:
         app.include_router(module.router, responses={"default": {"model": Problem, "description": "A problem (RFC 9457)"}})
@@ -50,7 +54,9 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.fanout.start()
     yield
+    await run_in_threadpool(app.state.fanout.stop)
     app.state.desk.close()
     app.state.health.close()
 

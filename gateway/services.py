@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,8 +14,9 @@ from delivery.links import Links
 from delivery.suppression import Suppression
 from gateway.api_keys import ApiKeyStore
 from gateway.console import Overview
+from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
-from gateway.lane import LaneError, UrgentLane, UrgentRequest, UrgentResult
+from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
 from gateway.user_rows import UserRows
 from lake.clock import Clock
@@ -24,6 +25,7 @@ from lake.items import ItemStore
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics, Metrics
 from lake.profiles import ProfileStore
+from scheduler.lanes import UrgentRequest, UrgentResult
 
 Decide = Callable[[UrgentRequest], Awaitable[UrgentResult | LaneError]]
 """How a request reaches the lane: by itself, or merged with those that came at the same time."""
@@ -43,7 +45,8 @@ class Services:
 
     `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
-    `erase`: forget a user everywhere. `dashboard_url`: Ray's dashboard, for the console's links.
+    `erase`: forget a user everywhere.
+    `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
     meta: Meta
@@ -60,8 +63,10 @@ class Services:
     links: Links
     api_keys: ApiKeyStore
     idempotency: IdempotencyStore
+    fanout: FanoutStore
     overview: Callable[[float], Overview]
     erase: Callable[[str, float], None]
+    enroll: Callable[[Sequence[str], float], None]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gateway.lane import LaneError, UrgentLane, UrgentRequest, UrgentResult
+from gateway.lane import LaneError, UrgentLane, rows_of
 from gateway.limits import MAX_FUTURE_S, Limits
 from gateway.problems import overloaded
 from lake.clock import Clock
 from lake.metrics import Metrics
+from scheduler.lanes import UrgentRequest, UrgentResult
 
 Answer = UrgentResult | LaneError
 
@@ -64,7 +65,7 @@ class UrgentDesk:
         self.metrics.gauge("tidings_rows_in_flight", self.rows_in_flight)
 
     def _decide(self, requests: list[UrgentRequest]) -> list[Answer]:
-        self.metrics.observe("tidings_urgent_batch_rows", sum(request.rows for request in requests))
+        self.metrics.observe("tidings_urgent_batch_rows", sum(map(rows_of, requests)))
         try:
             now = self.clock.now()
             early = [_in_future(request, now) for request in requests]

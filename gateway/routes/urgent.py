@@ -12,14 +12,16 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api_keys import ApiKey
+from gateway.fanout import Fanout
 from gateway.idempotency import MAX_KEY_CHARS, Turn, decision_id_of, hash_of, record_name
-from gateway.lane import LaneError, UrgentRequest, UrgentResult
+from gateway.lane import LaneError, rows_of
 from gateway.limits import MAX_USERS
 from gateway.models import UrgentAnswer, UrgentBody
 from gateway.problems import ProblemError, away, forbidden, in_progress, invalid
 from gateway.routing import BodyRoute, key_of, needs, services_of
 from gateway.services import Services
 from gateway.urgent import UrgentDesk
+from scheduler.lanes import UrgentRequest, UrgentResult
 
 JSON = "application/json"
 CRITICAL = "urgent:critical"
@@ -59,7 +61,9 @@ async def _answer(request: Request, body: UrgentBody, key: ApiKey, decision_id: 
             raise invalid("topic", f"nobody follows {body.topic!r}")
     asked = _request(body, users, key, decision_id)
     if body.topic is not None and len(users) > MAX_USERS:
-        return await run_in_threadpool(_accept, services, asked, body.topic)
+        fanout: Fanout = request.app.state.fanout
+        await run_in_threadpool(fanout.accept, asked, body.topic)
+        return orjson.dumps({"decision_id": decision_id, "status": "accepted"})
     return await _decided(request, asked)
 
 
@@ -76,14 +80,10 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
     )
 
 
-def _accept(services: Services, asked: UrgentRequest, topic: str) -> bytes:
-    return orjson.dumps({"decision_id": services.lane.accept_topic(asked, topic, services.clock.now()), "status": "accepted"})
-
-
 async def _decided(request: Request, asked: UrgentRequest) -> bytes:
     desk: UrgentDesk = request.app.state.desk
     started = time.perf_counter()
-    with desk.room(asked.rows):
+    with desk.room(rows_of(asked)):
         result = await request.app.state.decide(asked)
     desk.metrics.observe("tidings_urgent_latency_ms", (time.perf_counter() - started) * 1e3)
     if isinstance(result, LaneError):
@@ -94,7 +94,7 @@ async def _decided(request: Request, asked: UrgentRequest) -> bytes:
 def _problem(error: LaneError) -> ProblemError:
     if error.kind == "invalid":
         return invalid(error.field, error.detail)
-    return away(error.detail, error.retry_after_s)
+    return away(error.detail)
 
 
 def _packed(result: UrgentResult) -> bytes:

@@ -27,9 +27,11 @@ Book = Annotated[UserBook, Depends(book_of)]
 
 
 @router.put("/v1/users/{user_id}", status_code=204, response_model=None, openapi_extra=WRITE)
-def put_user(book: Book, user_id: Id, body: User) -> Response:
+def put_user(request: Request, book: Book, user_id: Id, body: User) -> Response:
     """Insert or replace a user; what else is known of them stays."""
+    services = services_of(request)
     book.put(user_id, body.row())
+    services.enroll([user_id], services.clock.now())
     return Response(status_code=204)
 
 

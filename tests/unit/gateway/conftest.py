@@ -18,6 +18,7 @@ from delivery.suppression import MemorySuppressionStore, Suppression
 from gateway.api_keys import MemoryApiKeys, new_key
 from gateway.app import create_app
 from gateway.console import Overview
+from gateway.fanout import MemoryFanout
 from gateway.idempotency import MemoryIdempotency
 from gateway.lane import MemoryLane
 from gateway.services import Services
@@ -52,8 +53,10 @@ class World:
     stream: MemoryDecisionStream = field(default_factory=MemoryDecisionStream)
     api_keys: MemoryApiKeys = field(default_factory=MemoryApiKeys)
     idempotency: MemoryIdempotency = field(default_factory=MemoryIdempotency)
+    fanout: MemoryFanout = field(default_factory=MemoryFanout)
     metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
     links: Links = field(default_factory=lambda: Links(LinkSettings(("0123456789abcdef",), "http://tidings.test")))
+    enrolled: list[str] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -81,6 +84,8 @@ class World:
             "links": self.links,
             "api_keys": self.api_keys,
             "idempotency": self.idempotency,
+            "fanout": self.fanout,
+            "enroll": lambda user_ids, now: self.enrolled.extend(user_ids),
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
             "erase": lambda user_id, now: self.erased.append(user_id),
             "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},

@@ -87,6 +87,7 @@ async def test_a_user_reads_back_as_put_and_shapes_the_profile(client: httpx.Asy
     row = {"timezone": "Europe/Berlin", "locale": "de-DE", "latitude": 52.5, "longitude": 13.4, "created_at": "2023-11-14T22:13:20Z"}
     assert (await client.put("/v1/users/u1", json=row)).status_code == 204
     assert (await client.get("/v1/users/u1")).json() == {"user_id": "u1"} | row
+    assert world.enrolled == ["u1"]
     profile = world.profiles.get(["u1"])[0]
     assert (profile["zone"], profile["utc_offset_minutes"], profile["created_at"]) == (b"Europe/Berlin", NO_OFFSET, NOW)
 
@@ -115,7 +116,10 @@ async def test_erasing_a_user_is_handed_on(client: httpx.AsyncClient, world: Wor
 
 async def test_preferences_read_back_as_put_and_shape_the_profile(client: httpx.AsyncClient, world: World) -> None:
     await client.put("/v1/users/u1", json={})
-    rows = [{"channel": "push", "allowed": False}, {"kind": "digest", "allowed": True, "quiet_from": "22:00", "quiet_to": "07:00", "dial": -1}]
+    rows = [
+        {"channel": "push", "allowed": False},
+        {"kind": "digest", "allowed": True, "quiet_from": "22:00", "quiet_to": "07:00", "dial": -1},
+    ]
     assert (await client.put("/v1/users/u1/preferences", json=rows)).status_code == 204
     assert (await client.get("/v1/users/u1/preferences")).json() == rows
     profile = world.profiles.get(["u1"])[0]
@@ -148,7 +152,9 @@ async def test_addresses_read_back_as_put_and_open_their_channels(client: httpx.
     assert world.profiles.get(["u1"])["addressed"][0] == 1 << META.channels.index("email")
 
 
-@pytest.mark.parametrize("addresses", [{"pigeon": "coop 3"}, {"email": "a@example.org\r\nBcc: b@example.org"}, {"email": "a\x00@x"}, {"email": ""}])
+@pytest.mark.parametrize(
+    "addresses", [{"pigeon": "coop 3"}, {"email": "a@example.org\r\nBcc: b@example.org"}, {"email": "a\x00@x"}, {"email": ""}]
+)
 async def test_an_address_that_cannot_be_used_is_refused(client: httpx.AsyncClient, addresses: dict[str, str]) -> None:
     await client.put("/v1/users/u1", json={})
     problem_of(await client.put("/v1/users/u1/addresses", json=addresses), 422)

@@ -10,12 +10,21 @@ import orjson
 import pytest
 
 from gateway.app import create_app
-from gateway.lane import LaneError, UrgentRequest
+from gateway.idempotency import decision_id_of
 from gateway.limits import Limits
+from scheduler.lanes import UrgentRequest
 from tests.unit.gateway.conftest import EVERYTHING, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
 BODY = {"item_id": "i1", "users": ["u1", "u2"], "channels": ["push"]}
+
+
+def _lost(_: object) -> None:
+    raise ConnectionError("refused")
+
+
+def _records(world: World) -> list[tuple[str, str]]:
+    return [(name, record.body_hash) for name, record in world.idempotency.records.items()]
 
 
 async def test_every_user_and_channel_gets_a_row(client: httpx.AsyncClient) -> None:
@@ -111,7 +120,8 @@ async def test_a_topic_of_over_ten_thousand_followers_is_accepted_and_decided_la
     world.lane.followers["t"] = [f"u{i}" for i in range(10_001)]
     answer = await client.post("/v1/urgent", json={"item_id": "i1", "topic": "t"})
     assert answer.status_code == 202
-    assert answer.json() == {"decision_id": world.lane.accepted[0][0], "status": "accepted"}
+    (decision_id,) = world.fanout.jobs
+    assert answer.json() == {"decision_id": decision_id, "status": "accepted"}
     assert world.lane.calls == []
 
 
@@ -123,18 +133,8 @@ async def test_a_critical_request_needs_its_own_scope(world: World) -> None:
     assert world.lane.calls == []
 
 
-async def test_a_part_that_is_away_answers_503_and_when_to_come_back(client: httpx.AsyncClient, world: World) -> None:
-    world.lane.before = lambda _: LaneError("away", "the ranker does not answer", retry_after_s=3)
-    answer = await client.post("/v1/urgent", json=BODY)
-    assert "ranker" in problem_of(answer, 503)["detail"]
-    assert answer.headers["retry-after"] == "3"
-
-
 async def test_a_store_that_is_away_answers_503(client: httpx.AsyncClient, world: World) -> None:
-    def lost(_: object) -> None:
-        raise ConnectionError("refused")
-
-    world.lane.before = lost
+    world.lane.before = _lost
     answer = await client.post("/v1/urgent", json=BODY)
     problem_of(answer, 503)
     assert int(answer.headers["retry-after"]) >= 1
@@ -196,11 +196,11 @@ async def test_fifty_requests_at_once_with_one_key_are_one_decision(client: http
 
 
 async def test_a_request_that_failed_may_be_sent_again_at_once_and_is_the_same_decision(client: httpx.AsyncClient, world: World) -> None:
-    world.lane.before = lambda _: LaneError("away", "gone")
+    world.lane.before = _lost
     problem_of(await client.post("/v1/urgent", json=BODY, headers={"Idempotency-Key": "k"}), 503)
     world.lane.before = lambda _: None
     assert (await client.post("/v1/urgent", json=BODY, headers={"Idempotency-Key": "k"})).status_code == 202
-    assert len({call[0].decision_id for call in world.lane.calls}) == 1
+    assert set(world.lane.granted.values()) == {decision_id_of(*next(iter(_records(world))))}
 
 
 async def test_a_gateway_that_died_between_deciding_and_answering_leaves_one_set_of_grants(client: httpx.AsyncClient, world: World) -> None:
