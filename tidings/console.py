@@ -31,8 +31,7 @@ def emit(report: Mapping[str, object], *, as_json: bool, summary: RenderableType
     Numpy scalars and arrays, dates and paths are fine in `report`; NaN becomes null.
     """
     if as_json:
-        options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        out.file.write(orjson.dumps(report, default=str, option=options).decode() + "\n")
+        out.file.write(orjson.dumps(report, default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
         out.file.flush()
     else:
         out.print(summary if summary is not None else facts(report))
