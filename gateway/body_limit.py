@@ -22,6 +22,7 @@ class BodyLimit:
     max_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, its body counted as it comes."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -19,12 +19,14 @@ class Limits:
     `rows_in_flight`: urgent rows (user x channel) admitted and not yet answered; beyond them requests get 429.
     `batch_rows`: requests of more rows go past the batcher, so that they don't hold up small ones. `batch_requests`,
     `batch_wait_s`: how many concurrent requests are merged, and how long the first of them waits for company.
-    `lane_threads`: batches decided at once. `pending_wait_s`: how long a repeated request waits for the first one to end.
+    `lane_threads`: calls of the lane at once. `pending_wait_s`: how long a repeated request waits for the first one to
+    end. `stuck_after_s`: a replica whose lane has not come back for so long is replaced.
     """
 
     rows_in_flight: int = 50_000
     batch_rows: int = 500
     batch_requests: int = 64
     batch_wait_s: float = 0.002
-    lane_threads: int = 2
+    lane_threads: int = 4
     pending_wait_s: float = 5.0
+    stuck_after_s: float = 30.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,9 @@ class UrgentDesk:
     limits: Limits
     away_errors: tuple[type[Exception], ...]
     rows_in_flight: int = 0
+    elapsed: Callable[[], float] = time.monotonic
+    _calls: Iterator[int] = field(default_factory=itertools.count)
+    _began: dict[int, float] = field(default_factory=dict)
     _threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +59,18 @@ class UrgentDesk:
 
     async def decide_together(self, requests: Sequence[UrgentRequest]) -> list[Answer]:
         """Decide requests in one call of the lane, in their order."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decide, list(requests))
+        call = next(self._calls)
+        self._began[call] = self.elapsed()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._decide, list(requests))
+        finally:
+            del self._began[call]
+
+    def check(self) -> None:
+        """Raise RuntimeError where a call of the lane has not come back for too long."""
+        oldest_s = self.elapsed() - min(self._began.values(), default=self.elapsed())
+        if oldest_s > self.limits.stuck_after_s:
+            raise RuntimeError(f"a call of the urgent lane has not come back for {oldest_s:.0f} s")
 
     def close(self) -> None:
         """Wait for what is being decided and take on nothing more."""
