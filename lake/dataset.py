@@ -72,7 +72,7 @@ class Dataset:
         return cls(**known | {"items": _with_all_items(known), "users": _with_all_users(known)})
 
     def save(self, folder: Path | str) -> None:
-        """Write every table that has rows to a folder, replacing what was saved there before; see `save_tables`."""
+        """Write the events and every other table that has rows to a folder, replacing what was saved there before; see `save_tables`."""
         save_tables(self.tables, Path(folder))
 
     @property
@@ -122,7 +122,7 @@ def read_parts(paths: list[Path], name: str) -> pd.DataFrame:
     schema = SCHEMAS[name]
     tables = []
     for path in paths:
-        table = read_file(path, schema.text_columns)
+        table = read_file(path, schema.expected)
         is_checked = (table.schema.metadata or {}).items() >= CHECKED.items()
         tables.append(schema.complete(table) if is_checked else schema.check(table, str(path)))
     if len(tables) == 1:
@@ -161,7 +161,7 @@ def save_tables(tables: Tables, folder: Path) -> None:
     _refuse_foreign(folder)
 
     def write(new: Path) -> None:
-        rows = {name: len(frame) for name, frame in tables.items() if len(frame)}
+        rows = {name: len(frame) for name, frame in tables.items() if len(frame) or name == "events"}
         for name in rows:
             _write_parquet(tables[name], name, new / f"{name}.parquet")
         (new / MARKER).write_bytes(orjson.dumps({"format": 1, "rows": rows}, option=orjson.OPT_INDENT_2))

@@ -177,8 +177,9 @@ class DecisionLog:
         recent = [unpack(entry) for number in shards for entry in self.stream.read(number, 1000)]
         parts = [frame[_matches(frame, user_id, decision_id)] for frame in recent]
         parts.append(self._filed(now, user_id, decision_id))
-        found = pd.concat([part.astype({"user_id": object, "item_id": object}) for part in parts if len(part)] or [_EMPTY], ignore_index=True)
-        return found.drop_duplicates(["decision_id", "user_id", "item_id", "channel"]).sort_values("at", ascending=False, kind="stable").head(limit)
+        plain = [part.astype({"user_id": object, "item_id": object}) for part in parts if len(part)]
+        found = pd.concat(plain or [_EMPTY], ignore_index=True).drop_duplicates(["decision_id", "user_id", "item_id", "channel"])
+        return found.sort_values("at", ascending=False, kind="stable").head(limit)
 
     def _filed(self, now: float, user_id: str | None, decision_id: str | None) -> pd.DataFrame:
         where = None if decision_id is None else pc.field("decision_id") == decision_id

@@ -71,9 +71,8 @@ class Candidates:
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Candidates:
         """Return the given rows, with the same dictionaries."""
-        return replace(
-            self, user=self.user[rows], item=self.item[rows], channel=self.channel[rows], source=self.source[rows], request=self.request[rows]
-        )
+        columns = ("user", "item", "channel", "source", "request")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class History:
         layout = ds.partitioning(pa.schema([("date", pa.string()), ("shard", pa.int32())]), flavor="hive")
         dataset = ds.dataset(f"{root}/{table}", filesystem=filesystem, format="parquet", partitioning=layout)
         days = (ds.field("date") >= _day(since).isoformat()) & (ds.field("date") <= _day(until).isoformat())
-        return dataset.to_table(columns=columns, filter=days if where is None else days & where).to_pandas()
+        found: pd.DataFrame = dataset.to_table(columns=columns, filter=days if where is None else days & where).to_pandas()
+        return found
 
     def prune(self, table: str, before: float) -> int:
         """Delete the dates of a table that ended before `before` (seconds); returns how many."""

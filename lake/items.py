@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
@@ -17,6 +18,9 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 MAX_TOPICS = 8
 MAX_AGE_S = 14 * 86400.0
 """Items older than this leave the table; they can no longer be candidates."""
+
+PRUNE_EVERY_S = 60.0
+"""How often a table drops what has expired while nothing else changes."""
 
 ItemRow = Mapping[str, Any]
 """One items row as plain values: times in epoch seconds, topics a list of str, absent optional columns left out."""
@@ -169,48 +173,78 @@ class MemoryItemStore:
         return list(dict.fromkeys(self.log[start:])), str(len(self.log))
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The item table at one moment. `index`: the row of each item id. `generation`: counts the changes."""
+
+    items: Items
+    index: dict[str, int]
+    generation: int
+
+    def codes(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the rows of items, -1 where one is missing."""
+        get = self.index.get
+        return np.fromiter((get(item_id, -1) for item_id in item_ids), np.int32, len(item_ids))
+
+
 @dataclass
 class ItemTable:
-    """The unexpired items of the last 14 days, in memory. Call `sync` with the time before a batch."""
+    """The unexpired items of the last 14 days, in memory. Call `sync` with the time before a batch; threads may share it."""
 
     store: ItemStore
-    items: Items = field(default_factory=Items.empty)
-    index: dict[str, int] = field(default_factory=dict)
-    generation: int = 0
+    _snapshot: Snapshot = field(default_factory=lambda: Snapshot(Items.empty(), {}, 0))
     _cursor: str = ""
     _pruned_at: float = -np.inf
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def sync(self, now: float) -> None:
-        """Bring the table in step with the store: one round trip, and one more where something changed."""
-        changed, self._cursor = self.store.changes(self._cursor)
-        if not changed and now - self._pruned_at < 60.0:
-            return
-        fresh = [row for row in self.store.get(changed) if row is not None] if changed else []
-        kept = ~np.isin(self.items.ids.astype(str), changed) if changed and len(self.items) else np.ones(len(self.items), bool)
-        merged = Items.concat([self.items.take(kept), Items.from_rows(fresh)])
-        self._replace(merged.take((merged.expires_at > now) & (merged.created_at > now - MAX_AGE_S)))
-        self._pruned_at = now
+    @property
+    def items(self) -> Items:
+        """The columns."""
+        return self._snapshot.items
+
+    @property
+    def generation(self) -> int:
+        """Counts the changes of the table."""
+        return self._snapshot.generation
+
+    def snapshot(self) -> Snapshot:
+        """Return the table as it is; a later sync does not change it."""
+        return self._snapshot
 
     def codes(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """Return the rows of items in the table, -1 where one is missing."""
-        get = self.index.get
-        return np.fromiter((get(item_id, -1) for item_id in item_ids), np.int32, len(item_ids))
+        return self._snapshot.codes(item_ids)
+
+    def sync(self, now: float) -> None:
+        """Bring the table in step with the store: one round trip, and one more where something changed."""
+        with self._lock:
+            changed, self._cursor = self.store.changes(self._cursor)
+            if changed or now - self._pruned_at >= PRUNE_EVERY_S:
+                self._take_in(changed, now)
+                self._pruned_at = now
 
     def with_missing(self, item_ids: Sequence[str]) -> tuple[Items, npt.NDArray[np.int32]]:
         """Return columns that hold every known one of `item_ids` and the row of each (-1: unknown everywhere).
 
         Items the table lacks (brand new, or older than 14 days) are fetched from the store in one round trip.
         """
-        codes = self.codes(item_ids)
-        absent = [item_ids[i] for i in np.flatnonzero(codes < 0)]
+        now = self._snapshot
+        codes = now.codes(item_ids)
+        absent = [item_ids[i] for i in np.flatnonzero(codes < 0).tolist()]
         if not absent:
-            return self.items, codes
+            return now.items, codes
         found = [row for row in self.store.get(absent) if row is not None]
-        place = {row["item_id"]: len(self.items) + i for i, row in enumerate(found)}
+        place = {row["item_id"]: len(now.items) + i for i, row in enumerate(found)}
         codes[codes < 0] = [place.get(item_id, -1) for item_id in absent]
-        return Items.concat([self.items, Items.from_rows(found)]), codes
+        return Items.concat([now.items, Items.from_rows(found)]), codes
 
-    def _replace(self, items: Items) -> None:
-        self.items = items
-        self.index = {item_id: row for row, item_id in enumerate(items.ids.tolist())}
-        self.generation += 1
+    def _take_in(self, changed: list[str], now: float) -> None:
+        old = self._snapshot
+        gone = old.codes(changed)
+        kept = np.ones(len(old.items), bool)
+        kept[gone[gone >= 0]] = False
+        fresh = [row for row in self.store.get(changed) if row is not None] if changed else []
+        merged = Items.concat([old.items.take(kept), Items.from_rows(fresh)])
+        items = merged.take((merged.expires_at > now) & (merged.created_at > now - MAX_AGE_S))
+        index = {item_id: row for row, item_id in enumerate(items.ids.tolist())}
+        self._snapshot = Snapshot(items, index, old.generation + 1)

@@ -109,11 +109,15 @@ class MemoryMetrics:
         self.observed[name, _tags(tags)].append(value)
 
 
-# Fields of the hash Keys.METRICS of each shard. Totals are raised by HINCRBY; the last two are set.
+# Fields of the hash Keys.METRICS of each shard. Totals are raised by HINCRBY; the last three are set by whoever ran a slot.
 WINDOWS = "windows"
 CANDIDATES = "candidates"
 LAST_SLOT = "last_slot"
 LAST_WINDOW_LAG_S = "last_window_lag_s"
+MODEL_ID = "model_id"
+
+
+"""LAST_SLOT: epoch seconds of the slot's tick. MODEL_ID: the model that scored it."""
 
 
 def sends_field(lane: str, channel: str) -> str:

@@ -139,7 +139,7 @@ class MemoryProfileStore:
         """See ProfileStore."""
         for kept in (self.rows, self._addresses, self._preferences):
             for user_id in user_ids:
-                kept.pop(user_id, None)  # type: ignore[attr-defined]
+                kept.pop(user_id, None)
 
     def addresses(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
         """See ProfileStore."""

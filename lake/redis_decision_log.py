@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 
@@ -20,7 +21,7 @@ class RedisDecisionStream:
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """See DecisionStream."""
-        entries = self.client.xrange(self._name(shard), count=count)
+        entries: Any = self.client.xrange(self._name(shard), count=count)
         return [Entry(entry_id.decode(), fields[b"b"], fields[b"f"]) for entry_id, fields in entries]
 
     def drop(self, shard: int, entries: Sequence[Entry]) -> None:

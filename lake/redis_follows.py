@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 from redis import Redis
@@ -41,18 +42,20 @@ class RedisFollowStore:
         """See FollowStore."""
         if not user_ids:
             return []
-        rows = self.client.mget([self._names_key(user_id) for user_id in user_ids])
+        rows: Any = self.client.mget([self._names_key(user_id) for user_id in user_ids])
         return [Followed() if row is None else Followed(*map(tuple, msgpack.unpackb(row))) for row in rows]
 
     def keys_of(self, user_ids: Sequence[str]) -> KeyLists:
         """See FollowStore."""
-        return KeyLists.from_packed(self.client.mget(self.keys.of_users(Keys.FOLLOWS, list(user_ids))) if user_ids else [])
+        packed: Any = self.client.mget(self.keys.of_users(Keys.FOLLOWS, list(user_ids))) if user_ids else []
+        return KeyLists.from_packed(packed)
 
     def followers(self, shard: int, key: int) -> Iterator[list[str]]:
         """See FollowStore."""
         cursor = 0
         while True:
-            cursor, members = self.client.sscan(self._followers_key(shard, key), cursor, count=PAGE)
+            reply: Any = self.client.sscan(self._followers_key(shard, key), cursor, count=PAGE)
+            cursor, members = reply
             if members:
                 yield [member.decode() for member in members]
             if cursor == 0:

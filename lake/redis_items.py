@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 from redis import Redis
@@ -41,11 +42,12 @@ class RedisItemStore:
         """See ItemStore."""
         if not item_ids:
             return []
-        return [None if row is None else msgpack.unpackb(row) for row in self.client.mget([self._key(item_id) for item_id in item_ids])]
+        packed: Any = self.client.mget([self._key(item_id) for item_id in item_ids])
+        return [None if row is None else msgpack.unpackb(row) for row in packed]
 
     def changes(self, cursor: str) -> tuple[list[str], str]:
         """See ItemStore."""
-        entries = self.client.xrange(ITEM_CHANGES, f"({cursor}" if cursor else "-", count=CHANGES_PER_READ)
+        entries: Any = self.client.xrange(ITEM_CHANGES, f"({cursor}" if cursor else "-", count=CHANGES_PER_READ)
         if not entries:
             return [], cursor
         return list(dict.fromkeys(entry[b"i"].decode() for _, entry in entries)), entries[-1][0].decode()

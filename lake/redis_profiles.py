@@ -24,7 +24,8 @@ class RedisProfileStore:
 
     def get(self, user_ids: Sequence[str]) -> Profiles:
         """See ProfileStore."""
-        return from_packed(self.client.mget(self._names(user_ids)) if user_ids else [])
+        packed: Any = self.client.mget(self._names(user_ids)) if user_ids else []
+        return from_packed(packed)
 
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """See ProfileStore."""
@@ -89,5 +90,5 @@ class RedisProfileStore:
     def _packed(self, kind: str, user_ids: Sequence[str]) -> list[Any]:
         if not user_ids:
             return []
-        rows = self.client.mget(self.keys.of_users(kind, list(user_ids)))
+        rows: Any = self.client.mget(self.keys.of_users(kind, list(user_ids)))
         return [None if row is None else msgpack.unpackb(row) for row in rows]

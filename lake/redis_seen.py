@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class RedisSeenStore:
 
     def of(self, user_ids: Sequence[str]) -> KeyLists:
         """See SeenStore."""
-        found = self.client.mget(self.keys.of_users(Keys.SEEN, list(user_ids))) if user_ids else []
+        found: Any = self.client.mget(self.keys.of_users(Keys.SEEN, list(user_ids))) if user_ids else []
         return KeyLists.from_packed([None if row is None else row[-8 * MOST :] for row in found])
 
     def delete(self, user_ids: Sequence[str]) -> None:

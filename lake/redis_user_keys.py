@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 
@@ -26,11 +27,12 @@ class RedisUserKeys:
             pipe.set(name, draw(), nx=True)
         for name in names:
             pipe.get(name)
-        return [key.decode() for key in pipe.execute()[len(names) :]]
+        drawn: list[Any] = pipe.execute()
+        return [key.decode() for key in drawn[len(names) :]]
 
     def known(self, user_ids: Sequence[str]) -> list[str | None]:
         """See UserKeys."""
-        found = self.client.mget(self.keys.of_users(Keys.USER_KEY, list(user_ids))) if user_ids else []
+        found: Any = self.client.mget(self.keys.of_users(Keys.USER_KEY, list(user_ids))) if user_ids else []
         return [None if key is None else key.decode() for key in found]
 
     def forget(self, user_ids: Sequence[str]) -> None:

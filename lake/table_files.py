@@ -6,12 +6,14 @@ import gzip
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from lake.errors import InputError
@@ -31,8 +33,16 @@ def stem_of(path: Path) -> str:
     return _inner(path).stem
 
 
-def read_file(path: Path, text_columns: frozenset[str]) -> pa.Table:
-    """Return the rows of a file; the columns named in `text_columns` come as text where the format leaves it open.
+@dataclass(frozen=True)
+class Expected:
+    """The columns that a table may have: `columns` are all of them, `texts` those that JSON, too, writes as text."""
+
+    columns: frozenset[str]
+    texts: frozenset[str] = frozenset()
+
+
+def read_file(path: Path, expected: Expected) -> pa.Table:
+    """Return the rows of a file; of the expected columns, CSV files give all as text, and so do NDJSON files those that are.
 
     Raises InputError naming the file and, where it is known, the row that could not be read.
     """
@@ -40,7 +50,7 @@ def read_file(path: Path, text_columns: frozenset[str]) -> pa.Table:
     if read is None:
         raise InputError(f"{path}: not a table; Parquet (.parquet), CSV (.csv) and NDJSON (.ndjson, .jsonl) can be read, plain or gzipped")
     try:
-        return read(path, text_columns)
+        return read(path, expected)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, EOFError, pa.ArrowInvalid, zipfile.BadZipFile) as error:
@@ -69,8 +79,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield plain
 
 
-def _read_parquet(path: Path, text_columns: frozenset[str]) -> pa.Table:
-    del text_columns  # Parquet says itself what is text
+def _read_parquet(path: Path, expected: Expected) -> pa.Table:
+    del expected  # Parquet says itself what is text
     if path.suffix.lower() == ".parquet":
         table = pq.ParquetFile(path).read()
     else:
@@ -79,11 +89,11 @@ def _read_parquet(path: Path, text_columns: frozenset[str]) -> pa.Table:
     return table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
 
 
-def _read_csv(path: Path, text_columns: frozenset[str]) -> pa.Table:
+def _read_csv(path: Path, expected: Expected) -> pa.Table:
     try:
-        table = _parse_csv(path, text_columns, use_threads=True)
+        table = _parse_csv(path, expected.columns, use_threads=True)
     except pa.ArrowInvalid:
-        table = _parse_csv(path, text_columns, use_threads=False)  # fails again, and now knows the row
+        table = _parse_csv(path, expected.columns, use_threads=False)  # fails again, and now knows the row
     repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if repeated:
         raise InputError(f"{path}: the header names {', '.join(sorted(repeated))} twice")
@@ -108,9 +118,28 @@ def _parse_csv(path: Path, text_columns: frozenset[str], *, use_threads: bool) -
         )
 
 
-def _read_ndjson(path: Path, text_columns: frozenset[str]) -> pa.Table:
+def _read_ndjson(path: Path, expected: Expected) -> pa.Table:
+    try:
+        return _parse_ndjson(path, expected.texts)
+    except pa.ArrowInvalid:
+        return _parse_ndjson_by_line(path, expected.texts)  # slower; it writes mixed types out as text, and knows the wrong line
+
+
+def _parse_ndjson(path: Path, texts: frozenset[str]) -> pa.Table:
+    schema = pa.schema([(name, pa.large_string()) for name in sorted(texts)])
     with opened(path) as file:
-        parts = [_columns(rows, text_columns) for rows in _batches(path, file)]
+        table = pyarrow.json.read_json(
+            file,
+            read_options=pyarrow.json.ReadOptions(block_size=8 << 20),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
+        )
+    absent = [name for name in texts if table.column(name).null_count == table.num_rows]  # it adds what the schema names
+    return table.drop_columns(absent)
+
+
+def _parse_ndjson_by_line(path: Path, texts: frozenset[str]) -> pa.Table:
+    with opened(path) as file:
+        parts = [_columns(rows, texts) for rows in _batches(path, file)]
     try:
         return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -136,9 +165,9 @@ def _batches(path: Path, file: IO[bytes]) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _columns(rows: list[dict[str, Any]], text_columns: frozenset[str]) -> pa.Table:
+def _columns(rows: list[dict[str, Any]], texts: frozenset[str]) -> pa.Table:
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _column([row.get(name) for row in rows], as_text=name in text_columns) for name in names})
+    return pa.table({name: _column([row.get(name) for row in rows], as_text=name in texts) for name in names})
 
 
 def _column(values: list[Any], *, as_text: bool) -> pa.Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,8 +16,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.errors import TableError
-from lake.table_columns import BadValueError, Flag, Instant, Kind, Number, OneOf, Text, Topics, is_clock_time, is_time_zone, plain, shown
-from lake.table_files import read_file
+from lake.table_columns import (
+    BadValueError,
+    Flag,
+    Instant,
+    Kind,
+    Number,
+    OneOf,
+    Text,
+    Topics,
+    check_encoding,
+    is_clock_time,
+    is_time_zone,
+    plain,
+    shown,
+)
+from lake.table_files import Expected, read_file
 
 MAX_ID_CHARS = 256
 MAX_NAME_CHARS = 64
@@ -64,6 +79,9 @@ class Schema:
             some = pc.and_(pc.invert(_missing(checked, names, pc.and_)), _missing(checked, names, pc.or_))
             self._refuse(some, names[0], f"and {names[-1]} go together; give both or neither", source)
         extra = {name: table.column(name) for name in self._extra(table)}
+        for name, column in extra.items():
+            with self._located(name, source):
+                check_encoding(column)
         result = pa.table(checked | extra)
         self._refuse_repeated(result, source)
         return result
@@ -96,12 +114,13 @@ class Schema:
         return self.frame(pa.table({column.name: pa.array([], column.kind.arrow) for column in self.columns}))
 
     @property
-    def text_columns(self) -> frozenset[str]:
-        """The columns that CSV and NDJSON hold as text."""
-        return frozenset(column.name for column in self.columns)
+    def expected(self) -> Expected:
+        """What the readers of files need to know of the columns."""
+        texts = {column.name for column in self.columns if isinstance(column.kind, Text | OneOf | Instant)}
+        return Expected(frozenset(column.name for column in self.columns), frozenset(texts))
 
     def _extra(self, table: pa.Table) -> list[str]:
-        return [name for name in table.column_names if name not in self.text_columns]
+        return [name for name in table.column_names if name not in self.expected.columns]
 
     def _read(self, column: Column, table: pa.Table, source: str | None) -> pa.Array:
         if column.name not in table.column_names:
@@ -109,13 +128,18 @@ class Schema:
                 there = ", ".join(table.column_names) or "none"
                 raise TableError(self.name, column.name, None, f"is missing; the columns found are {there}", source)
             return _nulls(column.kind, table.num_rows)
-        try:
+        with self._located(column.name, source):
             values = column.kind.read(plain(table.column(column.name)))
-        except BadValueError as bad:
-            raise TableError(self.name, column.name, None if bad.row is None else bad.row + 1, bad.problem, source) from None
         if column.required:
             self._refuse(pc.is_null(values), column.name, "is missing or empty", source)
         return values
+
+    @contextmanager
+    def _located(self, column: str, source: str | None) -> Iterator[None]:
+        try:
+            yield
+        except BadValueError as bad:
+            raise TableError(self.name, column, None if bad.row is None else bad.row + 1, bad.problem, source) from None
 
     def _refuse(self, bad: pa.Array, column: str, problem: str, source: str | None) -> None:
         row = pc.index(bad, True).as_py()
@@ -242,7 +266,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     Raises InputError for a file that cannot be read and TableError for a row that breaks the table's rules.
     """
     schema = SCHEMAS[name]
-    return schema.frame(schema.check(read_file(path, schema.text_columns), str(path)))
+    return schema.frame(schema.check(read_file(path, schema.expected), str(path)))
 
 
 def check_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -31,8 +31,8 @@ class Rows:
     """Eligible, scored rows sorted by user.
 
     `user`: int32 codes, non-decreasing. `item`: int32 codes. `entity`: uint64 keys. `channel`: uint8 codes.
-    `value`, `threshold`: float32. `value_later`: float32, the value it will have in the user's next window, -inf where
-    it can not wait (scheduled lane, or expired by then), +inf where it must (quiet hours). `critical`: bool, goes whatever the threshold, the
+    `value`, `threshold`: float32. `value_later`: float32, the value in the user's next window, -inf where it
+    can not wait (scheduled lane, or expired by then), +inf where it must (quiet hours). `critical`: bool, goes whatever the threshold, the
     allowance and the window say.
     """
 
@@ -75,7 +75,7 @@ def decide(
 def can_wait(rows: Rows, config: DecideConfig) -> Bools:
     """Return which rows will still beat their threshold, and keep `least_kept` of their value, in the next window."""
     enough = np.maximum(rows.threshold, config.least_kept * rows.value)
-    return rows.value_later >= enough
+    return np.asarray(rows.value_later >= enough, np.bool_)
 
 
 @dataclass(frozen=True)

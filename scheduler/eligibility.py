@@ -83,7 +83,7 @@ def eligible(
 
 def _author_is_recipient(rows: Candidates, items: Items, row: npt.NDArray[np.int32]) -> Bools:
     mine = hash64(rows.users)
-    return items.author[row] == mine[rows.user]
+    return np.asarray(items.author[row] == mine[rows.user], np.bool_)
 
 
 def _already_sent(rows: Candidates, facts: Facts) -> Bools:
@@ -114,7 +114,8 @@ def _already_engaged(rows: Candidates, facts: Facts) -> Bools:
 def _entities(facts: Facts) -> tuple[Keys64, npt.NDArray[np.intp]]:
     """Return the distinct entities of the batch, ascending, and the place of each of its items among them."""
     entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
-    return np.unique(entity, return_inverse=True)
+    distinct, place = np.unique(entity, return_inverse=True)
+    return distinct, place
 
 
 def _places(entities: Keys64, keys: Keys64) -> tuple[npt.NDArray[np.intp], Bools]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lake.clock import Clock
-from lake.decisions import DISPOSITIONS, REASONS, SEND, Candidates, Decided
+from lake.decisions import DISPOSITIONS, REASONS, Candidates, Decided
 from lake.follows import FollowStore
 from lake.ids import topic_key
 from lake.items import ItemRow
@@ -20,6 +20,7 @@ from scheduler.commit import MAX_USERS
 from scheduler.due import DueIndex
 from scheduler.gather import gather
 from scheduler.pipeline import Occasion, Pipeline
+from scheduler.report import LaneReport, Recorder, unrecorded
 from scheduler.sources import Source, UserChunk
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of, windows_due_of
 
@@ -31,36 +32,6 @@ WEEK_SLOTS = 7 * 86400 // SLOT_S
 
 
 @dataclass
-class ShardReport:
-    """What one shard did in one tick. `late_s`: how long after its slot the last user was decided."""
-
-    users: int = 0
-    candidates: int = 0
-    dispositions: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DISPOSITIONS), np.int64))
-    sends_by_channel: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(16, np.int64))
-    late_s: float = 0.0
-    model_id: str = ""
-
-    def count(self, decided: Decided) -> None:
-        """Add one decided chunk."""
-        self.users += len(decided.candidates.users)
-        self.candidates += len(decided.candidates)
-        self.dispositions += np.bincount(decided.disposition, minlength=len(DISPOSITIONS))[: len(DISPOSITIONS)]
-        sent = decided.candidates.channel[decided.disposition == SEND]
-        self.sends_by_channel += np.bincount(sent, minlength=16)
-        self.model_id = decided.model_id or self.model_id
-
-    def add(self, other: ShardReport) -> None:
-        """Add another shard's report."""
-        self.users += other.users
-        self.candidates += other.candidates
-        self.dispositions += other.dispositions
-        self.sends_by_channel += other.sends_by_channel
-        self.late_s = max(self.late_s, other.late_s)
-        self.model_id = other.model_id or self.model_id
-
-
-@dataclass
 class ScheduledLane:
     """Decides the users of a shard whose windows are due. `channels`: codes of the channels it may use."""
 
@@ -68,24 +39,27 @@ class ScheduledLane:
     due: DueIndex
     sources: Sequence[Source]
     channels: Sequence[int]
+    record: Recorder = unrecorded
 
-    def run(self, shard: int, slot: int, fence: int, clock: Clock) -> ShardReport:
+    def run(self, shard: int, slot: int, fence: int, clock: Clock) -> LaneReport:
         """Decide every user of `shard` due at or before `slot`; a user decided here leaves the slot.
 
         Stops where the commit refuses the fence: another worker holds the shard. The due index is the only checkpoint,
         so a run that died is repeated by simply running again.
         """
-        report = ShardReport()
-        while True:
+        report = LaneReport(slot=slot)
+        stale = False
+        while not stale:
             users, slots = self.due.due(shard, slot, CHUNK)
             if not users:
-                return report
+                break
             now = clock.now()
             decided = self.decide(shard, users, slots, fence, now)
+            stale = decided.stale
             report.count(decided)
             report.late_s = max(report.late_s, now - int(slots.min()) * SLOT_S)
-            if decided.stale:
-                return report
+        self.record("scheduled", report)
+        return report
 
     def decide(self, shard: int, users: list[str], slots: npt.NDArray[np.int64], fence: int, now: float) -> Decided:
         """Decide one chunk of due users."""
@@ -148,6 +122,7 @@ class UrgentLane:
 
     pipeline: Pipeline
     follows: FollowStore
+    record: Recorder = unrecorded
 
     def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
         """Decide every user of every request; results come back in the order of the requests."""
@@ -164,6 +139,9 @@ class UrgentLane:
             critical=np.array([request.critical for request in requests], bool),
         )
         decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, profiles)
+        report = LaneReport()
+        report.count(decided)
+        self.record("urgent", report)
         return results_of(requests, decided, order, self.pipeline.meta)
 
     def audience(self, topic: str, limit: int) -> list[str]:
@@ -228,7 +206,7 @@ def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.N
     ends = np.cumsum(np.bincount(rows.request, minlength=len(requests))).tolist()
     spans = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     return [
-        UrgentResult(asked_for.decision_id, *(column[span] for column in (user, channel, disposition, score, threshold, reason)))
+        UrgentResult(asked_for.decision_id, user[span], channel[span], disposition[span], score[span], threshold[span], reason[span])
         for asked_for, span in zip(requests, spans, strict=True)
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
 from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank
 from scheduler.due import DueIndex
-from scheduler.send_time import SendTimes, best_windows, fit
+from scheduler.send_time import SendTimes, fit
 from scheduler.windows import NO_SLOT, next_slots_of
 
 PAGE = 2000
@@ -38,21 +38,32 @@ class Stores:
     due: DueIndex
 
 
-def load(dataset: Dataset, stores: Stores, now: float, *, items: bool = True) -> int:
-    """Fill the stores with what the tables say as of `now` (seconds) and put every user into the due index; returns the users.
+def load(
+    dataset: Dataset,
+    stores: Stores,
+    now: float,
+    *,
+    items: bool = True,
+    only: Sequence[str] | None = None,
+    windows_per_week: int = 7,
+) -> int:
+    """Fill the stores with what the tables say as of `now` (seconds) and put users into the due index; returns how many.
 
-    `items`: whether to put the live items too; a replay puts each at its own time instead. Repeating it replaces
-    profiles and follows, and leaves what users were granted as it is.
+    `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
+    Repeating it replaces profiles and follows, and leaves what users were granted as it is.
     """
-    user_ids = dataset.users["user_id"].tolist()
-    profiles = profiles_of(dataset, stores.meta, fit(dataset.events, dataset.users))
+    times = fit(dataset.events, dataset.users)
+    users = dataset.users if only is None else dataset.users[dataset.users["user_id"].isin(list(only))]
+    dataset = replace(dataset, users=users)
+    user_ids = users["user_id"].tolist()
+    profiles = profiles_of(dataset, stores.meta, times, windows_per_week)
     followed = follows_of(dataset, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
         stores.profiles.put(page, profiles[start : start + PAGE])
         stores.follows.put(page, [followed.get(user_id, Followed()) for user_id in page])
-    _load_addresses(dataset.addresses, stores.profiles)
-    _load_preferences(dataset.preferences, stores)
+    _load_addresses(dataset.addresses, stores.profiles, set(user_ids))
+    _load_preferences(dataset.preferences, stores, set(user_ids))
     if items:
         live = dataset.items[seconds(dataset.items["created_at"]) > now - MAX_AGE_S]
         for start in range(0, len(live), PAGE):
@@ -71,7 +82,7 @@ def enroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
         stores.due.remove([user for user, due in zip(page, waiting, strict=True) if not due])
 
 
-def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes) -> Profiles:
+def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: int) -> Profiles:
     """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
     users = dataset.users.set_index("user_id", drop=False)
     rows = blank(len(users))
@@ -82,7 +93,7 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes) -> Profiles:
         rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
-    windows = best_windows(times.for_users(users.index.tolist()))[:, :MAX_WINDOWS]
+    windows = times.windows_for(users.index.tolist(), windows_per_week)[:, :MAX_WINDOWS]
     rows["windows"] = NO_WINDOW
     rows["windows"][:, : windows.shape[1]] = windows
     _apply_budgets(rows, dataset.budgets, users.index, meta)
@@ -101,24 +112,24 @@ def preference_rows(preferences: pd.DataFrame, users: pd.Index[str]) -> list[lis
 def _apply_budgets(rows: Profiles, budgets: pd.DataFrame, users: pd.Index[str], meta: Meta) -> None:
     known = budgets[budgets["user_id"].isin(users)]
     codes = np.array(meta.channel_codes(known["channel"].tolist()), np.intp)
-    rows["budget"][users.get_indexer(known["user_id"]), codes] = np.minimum(known["weekly"].to_numpy(np.int64), MAX_WEEKLY)
+    rows["budget"][users.get_indexer(pd.Index(known["user_id"])), codes] = np.minimum(known["weekly"].to_numpy(np.int64), MAX_WEEKLY)
 
 
 def _apply_addressed(rows: Profiles, addresses: pd.DataFrame, users: pd.Index[str], meta: Meta) -> None:
     known = addresses[addresses["user_id"].isin(users)]
     bits = np.uint32(1) << np.array(meta.channel_codes(known["channel"].tolist()), np.uint32)
     addressed = rows["addressed"].copy()
-    np.bitwise_or.at(addressed, users.get_indexer(known["user_id"]), bits)
+    np.bitwise_or.at(addressed, users.get_indexer(pd.Index(known["user_id"])), bits)
     rows["addressed"] = addressed
 
 
-def _load_addresses(addresses: pd.DataFrame, profiles: ProfileStore) -> None:
-    for user_id, mine in addresses.groupby("user_id"):
+def _load_addresses(addresses: pd.DataFrame, profiles: ProfileStore, users: set[str]) -> None:
+    for user_id, mine in addresses[addresses["user_id"].isin(users)].groupby("user_id"):
         profiles.put_addresses(str(user_id), dict(zip(mine["channel"], mine["address"], strict=True)))
 
 
-def _load_preferences(preferences: pd.DataFrame, stores: Stores) -> None:
-    users = pd.Index(preferences["user_id"].unique())
+def _load_preferences(preferences: pd.DataFrame, stores: Stores, only: set[str]) -> None:
+    users = pd.Index([user_id for user_id in preferences["user_id"].unique() if user_id in only])
     for user_id, rows in zip(users, preference_rows(preferences, users), strict=True):
         stores.profiles.put_preferences(user_id, rows)
 

@@ -52,7 +52,7 @@ class Scores(Protocol):
 class Scorer(Protocol):
     """Scores rows at a moment; blocks for the ranker, whether in this process or behind Serve."""
 
-    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane) -> Scores:
+    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
         """Return the scores of rows; `channels`: the store's channels, by code."""
         ...
 
@@ -287,9 +287,7 @@ class Pipeline:
         )
         return part, settled
 
-    def _logged(
-        self, decided: Decided, mine: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[np.intp], F32]:
+    def _logged(self, decided: Decided, mine: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], F32]:
         """Return the rows to log, ascending, and the weight of each: all of them, or all settled ones and a share of the others."""
         if self.config.log_share >= 1.0:
             return mine, np.ones(len(mine), np.float32)

@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from lake.clock import Clock
-from scheduler.lanes import ScheduledLane, ShardReport
+from scheduler.lanes import ScheduledLane
+from scheduler.report import LaneReport
 from scheduler.ticker import ShardWork
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def _assembled(make: MakeLane) -> tuple[ScheduledLane, Clock]:
 
 
 @ray.remote(max_retries=3, num_cpus=0.5, runtime_env={"env_vars": ROUTER_ENV})
-def decide_shard(make: MakeLane, work: ShardWork) -> ShardReport:
+def decide_shard(make: MakeLane, work: ShardWork) -> LaneReport:
     """Decide one shard's due users; a retry finds those already decided gone from the slot."""
     lane, clock = _assembled(make)
     return lane.run(work.shard, work.slot, work.fence, clock)
@@ -42,11 +43,11 @@ class RayShards:
     make: MakeLane
     in_flight: int = 8
 
-    def run(self, work: Sequence[ShardWork]) -> ShardReport:
+    def run(self, work: Sequence[ShardWork]) -> LaneReport:
         """See ShardRunner."""
-        total = ShardReport()
+        total = LaneReport()
         waiting = list(reversed(work))
-        running: dict[ray.ObjectRef[ShardReport], ShardWork] = {}
+        running: dict[ray.ObjectRef[LaneReport], ShardWork] = {}
         while waiting or running:
             while waiting and len(running) < self.in_flight:
                 shard = waiting.pop()

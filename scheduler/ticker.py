@@ -15,8 +15,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from lake.clock import Clock
 from lake.keys import LEADER
 from scheduler.due import DueIndex
-from scheduler.lanes import ShardReport
 from scheduler.lease import Leases, shard_lease
+from scheduler.report import LaneReport
 from scheduler.windows import SLOT_S
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class ShardWork:
 class ShardRunner(Protocol):
     """Decides shards somewhere. Blocks until all are done; a shard that failed is logged, and stays due."""
 
-    def run(self, work: Sequence[ShardWork]) -> ShardReport:
+    def run(self, work: Sequence[ShardWork]) -> LaneReport:
         """Decide the given shards and return their reports added up."""
         ...
 
@@ -54,11 +54,10 @@ class Ticker:
     due: DueIndex
     leases: Leases
     runner: ShardRunner
-    on_tick: TickObserver
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _held: dict[str, int] = field(default_factory=dict)
 
-    def tick(self) -> ShardReport | None:
+    def tick(self) -> LaneReport | None:
         """Decide every user who is due now. Returns None where another ticker leads or this one is still at it."""
         if not self._busy.acquire(blocking=False):
             return None
@@ -67,12 +66,12 @@ class Ticker:
             if not self._take(LEADER, now):
                 return None
             slot = int(now // SLOT_S)
-            report = self.runner.run(self._claimed(slot, now))
-            self.on_tick(slot, report)
-            return report
+            return self.runner.run(self._claimed(slot, now))
         finally:
-            self._let_go()
-            self._busy.release()
+            try:
+                self._let_go()
+            finally:
+                self._busy.release()
 
     def heartbeat(self) -> None:
         """Renew the leases of a tick that is under way; the commit refuses the work of one that was lost."""
@@ -103,14 +102,6 @@ class Ticker:
         """Release the shards; the leader lease is kept, so that one scheduler leads for as long as it lives."""
         for name in [name for name in self._held if name != LEADER]:
             self.leases.release(name, self.owner, self._held.pop(name))
-
-
-class TickObserver(Protocol):
-    """Is told of every tick, for metrics and the console."""
-
-    def __call__(self, slot: int, report: ShardReport) -> None:
-        """Take note of a finished tick."""
-        ...
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""A world with known ground truth, and the replay of logged history through the real pipeline."""

@@ -11,7 +11,7 @@ from lake.errors import TableError
 from lake.importers.base import Context, Imported
 from lake.importers.zones import zone_of
 from lake.table_columns import BadValueError, Kind, Number, as_text
-from lake.table_files import WRAPPERS, read_file
+from lake.table_files import WRAPPERS, Expected, read_file
 from lake.tables import ID, NAME, TEXT, TITLE, URL, check_frame
 
 INTERACTIONS, ARTICLES = "users_interactions", "shared_articles"
@@ -100,7 +100,7 @@ def _articles(path: Path) -> dict[str, pd.DataFrame]:
 
 def _published(path: Path, name: str, columns: dict[str, str], extras: dict[str, str]) -> pd.DataFrame:
     """Return the columns of a published file under our names, as text, times as timestamps; raises TableError."""
-    table = read_file(path, frozenset(columns | extras))
+    table = read_file(path, Expected(frozenset(columns | extras)))
     read = {}
     for theirs, ours in (columns | extras).items():
         if theirs in table.column_names:

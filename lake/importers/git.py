@@ -56,6 +56,7 @@ class GitImporter:
         if not self.recognises(source):
             raise InputError(f"{source}: is not the top folder of a git clone, nor a URL that git can clone")
         history = History(context.now)
+        context.progress(f"opening {source}", 0, None)
         with repository(source) as folder:
             total = int(run_git(folder, "rev-list", "--count", "HEAD", "--"))
             for done, commit in enumerate(commits(folder)):

@@ -72,7 +72,7 @@ def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str
     store.put([item("new", author_id="ann"), item("newer")])
     table.sync(NOW + 20)
     assert sorted(table.items.ids) == ["new", "newer"]
-    assert table.items.author[table.index["new"]] != 0
+    assert table.items.author[table.snapshot().index["new"]] != 0
 
 
 def test_an_item_the_table_lacks_is_fetched(make: Callable[[str], ItemStore]) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline on memory's stores: what becomes of every candidate, in both lanes."""
+"""The pipeline on memory's stores and on the real one: what becomes of every candidate, in both lanes."""
 
 from __future__ import annotations
 

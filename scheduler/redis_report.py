@@ -1,0 +1,57 @@
+"""Counters of what lanes did, in the store, for the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from redis import Redis
+
+from lake.decisions import DISPOSITIONS, Lane
+from lake.keys import Keys
+from lake.meta import Meta
+from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, WINDOWS, disposition_field, sends_field
+from scheduler.report import LaneReport
+
+FLUSH_S = 1.0
+
+
+@dataclass
+class RedisRecorder:
+    """Adds reports up and writes them at most once a second; a killed process loses a second of counts, nothing else."""
+
+    client: Redis
+    meta: Meta
+    elapsed: Callable[[], float] = time.monotonic
+    _waiting: dict[Lane, LaneReport] = field(default_factory=dict)
+    _flushed_at: float = float("-inf")
+
+    def __call__(self, lane: Lane, report: LaneReport) -> None:
+        """See Recorder."""
+        self._waiting.setdefault(lane, LaneReport()).add(report)
+        if self.elapsed() - self._flushed_at >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added up."""
+        waiting, self._waiting = self._waiting, {}
+        self._flushed_at = self.elapsed()
+        pipe = self.client.pipeline(transaction=False)
+        key = self.meta.keys.of_shard(Keys.METRICS, 0)
+        for lane, report in waiting.items():
+            for name, n in self._fields(lane, report).items():
+                if n:
+                    pipe.hincrby(key, name, n)
+            if lane == "scheduled" and report.slot:
+                pipe.hset(key, mapping={LAST_SLOT: report.slot, LAST_WINDOW_LAG_S: round(report.late_s, 3)})
+        pipe.execute()
+
+    def _fields(self, lane: Lane, report: LaneReport) -> dict[str, int]:
+        sends = zip(self.meta.channels, report.sends_by_channel.tolist(), strict=False)
+        return {
+            WINDOWS: report.users if lane == "scheduled" else 0,
+            CANDIDATES: report.candidates,
+            **{sends_field(lane, channel): n for channel, n in sends},
+            **{disposition_field(name): n for name, n in zip(DISPOSITIONS, report.dispositions.tolist(), strict=True)},
+        }

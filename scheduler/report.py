@@ -1,0 +1,62 @@
+"""What a lane did, added up, and who is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.decisions import DISPOSITIONS, SEND, Decided, Lane
+from lake.meta import MAX_CHANNELS
+
+
+@dataclass
+class LaneReport:
+    """Totals of some decisions. `users` counts windows in the scheduled lane. `late_s`: how long after its slot the last
+    user was decided. `slot`: the latest slot. `dispositions`, `sends_by_channel`: int64 by code.
+    """
+
+    users: int = 0
+    candidates: int = 0
+    dispositions: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DISPOSITIONS), np.int64))
+    sends_by_channel: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(MAX_CHANNELS, np.int64))
+    late_s: float = 0.0
+    slot: int = 0
+    model_id: str = ""
+
+    @property
+    def sends(self) -> int:
+        """Notifications granted as new."""
+        return int(self.sends_by_channel.sum())
+
+    def count(self, decided: Decided) -> None:
+        """Add one decided batch."""
+        self.users += len(decided.candidates.users)
+        self.candidates += len(decided.candidates)
+        self.dispositions += np.bincount(decided.disposition, minlength=len(DISPOSITIONS))
+        sent = decided.candidates.channel[decided.disposition == SEND]
+        self.sends_by_channel += np.bincount(sent, minlength=MAX_CHANNELS)
+        self.model_id = decided.model_id or self.model_id
+
+    def add(self, other: LaneReport) -> None:
+        """Add another report."""
+        self.users += other.users
+        self.candidates += other.candidates
+        self.dispositions += other.dispositions
+        self.sends_by_channel += other.sends_by_channel
+        self.late_s, self.slot = max(self.late_s, other.late_s), max(self.slot, other.slot)
+        self.model_id = other.model_id or self.model_id
+
+
+class Recorder(Protocol):
+    """Is told what lanes did, for metrics and the console. Cheap; never raises for want of a listener."""
+
+    def __call__(self, lane: Lane, report: LaneReport) -> None:
+        """Take note of a report."""
+        ...
+
+
+def unrecorded(lane: Lane, report: LaneReport) -> None:
+    """Take no note; for replay and tests."""
