@@ -73,6 +73,30 @@ def test_the_later_of_two_sources_wins_and_shared_events_count_once(tmp_path: Pa
     assert (user["timezone"], user["locale"]) == ("Europe/Rome", "ja")
 
 
+def test_rows_of_every_kind_are_merged_by_their_keys(tmp_path: Path) -> None:
+    header = "item_id,created_at,topics,title\n"
+    one = write(
+        tmp_path / "1",
+        events=EVENTS,
+        items=header + "i,2024-01-01T00:00:00Z,a|b,Old\nj,2024-01-01T00:00:00Z,,\n",
+        preferences="user_id,kind,channel,allowed\na,,,true\na,,push,true\n",
+        follows="user_id,topic\na,x\n",
+    )
+    two = write(
+        tmp_path / "2",
+        events=EVENTS,
+        items=header + "i,2024-01-01T00:00:00Z,c,\n",
+        preferences="user_id,kind,channel,allowed\na,,,false\n",
+        follows="user_id,topic\na,x\na,y\n",
+    )
+    import_sources([one, two], tmp_path / "out", "tables", CONTEXT)
+    data = Dataset.load(tmp_path / "out")
+    assert data.items["topics"].tolist() == [[], ["c"]]
+    assert data.items["title"].fillna("").tolist() == ["", "Old"]
+    assert data.preferences.fillna({"channel": "any"}).set_index("channel")["allowed"].to_dict() == {"push": True, "any": False}
+    assert data.follows["topic"].tolist() == ["x", "y"]
+
+
 def test_what_one_source_holds_twice_counts_twice(tmp_path: Path) -> None:
     one = write(tmp_path / "1", events=EVENTS + EVENTS.splitlines()[1] + "\n")
     two = write(tmp_path / "2", events=EVENTS)
