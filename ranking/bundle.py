@@ -145,15 +145,15 @@ def verify(folder: Path) -> None:
         raise BundleError(f"{folder / MODEL}: a trial process could not predict with it ({last}); {REMEDY}")
 
 
-def load(folder: Path, *, threads: int = 0, verified: bool = False) -> Bundle:
+def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
     """Return a bundle that passed `verify` (which is skipped where the caller has `verified` it already); raises BundleError.
 
-    `threads`: CPUs that one prediction may use, 0: all.
+    `threads`: CPUs that one prediction may use, 0: all. Small batches gain nothing from several, and lose where cores are shared.
     """
     if not verified:
         verify(folder)
     manifest, schema = _manifest(folder), _schema(folder)
-    booster = xgb.Booster(params={"nthread": threads or None} if threads else None, model_file=str(folder / MODEL))
+    booster = xgb.Booster(params={"nthread": threads} if threads else None, model_file=str(folder / MODEL))
     _same_columns(folder, booster)
     return Bundle(
         model_id=manifest["model_id"],
@@ -221,7 +221,7 @@ def _sha256(path: Path) -> str:
 
 def _trial(folder: Path) -> None:
     """Predict some rows, of plain and of extreme values; raises where a probability is not finite."""
-    bundle = load(folder, threads=1, verified=True)
+    bundle = load(folder, verified=True)
     rows = np.random.default_rng(0).normal(0, 100, (TRIAL_ROWS, len(FEATURES))).astype(np.float32)
     rows[0], rows[1], rows[2] = np.nan, 0, 1e30
     if not np.isfinite(bundle.probabilities(rows)).all():

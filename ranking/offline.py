@@ -124,7 +124,7 @@ class State:
 
     def vectors(self, as_of: float) -> Matrix:
         """Return the embedding of every user, made anew each Monday from what was known then; shape (users, DIMENSIONS)."""
-        monday = np.floor((as_of - MONDAY_S) / WEEK_S) * WEEK_S + MONDAY_S
+        monday = epoch_of(as_of)
         if monday not in self._vectors:
             self._vectors = {monday: embed(self.past, monday)}
         return self._vectors[monday]
@@ -173,6 +173,13 @@ class State:
         users = self.past.user[self._touch_rows[self._touches.rows[rows]]]
         shape = (len(touches.start), len(self.past.user_ids))
         return np.asarray(csr_matrix((np.ones(len(rows), np.float32), (owner, users)), shape=shape) @ self.vectors(as_of))
+
+    def engaged_with(self, items: Codes, at: float) -> list[Keys64]:
+        """Return the keys of the people who engaged with each item strictly before `at`."""
+        found = self._touches.positions(_item_keys(items), at)
+        rows, _ = ragged(found.start, found.end)
+        people = self.past.user_key[self.past.user[self._touch_rows[self._touches.rows[rows]]]]
+        return np.split(people, np.cumsum(found.count)[:-1]) if len(items) else []
 
     def _user_of(self, keys: Keys64) -> Ints:
         order = self._user_order
@@ -300,6 +307,11 @@ class State:
 
 def _item_keys(items: Codes) -> Keys64:
     return items.astype(np.uint64) + np.uint64(1)
+
+
+def epoch_of(as_of: float) -> float:
+    """Return the Monday, 00:00 UTC, on which the embeddings in force at a moment were made, in seconds."""
+    return float(np.floor((as_of - MONDAY_S) / WEEK_S) * WEEK_S + MONDAY_S)
 
 
 def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:

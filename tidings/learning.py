@@ -71,9 +71,9 @@ def score(
     started = time.perf_counter()
     if format_of(out) is None or out.suffix not in WRITERS:
         raise InputError(f"{out}: name a file to write that ends in {', '.join(WRITERS)}")
-    rows = CANDIDATES.frame(CANDIDATES.check(read_file(candidates, CANDIDATES.text_columns), str(candidates)))
+    rows = CANDIDATES.frame(CANDIDATES.check(read_file(candidates, CANDIDATES.expected), str(candidates)))
     with step("checking the model in a process of its own"):
-        bundle = bundles.load(model)
+        bundle = bundles.load(model, threads=0)
     with step(f"scoring {len(rows):,} candidates"):
         scored = score_candidates(bundle, Dataset.load(data), rows)
     write_table(scored, out)
@@ -113,7 +113,7 @@ def instant(text: str) -> pd.Timestamp:
         moment = pd.Timestamp(text)
     except ValueError:
         raise InputError(f"--until {text!r} is not a time; write one such as 2016-10-03T00:00:00Z") from None
-    if pd.isna(moment) or moment.tzinfo is None:
+    if moment.tzinfo is None:  # also that of NaT
         raise InputError(f"--until {text!r} has no time zone; write it in UTC or with its offset, such as 2016-10-03T00:00:00Z")
     return moment.tz_convert("UTC")
 

@@ -1,0 +1,30 @@
+"""How much engagement items have drawn lately, from their real-time counts: what trends, and what is popular."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ranking.blocks import DECAYED, ITEM_COUNTS
+from ranking.store import FeatureStore
+
+_PLACE = {name: place for place, name in enumerate(ITEM_COUNTS)}
+
+
+def heat_of(store: FeatureStore, count: str) -> Callable[[Sequence[str], float], npt.NDArray[np.float64]]:
+    """Return a function (item ids, now) -> the people who engaged with each item, decayed to `now`; one round trip.
+
+    `count`: which decayed count of ranking.blocks.DECAYED, such as "users_1d".
+    """
+
+    def heat(item_ids: Sequence[str], now: float) -> npt.NDArray[np.float64]:
+        if not item_ids:
+            return np.empty(0)
+        counts = store.get([], item_ids).items["counts"].astype(np.float64)
+        age_s = np.maximum(now - counts[:, _PLACE["last_at"]], 0.0)
+        decayed = counts[:, _PLACE[count]] * np.exp2(-age_s / DECAYED[count])
+        return np.nan_to_num(decayed, nan=0.0, posinf=0.0, neginf=0.0)
+
+    return heat

@@ -1,0 +1,139 @@
+"""Served state on a Redis-protocol server: packed strings, so that a batch is one MGET, and one script per engagement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+
+from lake.ids import Keys64, author_key
+from lake.keys import LAYOUT, Keys
+from ranking.blocks import DIMENSIONS, UserBlock
+from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
+from ranking.store import KEEP_ITEMS_S, Fetched
+
+REFRESHED = f"{LAYOUT}:features-refreshed"
+ENGAGED = f"{Keys.ITEM_COUNTS}u"
+ROWS_PER_WRITE = 5_000
+
+_EPOCH = USER.fields["epoch"][1] if USER.fields else 0
+_VECTOR = USER.fields["vector"][1] if USER.fields else 0
+_VECTOR_END = _VECTOR + 4 * DIMENSIONS
+
+
+@dataclass(frozen=True)
+class RedisFeatureStore:
+    """The feature store on one node, whose MGET may span all shards."""
+
+    client: Redis
+    keys: Keys
+
+    def get(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Fetched:
+        """See FeatureStore."""
+        users, items = self.keys.of_users(Keys.FEATURES, list(user_ids)), self.keys.of_users(Keys.ITEM_COUNTS, list(item_ids))
+        refreshed_at, *rows = self._mget([REFRESHED, *users, *items])
+        block, known = unpack_users(rows[: len(users)])
+        return Fetched(block, known, unpack(rows[len(users) :], ITEM), float(refreshed_at or "nan"))
+
+    def put_users(self, user_ids: Sequence[str], users: UserBlock, as_of: float, epoch: float) -> None:
+        """See FeatureStore."""
+        self._write(dict(zip(self.keys.of_users(Keys.FEATURES, list(user_ids)), pack_users(users, as_of, epoch), strict=True)))
+
+    def get_authors(self, keys: Keys64) -> Records:
+        """See FeatureStore."""
+        return self._read(Keys.AUTHOR, keys, AUTHOR)
+
+    def put_authors(self, keys: Keys64, rows: Records) -> None:
+        """See FeatureStore."""
+        self._write(dict(zip(self._names(Keys.AUTHOR, keys), pack(rows), strict=True)))
+
+    def get_topics(self, keys: Keys64) -> Records:
+        """See FeatureStore."""
+        return self._read(Keys.TOPIC, keys, TOPIC)
+
+    def put_topics(self, keys: Keys64, rows: Records) -> None:
+        """See FeatureStore."""
+        self._write(dict(zip(self._names(Keys.TOPIC, keys), pack(rows), strict=True)))
+
+    def put_items(self, item_ids: Sequence[str], rows: Records, engaged: Sequence[Keys64]) -> None:
+        """See FeatureStore."""
+        pipe = self.client.pipeline(transaction=False)
+        for item_id, row, users in zip(item_ids, pack(rows), engaged, strict=True):
+            counts, people = self._item(item_id)
+            pipe.set(counts, row, ex=KEEP_ITEMS_S)
+            pipe.delete(people)
+            if len(users):
+                pipe.sadd(people, *users.view(np.int64).tolist())
+                pipe.expire(people, KEEP_ITEMS_S)
+        pipe.execute()
+
+    def engaged_with(self, item_ids: Sequence[str]) -> list[Keys64]:
+        """See FeatureStore."""
+        pipe = self.client.pipeline(transaction=False)
+        for item_id in item_ids:
+            pipe.smembers(self._item(item_id)[1])
+        return [np.sort(np.array([int(key) for key in users], np.int64).view(np.uint64)) for users in pipe.execute()]
+
+    def put_item_vectors(self, item_ids: Sequence[str], vectors: npt.NDArray[np.float32], epoch: float, users: Sequence[int]) -> list[str]:
+        """See FeatureStore."""
+        made_at = np.float64(epoch).tobytes()
+        pipe = self.client.pipeline(transaction=False)
+        for item_id, vector, count in zip(item_ids, vectors, users, strict=True):
+            self._set_vector(keys=self._item(item_id), args=[count, made_at, vector.astype("<f4").tobytes()], client=pipe)
+        return [item_id for item_id, done in zip(item_ids, pipe.execute(), strict=True) if not done]
+
+    def record_engagements(self, item_ids: Sequence[str], user_ids: Sequence[str], at: Sequence[float]) -> None:
+        """See FeatureStore."""
+        pipe = self.client.pipeline(transaction=False)
+        for name in self.keys.of_users(Keys.FEATURES, list(user_ids)):
+            pipe.getrange(name, _EPOCH, _VECTOR_END - 1)
+        embedded = pipe.execute()
+        people = author_key(user_ids).view(np.int64).tolist()
+        for item_id, key, moment, row in zip(item_ids, people, at, embedded, strict=True):
+            args = [key, np.float64(moment).tobytes(), row[:8], row[8:], DIMENSIONS, KEEP_ITEMS_S]
+            self._engage(keys=self._item(item_id), args=args, client=pipe)
+        pipe.execute()
+
+    def mark_refreshed(self, as_of: float) -> None:
+        """See FeatureStore."""
+        self.client.set(REFRESHED, repr(float(as_of)))
+
+    def delete_users(self, user_ids: Sequence[str]) -> None:
+        """See FeatureStore."""
+        if user_ids:
+            self.client.delete(*self.keys.of_users(Keys.FEATURES, list(user_ids)))
+
+    @cached_property
+    def _engage(self) -> Any:
+        return self.client.register_script((Path(__file__).parent / "lua" / "engage.lua").read_text())
+
+    @cached_property
+    def _set_vector(self) -> Any:
+        return self.client.register_script((Path(__file__).parent / "lua" / "set_vector.lua").read_text())
+
+    def _item(self, item_id: str) -> list[str]:
+        return [self.keys.of_user(kind, item_id) for kind in (Keys.ITEM_COUNTS, ENGAGED)]
+
+    def _names(self, kind: str, keys: Keys64) -> list[str]:
+        return self.keys.of_users(kind, [f"{key:016x}" for key in keys.tolist()])
+
+    def _read(self, kind: str, keys: Keys64, record: np.dtype[Any]) -> Records:
+        return unpack(self._mget(self._names(kind, keys)) if len(keys) else [], record)
+
+    def _mget(self, names: list[str]) -> list[bytes | None]:
+        return [row for row in self.client.mget(names) if not isinstance(row, str)]  # none is, since no client of ours decodes
+
+    def _write(self, rows: Mapping[str, bytes]) -> None:
+        for part in _parts(list(rows.items())):
+            self.client.mset(dict(part))
+
+
+def _parts(rows: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    for start in range(0, len(rows), ROWS_PER_WRITE):
+        yield rows[start : start + ROWS_PER_WRITE]

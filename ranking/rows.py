@@ -1,0 +1,113 @@
+"""State as packed rows: what the store holds for a user, an item, an author and a topic, encoded and decoded many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranking.blocks import AUTHOR_AFFINITY, AUTHOR_STATS, DIMENSIONS, ITEM_COUNTS, TOPIC_AFFINITY, TOPIC_STATS, USER_STATS, Lists, UserBlock
+
+USER = np.dtype(
+    [
+        ("authors", "<u4"),
+        ("topics", "<u4"),
+        ("as_of", "<f8"),
+        ("epoch", "<f8"),
+        ("vector", "<f4", (DIMENSIONS,)),
+        ("stats", "<f4", (len(USER_STATS),)),
+    ]
+)
+"""The head of a user's row: how many entries of each kind follow, the moment of the state, and that of its embedding."""
+ENTRY = np.dtype([("key", "<u8"), ("values", "<f4", (len(AUTHOR_AFFINITY),))])
+ITEM = np.dtype([("counts", "<f8", (len(ITEM_COUNTS),)), ("epoch", "<f8"), ("vector", "<f4", (DIMENSIONS,))])
+AUTHOR = np.dtype([("stats", "<f4", (len(AUTHOR_STATS),)), ("vector", "<f4", (DIMENSIONS,))])
+TOPIC = np.dtype([("stats", "<f4", (len(TOPIC_STATS),))])
+
+Records = npt.NDArray[np.void]
+_WORD = 4
+_USER_WORDS, _ENTRY_WORDS = USER.itemsize // _WORD, ENTRY.itemsize // _WORD
+assert USER.itemsize % _WORD == ENTRY.itemsize % _WORD == 0
+assert len(AUTHOR_AFFINITY) == len(TOPIC_AFFINITY)
+
+
+def blank_stats(n: int) -> npt.NDArray[np.float32]:
+    """Return USER_STATS of people nobody has seen do anything, shape (n, len(USER_STATS))."""
+    stats = np.zeros((n, len(USER_STATS)), np.float32)
+    stats[:, [USER_STATS.index("recency_h"), USER_STATS.index("tenure_d")]] = np.nan
+    stats[:, USER_STATS.index("item_age_log")] = 3.0
+    return stats
+
+
+def blank(kind: np.dtype[Any]) -> bytes:
+    """Return the packed row of something nobody has seen, of one of the kinds USER, ITEM, AUTHOR, TOPIC."""
+    row = np.zeros(1, kind)
+    if kind == USER:
+        row["stats"] = blank_stats(1)
+    elif kind == ITEM:
+        row["counts"][:, -1] = np.nan
+    elif kind == AUTHOR:
+        row["stats"][:, -1] = np.nan
+    return row.tobytes()
+
+
+def pack_users(users: UserBlock, as_of: float, epoch: float) -> list[bytes]:
+    """Return one packed row per user; `epoch` is the moment the embedding was made."""
+    head = np.zeros(len(users), USER)
+    head["authors"], head["topics"] = np.diff(users.authors.start), np.diff(users.topics.start)
+    head["as_of"], head["epoch"], head["vector"], head["stats"] = as_of, epoch, users.vector, users.stats
+    heads, (authors, topics) = head.tobytes(), (_entries(lists) for lists in (users.authors, users.topics))
+    starts = [(lists.start * ENTRY.itemsize).tolist() for lists in (users.authors, users.topics)]
+    return [
+        heads[i * USER.itemsize : (i + 1) * USER.itemsize]
+        + authors[starts[0][i] : starts[0][i + 1]]
+        + topics[starts[1][i] : starts[1][i + 1]]
+        for i in range(len(users))
+    ]
+
+
+def _entries(lists: Lists) -> bytes:
+    entries = np.empty(len(lists.key), ENTRY)
+    entries["key"], entries["values"] = lists.key, lists.values
+    return entries.tobytes()
+
+
+def unpack_users(packed: Sequence[bytes | None]) -> tuple[UserBlock, npt.NDArray[np.bool_]]:
+    """Return the state of packed users and which of them were known; None is someone nobody has seen."""
+    nobody = blank(USER)
+    known = np.fromiter((row is not None for row in packed), bool, len(packed))
+    rows = [nobody if row is None else row for row in packed]
+    words = np.frombuffer(b"".join(rows), np.uint32)
+    size = np.fromiter(map(len, rows), np.int64, len(rows)) // _WORD
+    place = (np.cumsum(size) - size)[:, None] + np.arange(_USER_WORDS)
+    head = words[place].view(USER)[:, 0] if rows else np.empty(0, USER)
+    is_entry = np.ones(len(words), bool)
+    is_entry[place] = False
+    entries = words[is_entry].view(ENTRY)
+    counts = np.stack([head["authors"], head["topics"]], axis=1).astype(np.int64)
+    is_topic = np.repeat(np.tile([False, True], len(rows)), counts.ravel())
+    block = UserBlock(
+        np.ascontiguousarray(head["stats"]),
+        np.ascontiguousarray(head["vector"]),
+        _lists(entries[~is_topic], counts[:, 0]),
+        _lists(entries[is_topic], counts[:, 1]),
+    )
+    return block, known
+
+
+def _lists(entries: npt.NDArray[np.void], counts: npt.NDArray[np.int64]) -> Lists:
+    return Lists(np.append(0, np.cumsum(counts)), np.ascontiguousarray(entries["key"]), np.ascontiguousarray(entries["values"]))
+
+
+def pack(records: Records) -> list[bytes]:
+    """Return one packed row per record."""
+    whole, size = records.tobytes(), records.dtype.itemsize
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+def unpack(packed: Sequence[bytes | None], kind: np.dtype[Any]) -> Records:
+    """Return the records of packed rows of one kind, shape (n,); None is a blank one."""
+    nothing = blank(kind)
+    return np.frombuffer(b"".join([nothing if row is None else row for row in packed]), kind)

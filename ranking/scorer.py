@@ -1,0 +1,224 @@
+"""Ids in, scores out: fetches state, assembles features and predicts, in chunks short enough to interleave other work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from lake.ids import Keys64
+from lake.items import Items, ItemTable
+from ranking.blocks import ItemBlock, Matrix
+from ranking.bundle import Bundle
+from ranking.features import FEATURES, Assembler
+from ranking.rows import AUTHOR, TOPIC, Records
+from ranking.store import FeatureStore
+from ranking.value import value_of
+
+CHUNK_S = 0.008
+"""Aim of one chunk's time; the house limit is about 10 ms."""
+LEAST_CHUNK_ROWS, MOST_CHUNK_ROWS = 256, 16_384
+ASSEMBLY_SHARE = 1.3
+"""What a row costs in all, over what its prediction costs."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score per row, in the rows' order.
+
+    `probability`, `value`: float32 (n,). `known_user` (U,), `known_item` (I,): whether there was any state of them.
+    """
+
+    probability: Matrix
+    value: Matrix
+    model_id: str
+    known_user: npt.NDArray[np.bool_]
+    known_item: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Rows to score at a moment: codes `user`, `item` (int32) and `channel` (uint8) into `users`, `items`, `channels`."""
+
+    users: list[str]
+    items: list[str]
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    channel: npt.NDArray[np.uint8]
+    channels: tuple[str, ...]
+    at: float
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass
+class Job:
+    """A request whose state is at hand: run its `chunks` in any order, then take the `scores`."""
+
+    bundle: Bundle
+    assembler: Assembler
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    channel: npt.NDArray[np.uint8]
+    known_user: npt.NDArray[np.bool_]
+    known_item: npt.NDArray[np.bool_]
+    chunk_rows: int
+    probability: Matrix = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.probability = np.empty(len(self.user), np.float32)
+
+    def chunks(self) -> list[slice]:
+        """Return the rows of each chunk."""
+        return [slice(start, min(start + self.chunk_rows, len(self.user))) for start in range(0, len(self.user), self.chunk_rows)]
+
+    def features(self, chunk: slice) -> Matrix:
+        """Return the feature rows of a chunk."""
+        return self.assembler.rows(self.user[chunk], self.item[chunk], self.channel[chunk])
+
+    def run(self, chunk: slice) -> None:
+        """Predict the rows of a chunk; computes for about 10 ms and waits for nothing."""
+        self.probability[chunk] = self.bundle.probabilities(self.features(chunk))
+
+    def scores(self) -> Scores:
+        """Return the scores, once every chunk has run."""
+        return Scores(self.probability, value_of(self.probability), self.bundle.model_id, self.known_user, self.known_item)
+
+
+class Cache:
+    """Records by key, fetched once and kept until the rows are made anew."""
+
+    def __init__(self, kind: np.dtype[np.void]) -> None:
+        self._keys: Keys64 = np.empty(0, np.uint64)
+        self._rows: Records = np.empty(0, kind)
+
+    def missing(self, keys: Keys64) -> Keys64:
+        """Return which of some distinct keys are not here."""
+        return keys[~np.isin(keys, self._keys, assume_unique=True)]
+
+    def add(self, keys: Keys64, rows: Records) -> None:
+        """Keep rows of keys that are not here yet."""
+        joined = np.concatenate([self._keys, keys])
+        order = np.argsort(joined)
+        self._keys, self._rows = joined[order], np.concatenate([self._rows, rows])[order]
+
+    def take(self, keys: Keys64) -> Records:
+        """Return the rows of keys that are here, shape (n,)."""
+        return self._rows[np.searchsorted(self._keys, keys)]
+
+
+class Scorer:
+    """Scores rows with one model from the store's state. Not for use by several threads at once.
+
+    `table`: the items in memory. A call makes one round trip for users, counts and the time of the last refresh, one
+    for changes of items, and one each for authors and topics that it has not met since the last refresh.
+    """
+
+    def __init__(self, bundle: Bundle, store: FeatureStore, table: ItemTable, chunk_s: float = CHUNK_S) -> None:
+        self.bundle, self.store, self.table = bundle, store, table
+        self.chunk_rows = chunk_rows_of(bundle, chunk_s)
+        self._refreshed_at = np.nan
+        self._authors, self._topics = Cache(AUTHOR), Cache(TOPIC)
+
+    @property
+    def model_id(self) -> str:
+        """The id of the model in service."""
+        return self.bundle.model_id
+
+    def score(
+        self,
+        users: list[str],
+        items: list[str],
+        user: npt.NDArray[np.int32],
+        item: npt.NDArray[np.int32],
+        channel: npt.NDArray[np.uint8],
+        channels: tuple[str, ...],
+        at: float,
+    ) -> Scores:
+        """Return the scores of rows as of `at` (seconds); users and items without state are scored as new ones."""
+        job = self.prepare(ScoreRequest(users, items, user, item, channel, channels, at))
+        for chunk in job.chunks():
+            job.run(chunk)
+        return job.scores()
+
+    def chunks(self, request: ScoreRequest) -> Iterator[Job]:
+        """Score a request chunk by chunk, yielding the job after each, so that the caller can do other work between."""
+        job = self.prepare(request)
+        for chunk in job.chunks():
+            job.run(chunk)
+            yield job
+
+    def prepare(self, request: ScoreRequest) -> Job:
+        """Fetch the state of a request; blocks for the round trips, computes nothing that takes long."""
+        self.table.sync(request.at)
+        fetched = self.store.get(request.users, request.items)
+        self._forget_older_than(fetched.refreshed_at)
+        columns, codes = self.table.with_missing(request.items)
+        items = self._item_block(_rows_of(columns, codes, request.at), fetched.items, request.at)
+        return Job(
+            bundle=self.bundle,
+            assembler=Assembler(fetched.users, items),
+            user=request.user,
+            item=request.item,
+            channel=self.bundle.channel_codes(request.channels)[request.channel],
+            known_user=fetched.known,
+            known_item=codes >= 0,
+            chunk_rows=self.chunk_rows,
+        )
+
+    def _forget_older_than(self, refreshed_at: float) -> None:
+        if refreshed_at != self._refreshed_at:
+            self._authors, self._topics, self._refreshed_at = Cache(AUTHOR), Cache(TOPIC), refreshed_at
+
+    def _item_block(self, items: Items, counts: Records, at: float) -> ItemBlock:
+        used = max(1, int((items.topics != 0).sum(axis=1).max(initial=0)))
+        topic_keys = np.unique(items.topics[items.topics != 0])
+        authors = self._author_rows(items.author)
+        return ItemBlock(
+            at=np.full(len(items), at),
+            created_at=items.created_at,
+            author=items.author,
+            topics=items.topics[:, :used],
+            counts=counts["counts"],
+            vector=np.ascontiguousarray(counts["vector"]),
+            author_stats=np.ascontiguousarray(authors["stats"]),
+            author_vector=np.ascontiguousarray(authors["vector"]),
+            topic_keys=topic_keys,
+            topic_stats=np.ascontiguousarray(self._topic_rows(topic_keys)["stats"]),
+        )
+
+    def _author_rows(self, keys: Keys64) -> Records:
+        missing = self._authors.missing(np.unique(keys))
+        if len(missing):
+            self._authors.add(missing, self.store.get_authors(missing))
+        return self._authors.take(keys)
+
+    def _topic_rows(self, keys: Keys64) -> Records:
+        missing = self._topics.missing(keys)
+        if len(missing):
+            self._topics.add(missing, self.store.get_topics(missing))
+        return self._topics.take(keys)
+
+
+def _rows_of(columns: Items, codes: npt.NDArray[np.int32], at: float) -> Items:
+    """Return one row per requested item; one that is known nowhere is a new item without author or topics."""
+    if (codes >= 0).all():
+        return columns.take(codes)
+    unknown = Items.from_rows([{"item_id": "", "created_at": at}])
+    return Items.concat([columns, unknown]).take(np.where(codes >= 0, codes, len(columns)))
+
+
+def chunk_rows_of(bundle: Bundle, chunk_s: float) -> int:
+    """Return how many rows this machine assembles and predicts in `chunk_s`, measured once."""
+    rows = np.random.default_rng(0).normal(size=(2_000, len(FEATURES))).astype(np.float32)
+    took_s = []
+    for _ in range(4):
+        started = perf_counter()
+        bundle.margins(rows)
+        took_s.append(perf_counter() - started)
+    row_s = ASSEMBLY_SHARE * min(took_s) / len(rows)
+    return int(np.clip(chunk_s / max(row_s, 1e-9), LEAST_CHUNK_ROWS, MOST_CHUNK_ROWS))
