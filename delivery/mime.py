@@ -26,26 +26,31 @@ class _Verbatim(UnstructuredHeader, BaseHeader):
 _HEADERS = HeaderRegistry()
 _HEADERS.map_to_type("list-unsubscribe", _Verbatim)
 POLICY = email.policy.SMTP.clone(header_factory=_HEADERS, cte_type="7bit")
+INTERNATIONAL = POLICY.clone(utf8=True)
+"""For recipients whose local part is not ASCII (RFC 6532); their servers take such headers."""
+
+LONGEST_ADDRESS = 320
+SPECIALS = frozenset(' "(),:;<>@[\\]')
 
 
 def parse_address(text: str) -> Address:
     """Return the one bare address that `text` is, its domain in ASCII; raises BadAddressError."""
-    bare = text.strip(" ")
+    local, _, domain = text.strip(" ").rpartition("@")
     try:
-        if not bare or not bare.isprintable() or len(bare) > 320:
-            raise ValueError
-        local, at, domain = bare.rpartition("@")
-        if not (local and at and domain):
-            raise ValueError
-        return Address(addr_spec=f"{local}@{domain.encode('idna').decode('ascii') if not domain.startswith('[') else domain}")
+        if not (local and domain and text.isprintable() and len(text) <= LONGEST_ADDRESS):
+            raise ValueError(text)
+        ascii_domain = domain if domain.startswith("[") else domain.encode("idna").decode("ascii")
+        if not local.isascii() and not set(local) & SPECIALS:
+            return Address(username=local, domain=Address(addr_spec=f"x@{ascii_domain}").domain)
+        return Address(addr_spec=f"{local}@{ascii_domain}")
     except (ValueError, IndexError, HeaderParseError, MessageDefect) as error:
-        raise BadAddressError(f"{text[:320]!r} is not an e-mail address") from error
+        raise BadAddressError(f"{text[:LONGEST_ADDRESS]!r} is not an e-mail address") from error
 
 
 def compose(delivery: Delivery, sender: Address, recipient: Address) -> EmailMessage:
     """Return the e-mail of a delivery; its Message-ID is that of the grant, so that two copies can be told to be one."""
     content = delivery.content
-    message = EmailMessage(policy=POLICY)
+    message = EmailMessage(policy=POLICY if recipient.addr_spec.isascii() else INTERNATIONAL)
     message["From"] = sender
     message["To"] = recipient
     message["Subject"] = content.title

@@ -151,7 +151,7 @@ class Outbox(Protocol):
         ...
 
     def replay(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
-        """Put dead letters back into the outbox with their attempts forgotten; False where there is no such readable letter."""
+        """Put dead letters back into the outbox with their attempts forgotten; False where there is no such letter."""
         ...
 
     def drop(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:

@@ -1,0 +1,203 @@
+"""What every outbox promises: one outcome per message, and no second send of what may have been sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from redis import Redis
+
+from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox, Outcome, Retry
+from delivery.redis_outbox import UNREADABLE, RedisOutbox
+from lake.keys import Keys
+from lake.messages import FIELD, Message
+from lake.metrics import outcome_field
+from tests.unit.delivery.examples import NOW, a_message
+
+SHARD = 3
+LONG_MS, AT_ONCE_MS = 3_600_000, 0
+
+
+@dataclass
+class Case:
+    """An outbox and a way to grant messages."""
+
+    outbox: Outbox
+    add: Callable[[list[Message]], None]
+
+    def read(self, consumer: str = "a", count: int = 100, now: float = NOW, abandoned_after_ms: int = LONG_MS) -> list[Entry]:
+        return self.outbox.read(SHARD, consumer, count, now, abandoned_after_ms)
+
+    def read_one(self, consumer: str = "a") -> Entry:
+        (entry,) = self.read(consumer)
+        return entry
+
+
+@pytest.fixture(params=["memory", "redis"])
+def case(request: pytest.FixtureRequest) -> Case:
+    if request.param == "memory":
+        memory = MemoryOutbox()
+        return Case(memory, lambda messages: memory.add(SHARD, messages))
+    client: Redis = request.getfixturevalue("redis_client")
+    keys = Keys(16)
+
+    def add(messages: list[Message]) -> None:  # as the commit script does
+        for message in messages:
+            client.xadd(keys.of_shard(Keys.OUTBOX, SHARD), {FIELD: message.pack()})
+
+    return Case(RedisOutbox(client, keys), add)
+
+
+def test_a_message_is_read_once_and_in_order(case: Case) -> None:
+    messages = [a_message(number) for number in range(5)]
+    case.add(messages)
+    assert [entry.message for entry in case.read(count=3)] == messages[:3]
+    assert [entry.message for entry in case.read(count=3)] == messages[3:]
+    assert case.read() == []
+
+
+def test_an_outbox_nothing_was_ever_put_in_is_empty(case: Case) -> None:
+    assert case.read() == []
+    assert case.outbox.backlog([SHARD, 4]) == [Backlog(), Backlog()]
+
+
+def test_the_first_outcome_of_a_message_stands(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    assert case.outbox.settle(SHARD, [Outcome(entry, "accepted", provider_id="p")], NOW) == [True]
+    assert case.outbox.settle(SHARD, [Outcome(entry, "failed")], NOW + 1) == [False]
+    ((_, record),) = case.outbox.outcomes(SHARD, "", 10)
+    assert (record.state, record.provider_id, record.at, record.grant_id) == ("accepted", "p", NOW, entry.message.grant_id)
+    assert case.outbox.backlog([SHARD]) == [Backlog()]
+
+
+def test_outcomes_are_read_on_from_where_one_stopped(case: Case) -> None:
+    case.add([a_message(1), a_message(2)])
+    case.outbox.settle(SHARD, [Outcome(entry, "accepted") for entry in case.read()], NOW)
+    ((first, _),) = case.outbox.outcomes(SHARD, "", 1)
+    assert [record.grant_id for _, record in case.outbox.outcomes(SHARD, first, 10)] == [a_message(2).grant_id]
+
+
+def test_an_attempt_is_marked_once(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    assert case.outbox.attempt(SHARD, "a", [entry], NOW) == [True]
+    assert case.outbox.attempt(SHARD, "a", [entry], NOW) == [False]
+
+
+def test_what_another_courier_holds_cannot_be_attempted(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one("a")
+    assert case.outbox.attempt(SHARD, "b", [entry], NOW) == [False]
+
+
+def test_a_courier_that_was_paused_cannot_attempt_what_has_been_taken_over(case: Case) -> None:
+    case.add([a_message()])
+    slow = case.read_one("slow")
+    (taken,) = case.read("quick", abandoned_after_ms=AT_ONCE_MS)
+    assert not taken.open
+    assert case.outbox.attempt(SHARD, "slow", [slow], NOW) == [False]
+    assert case.outbox.attempt(SHARD, "quick", [taken], NOW) == [True]
+
+
+def test_a_settled_message_cannot_be_attempted(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    case.outbox.settle(SHARD, [Outcome(entry, "suppressed")], NOW)
+    assert case.outbox.attempt(SHARD, "a", [entry], NOW) == [False]
+
+
+def test_an_abandoned_message_comes_back_and_says_whether_it_was_attempted(case: Case) -> None:
+    case.add([a_message(1), a_message(2)])
+    first, _ = case.read("dead")
+    case.outbox.attempt(SHARD, "dead", [first], NOW)
+    assert case.read("alive", abandoned_after_ms=LONG_MS) == []
+    found = case.read("alive", abandoned_after_ms=AT_ONCE_MS)
+    assert [(entry.message.grant_id, entry.open) for entry in found] == [(a_message(1).grant_id, True), (a_message(2).grant_id, False)]
+
+
+def test_a_retry_comes_back_when_it_is_due_and_not_before(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    case.outbox.attempt(SHARD, "a", [entry], NOW)
+    assert case.outbox.retry_later(SHARD, [Retry(Entry(entry.entry_id, entry.message, attempts=1), NOW + 60)]) == [True]
+    assert case.outbox.backlog([SHARD]) == [Backlog(retrying=1)]
+    assert case.read(now=NOW + 59) == []
+    (again,) = case.read(now=NOW + 60)
+    assert (again.message, again.attempts, again.open) == (entry.message, 1, False)
+
+
+def test_putting_back_twice_is_putting_back_once(case: Case) -> None:
+    case.add([a_message()])
+    retry = Retry(case.read_one(), NOW)
+    assert case.outbox.retry_later(SHARD, [retry]) == [True]
+    assert case.outbox.retry_later(SHARD, [retry]) == [False]
+    assert len(case.read(now=NOW)) == 1
+
+
+def test_a_message_put_back_for_later_cannot_be_settled_by_who_held_it(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    case.outbox.retry_later(SHARD, [Retry(entry, NOW)])
+    assert case.outbox.settle(SHARD, [Outcome(entry, "accepted")], NOW) == [False]
+
+
+def test_the_backlog_counts_what_is_queued_in_hand_and_waiting(case: Case) -> None:
+    case.add([a_message(number) for number in range(4)])
+    first, _ = case.read(count=2)
+    case.outbox.retry_later(SHARD, [Retry(first, NOW + 60)])
+    (backlog,) = case.outbox.backlog([SHARD])
+    assert backlog == Backlog(queued=2, in_hand=1, retrying=1)
+    assert backlog.total == 4
+
+
+def test_a_dead_letter_is_kept_and_can_be_replayed_once(case: Case) -> None:
+    case.add([a_message()])
+    entry = case.read_one()
+    tried = Entry(entry.entry_id, entry.message, attempts=3)
+    case.outbox.settle(SHARD, [Outcome(tried, "failed", "550 no such user", dead=True)], NOW)
+    (letter,) = case.outbox.dead(SHARD, 10)
+    assert (letter.message, letter.reason, letter.attempts, letter.at) == (entry.message, "550 no such user", 3, NOW)
+    assert case.outbox.replay(SHARD, [letter.letter_id]) == [True]
+    assert case.outbox.replay(SHARD, [letter.letter_id]) == [False]
+    assert case.outbox.dead(SHARD, 10) == []
+    again = case.read_one()
+    assert (again.message, again.attempts) == (entry.message, 0)
+
+
+def test_a_dropped_dead_letter_is_gone(case: Case) -> None:
+    case.add([a_message()])
+    case.outbox.settle(SHARD, [Outcome(case.read_one(), "failed", "no", dead=True)], NOW)
+    (letter,) = case.outbox.dead(SHARD, 10)
+    assert case.outbox.drop(SHARD, [letter.letter_id]) == [True]
+    assert case.outbox.drop(SHARD, [letter.letter_id]) == [False]
+    assert case.outbox.dead(SHARD, 10) == case.read() == []
+
+
+def test_shards_do_not_mix(case: Case) -> None:
+    case.add([a_message()])
+    assert case.outbox.read(SHARD + 1, "a", 10, NOW, LONG_MS) == []
+    assert len(case.read()) == 1
+
+
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter_and_stops_nobody(redis_client: Redis) -> None:
+    keys = Keys(16)
+    name = keys.of_shard(Keys.OUTBOX, SHARD)
+    redis_client.xadd(name, {FIELD: b"\xc1 not a message"})
+    redis_client.xadd(name, {"other": b""})
+    redis_client.xadd(name, {FIELD: a_message().pack()})
+    outbox = RedisOutbox(redis_client, keys)
+    assert [entry.message for entry in outbox.read(SHARD, "a", 10, NOW, LONG_MS)] == [a_message()]
+    assert [(letter.message, letter.reason) for letter in outbox.dead(SHARD, 10)] == [(None, UNREADABLE)] * 2
+    assert outbox.backlog([SHARD]) == [Backlog(in_hand=1)]
+
+
+def test_outcomes_are_counted_in_the_same_step(redis_client: Redis) -> None:
+    keys = Keys(16)
+    redis_client.xadd(keys.of_shard(Keys.OUTBOX, SHARD), {FIELD: a_message().pack()})
+    outbox = RedisOutbox(redis_client, keys)
+    (entry,) = outbox.read(SHARD, "a", 10, NOW, LONG_MS)
+    outbox.settle(SHARD, [Outcome(entry, "accepted")], NOW)
+    outbox.settle(SHARD, [Outcome(entry, "accepted")], NOW)
+    assert redis_client.hget(keys.of_shard(Keys.METRICS, SHARD), outcome_field("email", "accepted")) == b"1"

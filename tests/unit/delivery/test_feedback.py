@@ -1,0 +1,94 @@
+"""Events that come back change what they should, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, opened_grants
+from delivery.links import LinkToken
+from delivery.suppression import MemorySuppressionStore, Suppression
+from lake.meta import Meta
+from lake.profiles import MemoryProfileStore, blank
+from tests.unit.delivery.examples import NOW
+
+META = Meta(shards=2)
+
+
+@dataclass
+class Seen:
+    """The rows each effect got."""
+
+    engagement: list[EventRow] = field(default_factory=list)
+    visits: list[EventRow] = field(default_factory=list)
+    opened: list[EventRow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        profiles = MemoryProfileStore()
+        profiles.put(["ada"], blank(1))
+        self.suppression = Suppression(MemorySuppressionStore(), profiles, META)
+        effects = Effects(self.engagement.extend, self.visits.extend, self.opened.extend)
+        self.feedback = Feedback(MemoryEventLog(META.shards), self.suppression, effects)
+
+
+def an_event(kind: str, **more: object) -> EventRow:
+    return {"user_id": "ada", "kind": kind, "at": NOW} | more
+
+
+def test_events_reach_what_they_change() -> None:
+    seen = Seen()
+    rows = [an_event("visit"), an_event("like", item_id="i1"), an_event("open", item_id="i1", send_id="00000000000000aa")]
+    assert seen.feedback.accept(rows, NOW) == FeedbackCounts(accepted=3, duplicates=0, unsubscribed=0)
+    assert seen.engagement == rows[1:]
+    assert seen.visits == rows
+    assert seen.opened == rows[2:]
+
+
+def test_a_retry_changes_nothing() -> None:
+    seen = Seen()
+    row = an_event("like", item_id="i1", event_id="e1")
+    seen.feedback.accept([row, row], NOW)
+    assert seen.feedback.accept([row], NOW) == FeedbackCounts(accepted=0, duplicates=1, unsubscribed=0)
+    assert seen.engagement == [row]
+
+
+def test_an_unsubscribe_event_suppresses() -> None:
+    seen = Seen()
+    assert seen.feedback.accept([an_event("unsubscribe", channel="email")], NOW).unsubscribed == 1
+    assert set(seen.suppression.records("ada")) == {"email"}
+    assert seen.visits == []
+    seen.feedback.accept([an_event("unsubscribe")], NOW)
+    assert set(seen.suppression.records("ada")) == set(META.channels)
+
+
+def test_an_unknown_channel_is_refused_before_anything_changes() -> None:
+    seen = Seen()
+    with pytest.raises(ValueError, match="pigeon"):
+        seen.feedback.accept([an_event("visit"), an_event("unsubscribe", channel="email"), an_event("unsubscribe", channel="pigeon")], NOW)
+    assert (seen.visits, seen.suppression.records("ada")) == ([], {})
+
+
+def test_a_followed_link_counts_once() -> None:
+    seen = Seen()
+    link = LinkToken("click", "ada", "email", "00000000000000aa", "https://t.example", "i1")
+    assert seen.feedback.accept_link(link, NOW).accepted == 1
+    assert seen.feedback.accept_link(link, NOW + 9).duplicates == 1
+    ((row,), (opened,)) = (seen.engagement, seen.opened)
+    assert row == opened
+    assert (row["kind"], row["item_id"], row["send_id"], row["channel"]) == ("click", "i1", "00000000000000aa", "email")
+
+
+def test_an_unsubscribe_link_works_again_after_resubscribing() -> None:
+    seen = Seen()
+    link = LinkToken("unsubscribe", "ada", "email", "00000000000000aa")
+    seen.feedback.accept_link(link, NOW)
+    seen.suppression.resubscribe("ada", "email")
+    assert seen.feedback.accept_link(link, NOW).duplicates == 1
+    assert seen.suppression.records("ada")["email"].source == "link"
+
+
+def test_opened_grants_are_the_ledgers_numbers() -> None:
+    rows = [an_event("open", send_id="00000000000000ff"), an_event("open", send_id="not one"), an_event("open")]
+    users, grants = opened_grants(rows)
+    assert (users, grants.tolist()) == (["ada"], [255])
