@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -41,7 +41,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Rows to score at a moment: codes `user`, `item` (int32) and `channel` (uint8) into `users`, `items`, `channels`."""
+    """Rows to score: codes `user`, `item` (int32) and `channel` (uint8) into `users`, `items`, `channels`.
+
+    `at`: the moment in seconds, or one per entry of `items`.
+    """
 
     users: list[str]
     items: list[str]
@@ -49,7 +52,7 @@ class ScoreRequest:
     item: npt.NDArray[np.int32]
     channel: npt.NDArray[np.uint8]
     channels: tuple[str, ...]
-    at: float
+    at: float | npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.user)
@@ -154,11 +157,13 @@ class Scorer:
 
     def prepare(self, request: ScoreRequest) -> Job:
         """Fetch the state of a request; blocks for the round trips, computes nothing that takes long."""
-        self.table.sync(request.at)
+        at = np.broadcast_to(np.asarray(request.at, np.float64), len(request.items))
+        if len(at):
+            self.table.sync(float(at.max()))
         fetched = self.store.get(request.users, request.items)
         self._forget_older_than(fetched.refreshed_at)
         columns, codes = self.table.with_missing(request.items)
-        items = self._item_block(_rows_of(columns, codes, request.at), fetched.items, request.at)
+        items = self._item_block(_rows_of(columns, codes, at), fetched.items, at)
         return Job(
             bundle=self.bundle,
             assembler=Assembler(fetched.users, items),
@@ -174,12 +179,12 @@ class Scorer:
         if refreshed_at != self._refreshed_at:
             self._authors, self._topics, self._refreshed_at = Cache(AUTHOR), Cache(TOPIC), refreshed_at
 
-    def _item_block(self, items: Items, counts: Records, at: float) -> ItemBlock:
+    def _item_block(self, items: Items, counts: Records, at: npt.NDArray[np.float64]) -> ItemBlock:
         used = max(1, int((items.topics != 0).sum(axis=1).max(initial=0)))
         topic_keys = np.unique(items.topics[items.topics != 0])
         authors = self._author_rows(items.author)
         return ItemBlock(
-            at=np.full(len(items), at),
+            at=at,
             created_at=items.created_at,
             author=items.author,
             topics=items.topics[:, :used],
@@ -204,12 +209,12 @@ class Scorer:
         return self._topics.take(keys)
 
 
-def _rows_of(columns: Items, codes: npt.NDArray[np.int32], at: float) -> Items:
+def _rows_of(columns: Items, codes: npt.NDArray[np.int32], at: npt.NDArray[np.float64]) -> Items:
     """Return one row per requested item; one that is known nowhere is a new item without author or topics."""
     if (codes >= 0).all():
         return columns.take(codes)
-    unknown = Items.from_rows([{"item_id": "", "created_at": at}])
-    return Items.concat([columns, unknown]).take(np.where(codes >= 0, codes, len(columns)))
+    rows = Items.concat([columns, Items.from_rows([{"item_id": "", "created_at": 0.0}])]).take(np.where(codes >= 0, codes, len(columns)))
+    return replace(rows, created_at=np.where(codes >= 0, rows.created_at, at))
 
 
 def chunk_rows_of(bundle: Bundle, chunk_s: float) -> int:
