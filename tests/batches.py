@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def entity_key(row: Row) -> int:
 
 
 def batch(
-    rows: dict[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[Row]],
     *,
     shard: int = 0,
     now: float = NOW,
