@@ -114,3 +114,13 @@ class MemoryApiKeys:
     def revoke(self, key_id: str) -> bool:
         """See ApiKeyStore."""
         return self.keys.pop(key_id, None) is not None
+
+
+LOGIN_S = 600.0
+
+
+def login_token(keys: ApiKeyStore, now: float) -> str:
+    """Return a token that opens the console once, at /console?token=..., within ten minutes."""
+    key, token = new_key((LOGIN,), now, name="console link", lifetime_s=LOGIN_S)
+    keys.put(key)
+    return token

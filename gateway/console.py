@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, WINDOWS
+import numpy as np
+import numpy.typing as npt
+
+from budgets.ledger import LedgerColumns, used
+from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, MODEL_ID, WINDOWS
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,19 @@ class Overview:
     at: float = 0.0
 
 
-def overview_of(
-    counters: Iterable[Mapping[str, str]], *, at: float, model_id: str, outbox_backlog: int, budget_use: Mapping[str, float]
-) -> Overview:
-    """Return the overview of the shards' counter hashes: totals are added up, the last slot and the longest lag are kept."""
+def overview_of(counters: Iterable[Mapping[str, str]], *, at: float, outbox_backlog: int, budget_use: Mapping[str, float]) -> Overview:
+    """Return the overview of the shards' counter hashes: totals are added up; of what is set, the latest slot's counts."""
     totals: Counter[str] = Counter()
     latest: dict[str, float] = {}
+    model_slot, model_id = float("-inf"), ""
     for shard in counters:
         for name, value in shard.items():
             if name in (LAST_SLOT, LAST_WINDOW_LAG_S):
                 latest[name] = max(latest.get(name, float("-inf")), float(value))
-            else:
+            elif name != MODEL_ID:
                 totals[name] += int(value)
+        if MODEL_ID in shard and (slot := float(shard.get(LAST_SLOT, 0.0))) > model_slot:
+            model_slot, model_id = slot, shard[MODEL_ID]
     return Overview(
         windows=totals[WINDOWS],
         candidates=totals[CANDIDATES],
@@ -64,3 +69,13 @@ def _nested(totals: Mapping[str, int], prefix: str) -> dict[str, dict[str, int]]
             outer, inner = name.removeprefix(prefix).split(":", 1)
             found.setdefault(outer, {})[inner] = n
     return found
+
+
+def budget_use(ledger: LedgerColumns, weekly: npt.NDArray[np.uint8], channels: Sequence[str], now: float) -> dict[str, float]:
+    """Return the share of the rolling week's budgets that is spent, by the channels on which anything is.
+
+    `weekly`: uint8 (users, channels), the budgets of the users of `ledger`.
+    """
+    spent = used(ledger, len(weekly), len(channels), now).sum(axis=0, dtype=np.int64)
+    budget = weekly.sum(axis=0, dtype=np.int64)
+    return {channel: float(units / whole) for channel, units, whole in zip(channels, spent, budget, strict=True) if units and whole}

@@ -54,8 +54,8 @@ class FanoutStore(Protocol):
         """Return the job that has been free for longest, now leased to `worker`, or None."""
         ...
 
-    def renew(self, decision_id: str, worker: str, now: float) -> bool:
-        """Extend the lease of a job; returns False where another worker has it or it is gone."""
+    def renew(self, decision_id: str, worker: str, until: float) -> bool:
+        """Hold a job until `until` (seconds; a past time frees it); returns False where another worker has it or it is gone."""
         ...
 
     def finish(self, decision_id: str, worker: str) -> None:
@@ -87,12 +87,12 @@ class MemoryFanout:
             self.leases[decision_id] = (worker, now + LEASE_S)
             return self.jobs[decision_id]
 
-    def renew(self, decision_id: str, worker: str, now: float) -> bool:
+    def renew(self, decision_id: str, worker: str, until: float) -> bool:
         """See FanoutStore."""
         with self._lock:
             mine = self.leases.get(decision_id, ("", 0.0))[0] == worker
             if mine:
-                self.leases[decision_id] = (worker, now + LEASE_S)
+                self.leases[decision_id] = (worker, until)
             return mine
 
     def finish(self, decision_id: str, worker: str) -> None:
@@ -136,7 +136,7 @@ class Fanout:
         decision_id = job.request.decision_id
         for page in pages_of(self.lane, job.topic):
             now = self.clock.now()
-            if self._stop.is_set() or not self.store.renew(decision_id, self.worker, now):
+            if not self.store.renew(decision_id, self.worker, now if self._stop.is_set() else now + LEASE_S) or self._stop.is_set():
                 return True
             self.lane.decide([replace(job.request, users=page)], now)
         self.store.finish(decision_id, self.worker)
@@ -146,6 +146,11 @@ class Fanout:
         """Begin working in a thread."""
         self._thread = threading.Thread(target=self._loop, name="fanout", daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise RuntimeError where the thread has died."""
+        if self._thread is not None and not self._thread.is_alive():
+            raise RuntimeError("the thread that serves large topics has died; its log says why")
 
     def stop(self) -> None:
         """Stop after the page at hand."""

@@ -27,28 +27,20 @@ BATCHES_AT_ONCE = 2
 """While one batch waits for the ranker or the store, the next one is being prepared."""
 
 
-@serve.deployment(
-    name="Gateway",
-    max_ongoing_requests=2000,  # the desk says 429 long before Serve would queue
-    graceful_shutdown_wait_loop_s=1.0,
-    graceful_shutdown_timeout_s=30.0,
-    health_check_period_s=5.0,
-    health_check_timeout_s=10.0,
-)
-@serve.ingress()
-class Gateway:
-    """The ingress. `handles`: deployments by name, for `assemble`."""
+class GatewayReplica:
+    """One replica. `handles`: deployments by name, for `assemble`."""
 
     def __init__(self, assemble: Assemble, handles: Mapping[str, DeploymentHandle[Any]], limits: Limits = DEFAULT_LIMITS) -> None:
         self.services = replace(assemble(handles, RayMetrics()), limits=limits)
         parts = self.services
         self.desk = UrgentDesk(parts.lane, parts.clock, parts.metrics, limits, parts.away_errors)
+        self._web = create_app(parts, self.desk, self.decide)
         self._merged.set_max_batch_size(limits.batch_requests)  # type: ignore[attr-defined]  # Serve adds it to the method
         self._merged.set_batch_wait_timeout_s(limits.batch_wait_s)  # type: ignore[attr-defined]
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Return the application; Serve calls this once the replica is made, so nothing of it is ever pickled."""
-        return create_app(self.services, self.desk, self.decide)
+        """Return the application; Serve asks for it once the replica is made, so nothing of it is ever pickled."""
+        return self._web
 
     async def decide(self, request: UrgentRequest) -> Answer:
         """Decide a request together with those that came at the same time, a large one by itself."""
@@ -66,3 +58,15 @@ class Gateway:
         A store or a ranker that is away is /healthz's to tell: a new gateway would not bring it back.
         """
         self.desk.check()
+        self._web.state.fanout.check()
+
+
+Gateway = serve.deployment(
+    name="Gateway",
+    max_ongoing_requests=2000,  # the desk says 429 long before Serve would queue
+    graceful_shutdown_wait_loop_s=1.0,
+    graceful_shutdown_timeout_s=30.0,
+    health_check_period_s=5.0,
+    health_check_timeout_s=10.0,
+)(serve.ingress()(GatewayReplica))
+"""The ingress deployment: `Gateway.bind(assemble, handles, limits)`."""

@@ -36,9 +36,9 @@ class RedisFanout:
         packed = self._scripts["claim"](NAMES, [worker, now, LEASE_S])
         return None if packed is None else Job.of_row(msgpack.unpackb(packed))
 
-    def renew(self, decision_id: str, worker: str, now: float) -> bool:
+    def renew(self, decision_id: str, worker: str, until: float) -> bool:
         """See FanoutStore."""
-        return bool(self._scripts["renew"](NAMES[:2], [decision_id, worker, now, LEASE_S]))
+        return bool(self._scripts["renew"](NAMES[:2], [decision_id, worker, until]))
 
     def finish(self, decision_id: str, worker: str) -> None:
         """See FanoutStore."""

@@ -93,5 +93,5 @@ def test_of_fifty_who_begin_at_once_exactly_one_decides(records: IdempotencyStor
 def test_a_record_lives_at_its_own_shard_and_is_collected(redis_client: Redis) -> None:
     RedisIdempotency(redis_client, Keys(4)).begin("k", "h", 1.0)
     (name,) = redis_client.keys("*")
-    assert name.decode() == Keys(4).of_user(Keys.IDEMPOTENCY, "k")
+    assert name == Keys(4).of_user(Keys.IDEMPOTENCY, "k").encode()
     assert KEPT_S < redis_client.ttl(name) <= KEPT_S + 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.limits import Limits
 from gateway.ray_gateway import Gateway
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_fanout import RedisFanout
+from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
 from gateway.services import Services
 from lake.embedded import EmbeddedStore
@@ -59,10 +60,8 @@ class Assemble:
         self._url, self._folder = url, folder
 
     def __call__(self, handles: Mapping[str, Any], metrics: Metrics) -> Services:
+        assert not handles
         client, world = connect(self._url), World(self._folder)
-        from redis.exceptions import ConnectionError as StoreAwayError
-        from redis.exceptions import TimeoutError as StoreSlowError
-
         return world.services(
             clock=RedisClock(client),
             lane=CountingLane(world),
@@ -71,7 +70,7 @@ class Assemble:
             fanout=RedisFanout(client),
             metrics=metrics,
             checks={"store": client.ping},
-            away_errors=(StoreAwayError, StoreSlowError),
+            away_errors=STORE_AWAY,
         )
 
 
@@ -90,7 +89,8 @@ def token(gateway_store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     serve.run(Gateway.bind(Assemble(gateway_store.url, tmp_path_factory.mktemp("history")), {}, Limits(batch_wait_s=0.02)))
     yield token
-    serve.shutdown()
+    shut_down: Callable[[], None] = serve.shutdown
+    shut_down()
     ray.shutdown()
 
 

@@ -85,9 +85,9 @@ class World:
             "api_keys": self.api_keys,
             "idempotency": self.idempotency,
             "fanout": self.fanout,
-            "enroll": lambda user_ids, now: self.enrolled.extend(user_ids),
+            "enroll": lambda user_ids, _: self.enrolled.extend(user_ids),
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
-            "erase": lambda user_id, now: self.erased.append(user_id),
+            "erase": lambda user_id, _: self.erased.append(user_id),
             "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},
             "metrics": self.metrics,
         }

@@ -152,9 +152,10 @@ async def test_addresses_read_back_as_put_and_open_their_channels(client: httpx.
     assert world.profiles.get(["u1"])["addressed"][0] == 1 << META.channels.index("email")
 
 
-@pytest.mark.parametrize(
-    "addresses", [{"pigeon": "coop 3"}, {"email": "a@example.org\r\nBcc: b@example.org"}, {"email": "a\x00@x"}, {"email": ""}]
-)
+BAD_ADDRESSES = [{"pigeon": "coop 3"}, {"email": "a@example.org\r\nBcc: b@example.org"}, {"email": "a\x00@x"}, {"email": ""}]
+
+
+@pytest.mark.parametrize("addresses", BAD_ADDRESSES)
 async def test_an_address_that_cannot_be_used_is_refused(client: httpx.AsyncClient, addresses: dict[str, str]) -> None:
     await client.put("/v1/users/u1", json={})
     problem_of(await client.put("/v1/users/u1/addresses", json=addresses), 422)

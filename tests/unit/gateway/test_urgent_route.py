@@ -216,19 +216,18 @@ async def test_a_gateway_that_died_between_deciding_and_answering_leaves_one_set
 
 async def test_a_request_whose_first_is_still_being_decided_is_told_to_come_back(world: World) -> None:
     app = create_app(world.services(limits=Limits(pending_wait_s=0.0)))
-    body, decided = orjson.dumps(BODY), asyncio.Event()
+    body, deciding, decided = orjson.dumps(BODY), asyncio.Event(), asyncio.Event()
 
     async def slow(request: UrgentRequest) -> Any:
+        deciding.set()
         await decided.wait()
         return world.lane.decide([request], NOW)[0]
 
     app.state.decide = slow
     async with client_of(app, world.token("urgent")) as client:
-        post = lambda: client.post("/v1/urgent", content=body, headers={"Idempotency-Key": "k"})  # noqa: E731
-        first = asyncio.ensure_future(post())
-        while not world.idempotency.records:
-            await asyncio.sleep(0)
-        answer = await post()
+        first = asyncio.ensure_future(client.post("/v1/urgent", content=body, headers={"Idempotency-Key": "k"}))
+        await deciding.wait()
+        answer = await client.post("/v1/urgent", content=body, headers={"Idempotency-Key": "k"})
         decided.set()
         assert (await first).status_code == 202
     problem_of(answer, 409)
