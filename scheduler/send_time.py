@@ -1,10 +1,10 @@
 """When each user is most likely to engage: a score for every local hour of the week, pooled from their own history and others'.
 
-Several experts estimate a user's hours of the week: the population, the group of users with similar hours, and the user's own
-history forgotten at several speeds, each shrunk to the population as evidence thins (Dirichlet smoothing). A logarithmic opinion
-pool (Genest & Zidek 1986) joins them. How much each expert counts is learned on the data itself: the last part of users' histories
-is held out, predicted from the earlier part, and the weights that predict it best are kept. So where personal history misleads it
-loses its weight, and the pool falls back to the population.
+Several experts estimate a user's hours of the week: the population, the group of users with similar hours, the user's own history
+forgotten at several speeds, and the session the user is in; each is shrunk to the population as evidence thins (Dirichlet
+smoothing). A logarithmic opinion pool (Genest & Zidek 1986) joins them. How much each expert counts is learned on the data itself:
+the last part of users' histories is held out, predicted from the earlier part, and the weights that predict it best are kept. So
+where personal history misleads it loses its weight, and the pool falls back to the population.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from lake.ids import hash64
-from lake.profiles import MAX_WINDOWS, NO_OFFSET
+from lake.profiles import MAX_WINDOWS
 from scheduler.windows import LocalTimes
 
 WEEK_HOURS = 168
+_EVER_HOURS = 1 << 32
+"""More hours than any time asked about is away from 1970."""
 EPOCH_HOURS = 72
 """1970-01-01 was a Thursday; weeks count from Monday."""
 LEVELS = ("population", "similar_users", "own_history")
@@ -36,7 +38,10 @@ Ints = npt.NDArray[np.int64]
 class SendTimeParams:
     """How history becomes scores. The defaults were chosen on earlier parts of two real histories (commits and article reading).
 
-    `half_lives_days`: how fast each own-history expert forgets, counted back from the user's latest event.
+    `half_lives_days`: how fast each own-history expert forgets, counted back from the user's latest event. `session_hours`: the
+    same for the session expert, which speaks only for users seen within that time; it spreads events by `session_bandwidth_hours`
+    over the same day and is shrunk by `session_shrinkage` events. Without it the others would learn that people come back at the
+    hour they were last seen, because a session goes on.
     `repeat_power`: n events in one hour of one date count n ** repeat_power, for a burst is little more evidence than one.
     `bandwidth_hours`: spread of an event over the hours beside it. `same_day`: share of an event that stays with its day of
     the week; the rest goes to its kind of day, Monday to Friday or the weekend. `shrinkage`: evidence, in events, at which a
@@ -45,11 +50,14 @@ class SendTimeParams:
     likelihoods are raised to `group_temper`, for hours come in runs and are less evidence than independent draws.
     `group_evidence`: events' worth of population in each group's profile. `held_out`: share of a user's latest hours the
     weights are learned on, of users with at least `learn_from` hours; a user counts at most `most_per_user` hours there.
-    `weights`: of population, group and each own-history expert before anything is learned, `weight_evidence`: how many held
+    `weights`: of each expert before anything is learned, `weight_evidence`: how many held
     out hours they are worth. `ignored_kinds`: events that do not show that the user wanted to hear something.
     """
 
     half_lives_days: tuple[float, ...] = (4.0, 20.0, 100.0, 500.0)
+    session_hours: float = 6.0
+    session_bandwidth_hours: float = 1.0
+    session_shrinkage: float = 1.0
     repeat_power: float = 0.3
     bandwidth_hours: float = 0.6
     same_day: float = 0.4
@@ -63,20 +71,25 @@ class SendTimeParams:
     held_out: float = 0.25
     learn_from: int = 8
     most_per_user: float = 30.0
-    weights: tuple[float, ...] = (0.1, 0.4, 0.2, 0.2, 0.2, 0.1)
+    weights: tuple[float, ...] = (0.1, 0.4, 0.1, 0.1, 0.1, 0.3, 0.2)
     weight_evidence: float = 10.0
     ignored_kinds: tuple[str, ...] = ("unsubscribe", "mute", "dismiss", "complaint", "bounce", "delivered")
-    chunk: int = 32_768
+    chunk: int = 4_096
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.weights) != 2 + len(self.half_lives_days):
-            raise ValueError(f"weights must be 2 + {len(self.half_lives_days)} numbers, one per expert, not {len(self.weights)}")
+        if len(self.weights) != len(self.experts):
+            raise ValueError(f"weights must be {len(self.experts)} numbers, one per expert ({', '.join(self.experts)})")
 
     @property
     def experts(self) -> tuple[str, ...]:
         """The names of the experts, in the order of their weights."""
-        return ("population", "similar_users", *(f"own_{days:g}_days" for days in self.half_lives_days))
+        return ("population", "similar_users", *(f"own_{days:g}_days" for days in self.half_lives_days), "session")
+
+    @property
+    def middle_half_life_days(self) -> float:
+        """The half-life whose counts tell users' groups and their evidence."""
+        return sorted(self.half_lives_days)[len(self.half_lives_days) // 2]
 
 
 @dataclass(frozen=True)
@@ -114,54 +127,82 @@ class SendTimes:
         return best_windows(self.for_users(user_ids, channel), weekly, (hash64(list(user_ids)) % np.uint64(4)).astype(np.uint16))
 
 
-def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None = None) -> SendTimes:
-    """Return the send times of every user with events.
+def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None = None, now: float | None = None) -> SendTimes:
+    """Return the send times of every user with events: as of `now` (seconds), or of each user's latest event where it is None.
 
     `events`, `users`: interchange tables. An event's local time is by its own offset, else the user's zone, else the user's
     offset, else the commonest zone of the events. Time and memory grow with users x 168; a million users take about a minute.
     """
     params = params or SendTimeParams()
-    events = events[~events["kind"].isin(params.ignored_kinds)]
-    hour = local_hours(events, users)
-    codes, ids = pd.factorize(events["user_id"])
-    activity = Activity.of(codes.astype(np.int64), hour, len(ids), params)
-    smoothing = smoother(params)
-    weights = learn_weights(activity, smoothing, params)
+    history = History.of(events[~events["kind"].isin(params.ignored_kinds)], users)
+    smoothing = Smoothing.of(params)
+    weights = learn_weights(history.user, history.hour, smoothing, params)
+    activity = Activity.of(history.user, history.hour, len(history.ids), params)
     crowd = Crowd.of(activity, smoothing, params)
-    scores, evidence = np.empty((len(ids), WEEK_HOURS), np.float32), np.empty(len(ids), np.float32)
-    for part in _chunks(len(ids), params.chunk):
+    scores, evidence = np.empty((len(activity), WEEK_HOURS), np.float32), np.empty(len(activity), np.float32)
+    for part in _chunks(len(activity), params.chunk):
         experts, evidence[part] = crowd.experts(activity.slice(part), smoothing, params)
+        if now is not None:
+            experts[-1, history.latest_at[part] < now - params.session_hours * 3600] = 0
         scores[part] = pooled(experts, weights)
-    names = np.asarray(ids, dtype=object)
     level = np.where(evidence >= params.shrinkage, 2, 1).astype(np.uint8)
-    whole = SendTimes(names, scores, crowd.population, evidence, level, dict(zip(params.experts, weights.tolist(), strict=True)))
-    return _with_channels(whole, events, codes.astype(np.int64), hour, smoothing, params)
+    learned = dict(zip(params.experts, weights.tolist(), strict=True))
+    whole = SendTimes(history.ids, scores, crowd.population, evidence, level, learned)
+    return _with_channels(whole, history, smoothing, params)
 
 
-def local_hours(events: pd.DataFrame, users: pd.DataFrame) -> Ints:
-    """Return each event's local hours since 1970-01-01 00h local, int64 (n,)."""
-    at = events["at"].dt.as_unit("s").astype("int64").to_numpy()
-    known = users.set_index("user_id")
-    row = known.index.get_indexer(pd.Index(events["user_id"]))
-    zone = _of_users(known, "timezone", row, "").astype(object)
-    offset = _of_users(known, "utc_offset_minutes", row, np.nan).astype(np.float64)
+@dataclass(frozen=True)
+class History:
+    """Events as columns sorted by user and local hour: `user` codes into `ids`, `hour` since 1970, `channel` codes into `channels`.
+
+    `latest_at`: seconds, each user's latest event. All but `ids` and `channels` are int64.
+    """
+
+    ids: npt.NDArray[np.object_]
+    user: Ints
+    hour: Ints
+    channel: Ints
+    channels: list[str]
+    latest_at: Ints
+
+    @classmethod
+    def of(cls, events: pd.DataFrame, users: pd.DataFrame) -> History:
+        """Read the interchange tables."""
+        at = events["at"].dt.as_unit("s").astype("int64").to_numpy()
+        user, ids = pd.factorize(events["user_id"])
+        offset_s = _local_times(ids, np.bincount(user, minlength=len(ids)), users).take(user).offset_at(at)
+        if "utc_offset_minutes" in events:
+            own = events["utc_offset_minutes"].to_numpy(np.float64, na_value=np.nan)
+            offset_s = np.where(np.isnan(own), offset_s, np.nan_to_num(own) * 60).astype(np.int64)
+        hour = (at + offset_s) // 3600
+        order = np.argsort(user * _EVER_HOURS + hour, kind="stable")
+        channel, channels = np.full(len(user), -1), pd.Index([])
+        if "channel" in events and events["channel"].notna().any():
+            channel, channels = pd.factorize(events["channel"])
+        latest_at = np.full(len(ids), np.iinfo(np.int64).min)
+        np.maximum.at(latest_at, user, at)
+        return cls(np.asarray(ids, dtype=object), user[order], hour[order], channel[order], [str(name) for name in channels], latest_at)
+
+
+def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> LocalTimes:
+    """Return the local times of users, by the zone or else the offset in `users`, else the zone most of all `events` (n,) are in."""
+    row = pd.Index(users["user_id"]).get_indexer(ids)
+    zone = _of_rows(users, "timezone", row, "")
+    offset = _of_rows(users, "utc_offset_minutes", row, np.nan).astype(np.float64)
     has_zone = zone != ""
-    commonest = pd.Series(zone[has_zone]).mode()
-    zone[~has_zone & np.isnan(offset)] = commonest.iat[0] if len(commonest) else ""
-    offset_s = LocalTimes.of(zone, np.nan_to_num(offset, nan=NO_OFFSET)).offset_at(at)
-    if "utc_offset_minutes" in events:
-        own = events["utc_offset_minutes"].to_numpy(np.float64, na_value=np.nan)
-        offset_s = np.where(np.isnan(own), offset_s, np.nan_to_num(own) * 60).astype(np.int64)
-    hours: Ints = (at + offset_s) // 3600
-    return hours
+    in_zone = pd.Series(events[has_zone]).groupby(zone[has_zone]).sum()
+    zone[~has_zone & np.isnan(offset)] = in_zone.idxmax() if len(in_zone) else ""
+    return LocalTimes.of(zone, offset)
 
 
-def _of_users(known: pd.DataFrame, column: str, row: npt.NDArray[np.intp], missing: object) -> npt.NDArray[np.object_]:
-    """Return a column of the users at `row` (-1: unknown user), `missing` where there is nothing."""
-    if column not in known:
-        return np.full(len(row), missing, object)
-    values = np.append(known[column].astype(object).where(known[column].notna(), missing).to_numpy(object), missing)
-    return values[row]
+def _of_rows(frame: pd.DataFrame, column: str, row: npt.NDArray[np.intp], missing: object) -> npt.NDArray[np.object_]:
+    """Return a column of the rows, -1 for none, with `missing` where there is nothing."""
+    values = np.full(len(frame) + 1, missing, object)
+    if column in frame:
+        there = frame[column].notna().to_numpy()
+        values[:-1][there] = frame[column].to_numpy(object)[there]
+    of_rows: npt.NDArray[np.object_] = values[row]
+    return of_rows
 
 
 @dataclass(frozen=True)
@@ -177,14 +218,12 @@ class Activity:
 
     @classmethod
     def of(cls, user: Ints, hour: Ints, users: int, params: SendTimeParams) -> Activity:
-        """Collapse events, given as user codes and local hours."""
-        span = 1 << 40
-        key = np.sort(user * span + (hour + (span >> 1)))
-        begins = np.flatnonzero(np.diff(key, prepend=-1))
+        """Collapse events, given as user codes and local hours and sorted by both."""
+        key = user * _EVER_HOURS + hour
+        begins = np.flatnonzero(np.diff(key, prepend=-_EVER_HOURS))
         repeats = np.diff(np.append(begins, len(key)))
-        owner, when = np.divmod(key[begins], span)
-        first = np.searchsorted(owner, np.arange(users + 1))
-        return cls(first, when - (span >> 1), (repeats**params.repeat_power).astype(np.float32))
+        first = np.searchsorted(user[begins], np.arange(users + 1))
+        return cls(first, hour[begins], (repeats**params.repeat_power).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -227,13 +266,25 @@ class Activity:
         return np.bincount(cell, weight, len(self) * WEEK_HOURS).reshape(-1, WEEK_HOURS).astype(np.float32)
 
 
-def smoother(params: SendTimeParams) -> F32:
-    """Return the (168, 168) matrix that spreads an event over the hours beside it and over days of its kind; rows sum to 1."""
+@dataclass(frozen=True)
+class Smoothing:
+    """Matrices (168, 168) that spread an event over the hours beside it and over days of its kind; rows sum to 1."""
+
+    habit: F32
+    session: F32
+
+    @classmethod
+    def of(cls, params: SendTimeParams) -> Smoothing:
+        """Build the matrices."""
+        return cls(_smoother(params.bandwidth_hours, params.same_day), _smoother(params.session_bandwidth_hours, 1.0))
+
+
+def _smoother(bandwidth_hours: float, same_day: float) -> F32:
     apart = np.abs(np.arange(24)[:, None] - np.arange(24))
-    hours = np.exp(-0.5 * (np.minimum(apart, 24 - apart) / params.bandwidth_hours) ** 2)
+    hours = np.exp(-0.5 * (np.minimum(apart, 24 - apart) / bandwidth_hours) ** 2)
     weekend = np.arange(7) >= 5
     alike = weekend[:, None] == weekend
-    days = params.same_day * np.eye(7) + (1 - params.same_day) * alike / alike.sum(axis=1, keepdims=True)
+    days = same_day * np.eye(7) + (1 - same_day) * alike / alike.sum(axis=1, keepdims=True)
     return np.kron(days, hours / hours.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -246,13 +297,16 @@ class Crowd:
     shares: F32
 
     @classmethod
-    def of(cls, activity: Activity, smoothing: F32, params: SendTimeParams) -> Crowd:
+    def of(cls, activity: Activity, smoothing: Smoothing, params: SendTimeParams) -> Crowd:
         """Find the population and the groups, a mixture of multinomials over a sample of users with some activity."""
         hour_of_week = (activity.hour + EPOCH_HOURS) % WEEK_HOURS
-        total = np.bincount(hour_of_week, activity.weight, WEEK_HOURS).astype(np.float32) @ smoothing
+        total = np.bincount(hour_of_week, activity.weight, WEEK_HOURS).astype(np.float32) @ smoothing.habit
         population = (total + 1e-3 * total.sum() / WEEK_HOURS + 1e-6) / (total.sum() * 1.001 + WEEK_HOURS * 1e-6)
         rng = np.random.default_rng(params.seed)
-        counts = activity.take(_sample(np.flatnonzero(activity.rows >= 3), params.sample, rng)).counts(_middle(params)) @ smoothing
+        counts = (
+            activity.take(_sample(np.flatnonzero(activity.rows >= 3), params.sample, rng)).counts(params.middle_half_life_days)
+            @ smoothing.habit
+        )
         profiles, shares = _grouped(counts, population, params, rng)
         return cls(population, profiles, shares)
 
@@ -260,23 +314,21 @@ class Crowd:
         """Return what users like these do, (n, 168): the groups' profiles by how likely they made the smoothed `counts`."""
         return np.asarray(_responsibility(counts, self.profiles, self.shares, params) @ self.profiles, np.float32)
 
-    def experts(self, activity: Activity, smoothing: F32, params: SendTimeParams) -> tuple[F32, F32]:
+    def experts(self, activity: Activity, smoothing: Smoothing, params: SendTimeParams) -> tuple[F32, F32]:
         """Return the log scores of each expert, (experts, users, 168), and the users' evidence, (users,)."""
         logs = np.empty((len(params.experts), len(activity), WEEK_HOURS), np.float32)
         logs[0] = np.log(self.population)
         for place, half_life_days in enumerate(params.half_lives_days, start=2):
             counts = activity.counts(half_life_days)
-            smooth, amount = counts @ smoothing, counts.sum(axis=1, keepdims=True)
+            smooth, amount = counts @ smoothing.habit, counts.sum(axis=1, keepdims=True)
             np.log((smooth + params.shrinkage * self.population) / (amount + params.shrinkage), out=logs[place])
-            if half_life_days == _middle(params):
+            if half_life_days == params.middle_half_life_days:
                 evidence = amount[:, 0]
                 np.log(self.similar(smooth, params), out=logs[1])
+        counts = activity.counts(params.session_hours / 24)
+        shrunk = counts @ smoothing.session + params.session_shrinkage * self.population
+        np.log(shrunk / (counts.sum(axis=1, keepdims=True) + params.session_shrinkage), out=logs[-1])
         return logs, evidence
-
-
-def _middle(params: SendTimeParams) -> float:
-    """The half-life whose counts tell users' groups and their evidence."""
-    return sorted(params.half_lives_days)[len(params.half_lives_days) // 2]
 
 
 def _grouped(counts: F32, population: F32, params: SendTimeParams, rng: np.random.Generator) -> tuple[F32, F32]:
@@ -293,7 +345,7 @@ def _grouped(counts: F32, population: F32, params: SendTimeParams, rng: np.rando
 
 
 def _spread_out(counts: F32, population: F32, groups: int, rng: np.random.Generator) -> F32:
-    """Return the shrunk profiles of users far from one another, chosen as k-means++ does (Arthur & Vassilvitskii 2007), in Hellinger distance."""
+    """Return the shrunk profiles of users far from one another in Hellinger distance (k-means++, Arthur & Vassilvitskii 2007)."""
     if len(counts) == 0:
         return np.tile(population, (groups, 1))
     roots = np.sqrt((counts + 5 * population) / (counts.sum(axis=1, keepdims=True) + 5))
@@ -304,8 +356,9 @@ def _spread_out(counts: F32, population: F32, groups: int, rng: np.random.Genera
         nearest = np.minimum(nearest, ((roots - roots[chosen[-1]]) ** 2).sum(axis=1))
         chance = nearest * evidence + 1e-12
         chosen.append(int(rng.choice(len(roots), p=chance / chance.sum())))
-    profiles: F32 = roots[chosen] ** 2
-    return profiles / profiles.sum(axis=1, keepdims=True)
+    squares = roots[chosen] ** 2
+    profiles: F32 = squares / squares.sum(axis=1, keepdims=True)
+    return profiles
 
 
 def _responsibility(counts: F32, profiles: F32, shares: F32, params: SendTimeParams) -> F32:
@@ -315,7 +368,7 @@ def _responsibility(counts: F32, profiles: F32, shares: F32, params: SendTimePar
 
 
 def _softmax(logits: F32) -> F32:
-    chance = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chance: F32 = np.exp(logits - logits.max(axis=1, keepdims=True))
     chance /= chance.sum(axis=1, keepdims=True)
     return chance
 
@@ -325,28 +378,34 @@ def pooled(logs: F32, weights: npt.NDArray[np.floating]) -> F32:
     return _softmax(np.tensordot(weights.astype(np.float32), logs, axes=1))
 
 
-def learn_weights(activity: Activity, smoothing: F32, params: SendTimeParams) -> npt.NDArray[np.float64]:
-    """Return the experts' weights, none negative, that best predict the latest hours of a sample of users from the earlier ones.
+def learn_weights(user: Ints, hour: Ints, smoothing: Smoothing, params: SendTimeParams) -> npt.NDArray[np.float64]:
+    """Return the experts' weights, none negative, that best predict a sample of users' latest events from their earlier ones.
 
+    `user`, `hour`: of each event, sorted by user and hour; a user's history is cut between two events, be it within a session.
     Maximises the held-out log likelihood, less a quadratic pull to `params.weights`; the problem is convex.
     """
     prior = np.array(params.weights)
+    events = np.bincount(user)
     rng = np.random.default_rng(params.seed)
-    sample = activity.take(_sample(np.flatnonzero(activity.rows >= params.learn_from), params.sample, rng))
+    sample = _sample(np.flatnonzero(events >= params.learn_from), params.sample, rng)
     if len(sample) == 0:
         return prior
-    place = np.arange(len(sample.hour)) - sample.first[:-1][sample.owner]
-    late = place >= np.ceil((1 - params.held_out) * sample.rows)[sample.owner]
-    early = sample.where(~late)
+    place = np.arange(len(user)) - (np.cumsum(events) - events)[user]
+    late = place >= np.floor((1 - params.held_out) * events)[user]
+    code = np.full(len(events), -1)
+    code[sample] = np.arange(len(sample))
+    early, target = (
+        Activity.of(code[user[rows]], hour[rows], len(sample), params) for rows in ((code[user] >= 0) & ~late, (code[user] >= 0) & late)
+    )
     logs, _ = Crowd.of(early, smoothing, params).experts(early, smoothing, params)
-    target = sample.where(late).counts()
+    return _most_likely(logs, target.counts(), prior, params)
+
+
+def _most_likely(logs: F32, target: F32, prior: npt.NDArray[np.float64], params: SendTimeParams) -> npt.NDArray[np.float64]:
     amount = target.sum(axis=1, keepdims=True)
-    target *= np.minimum(amount, params.most_per_user) / np.maximum(amount, 1e-9)
-    return _most_likely(logs, target, prior, params.weight_evidence)
-
-
-def _most_likely(logs: F32, target: F32, prior: npt.NDArray[np.float64], strength: float) -> npt.NDArray[np.float64]:
+    target = target * np.minimum(1, params.most_per_user / np.maximum(amount, 1e-9))
     total, amount = float(target.sum()), target.sum(axis=1, keepdims=True)
+    strength = params.weight_evidence
 
     def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         chance = pooled(logs, weights)
@@ -359,29 +418,29 @@ def _most_likely(logs: F32, target: F32, prior: npt.NDArray[np.float64], strengt
     return np.asarray(found.x, np.float64)
 
 
-def _with_channels(
-    whole: SendTimes, events: pd.DataFrame, user: Ints, hour: Ints, smoothing: F32, params: SendTimeParams
-) -> SendTimes:
-    """Add the scores of single channels: the user's own hours, turned by how the channel's hours differ from all, then shrunk to that."""
-    if "channel" not in events:
-        return whole
-    channel, names = pd.factorize(events["channel"])
-    for code, name in enumerate(names):
-        here = channel == code
-        codes, own = np.unique(user[here], return_inverse=True)
-        activity = Activity.of(own.astype(np.int64), hour[here], len(codes), params)
-        population = Crowd.of(activity, smoothing, params).population
-        scores, evidence = np.empty((len(codes), WEEK_HOURS), np.float32), np.empty(len(codes), np.float32)
-        for part in _chunks(len(codes), params.chunk):
-            expected = whole.scores[codes[part]] * (population / whole.population)
-            expected /= expected.sum(axis=1, keepdims=True)
-            counts = activity.slice(part).counts(_middle(params))
-            evidence[part] = counts.sum(axis=1)
-            shrunk = counts @ smoothing + params.channel_shrinkage * expected
-            scores[part] = shrunk / shrunk.sum(axis=1, keepdims=True)
-        level = np.where(evidence >= params.channel_shrinkage, 2, 1).astype(np.uint8)
-        whole.channels[str(name)] = SendTimes(whole.users[codes], scores, population, evidence, level, whole.weights)
+def _with_channels(whole: SendTimes, history: History, smoothing: Smoothing, params: SendTimeParams) -> SendTimes:
+    """Add the scores of single channels."""
+    for code, name in enumerate(history.channels):
+        here = history.channel == code
+        users, own = np.unique(history.user[here], return_inverse=True)
+        activity = Activity.of(own, history.hour[here], len(users), params)
+        whole.channels[name] = _on_channel(whole, users, activity, smoothing, params)
     return whole
+
+
+def _on_channel(whole: SendTimes, users: Ints, activity: Activity, smoothing: Smoothing, params: SendTimeParams) -> SendTimes:
+    """Return the users' own hours on a channel, shrunk to their hours on any, turned by how the channel's hours differ from all."""
+    population = Crowd.of(activity, smoothing, params).population
+    scores, evidence = np.empty((len(users), WEEK_HOURS), np.float32), np.empty(len(users), np.float32)
+    for part in _chunks(len(users), params.chunk):
+        expected = whole.scores[users[part]] * (population / whole.population)
+        expected /= expected.sum(axis=1, keepdims=True)
+        counts = activity.slice(part).counts(params.middle_half_life_days)
+        evidence[part] = counts.sum(axis=1)
+        shrunk = counts @ smoothing.habit + params.channel_shrinkage * expected
+        scores[part] = shrunk / shrunk.sum(axis=1, keepdims=True)
+    level = np.where(evidence >= params.channel_shrinkage, 2, 1).astype(np.uint8)
+    return SendTimes(whole.users[users], scores, population, evidence, level, whole.weights)
 
 
 def _chunks(n: int, size: int) -> list[slice]:
