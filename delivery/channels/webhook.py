@@ -105,6 +105,8 @@ class Webhook:
             return Permanent("a webhook's URL must start with https://", bad_address=True)
         if not url.host or url.userinfo:
             return Permanent("a webhook's URL needs a host and no user name or password", bad_address=True)
+        if url.port is not None and not 0 < url.port < 65536:
+            return Permanent(f"there is no port {url.port}", bad_address=True)
         return url
 
     def _headers(self, delivery: Delivery, body: bytes) -> list[tuple[bytes, bytes]]:

@@ -59,7 +59,9 @@ class Mailbox:
         self.encrypted.append(session.ssl is not None)
         if self.on_data is not None:
             return await self.on_data(server)
-        message = email.message_from_bytes(bytes(envelope.content or b""), policy=email.policy.SMTP)
+        content = envelope.content
+        assert isinstance(content, bytes)
+        message = email.message_from_bytes(content, policy=email.policy.SMTP)
         assert isinstance(message, EmailMessage)
         self.received.append((list(envelope.rcpt_tos), message))
         return "250 kept as 42"
@@ -144,8 +146,9 @@ async def test_a_kept_connection_that_the_server_closed_is_opened_anew() -> None
     mailbox = Mailbox()
     async with served(mailbox) as port, channel(port) as mail:
         await mail.send([a_delivery()])
-        assert mail._idle[0].transport is not None
-        mail._idle[0].transport.abort()
+        transport = mail._idle[0].transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
         assert await mail.send([a_delivery()]) == [Accepted("kept as 42")]
 
 
@@ -175,7 +178,7 @@ async def test_without_the_starttls_that_is_required_nothing_is_sent() -> None:
 
 async def test_logging_in(certificate: Certificate) -> None:
     def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
-        return AuthResult(success=data == LoginPassword(b"me", b"right"))
+        return AuthResult(success=data == LoginPassword(b"me", b"right"), handled=False)
 
     server = {"tls_context": certificate.context, "authenticator": check, "auth_required": True}
     settings = {"tls": "required", "ca_file": str(certificate.path), "username": "me"}
@@ -217,7 +220,7 @@ async def test_a_server_that_shuts_down_is_down_for_the_rest_of_the_turn() -> No
 
 async def test_a_server_that_hangs_up_in_the_middle_of_a_message_leaves_it_unknown() -> None:
     async def hang_up(server: SMTP) -> str:
-        assert server.transport is not None
+        assert isinstance(server.transport, asyncio.Transport)
         server.transport.abort()
         return "250 never arrives"
 

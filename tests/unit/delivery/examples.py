@@ -26,7 +26,7 @@ META = Meta(shards=1)
 LINKS = Links(LinkSettings(("a secret that is long enough",), "https://t.example"))
 
 
-def a_message(number: int = 1, **changes: Any) -> Message:
+def a_message(number: int = 1, /, **changes: Any) -> Message:
     """Return a granted message; everything about it can be changed."""
     values: dict[str, Any] = {
         "grant_id": f"{number:016x}",
