@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ Bools = npt.NDArray[np.bool_]
 LEAST_SLOPE = 0.05
 """Between knots the log-odds rise at least this much per unit of margin: two different margins never tie."""
 EDGE = 1e-6
+FURTHEST_LOG_ODDS = 80.0
+"""Keeps probabilities above zero in float32."""
+LEAST_OUTCOMES = 10
+PRIOR_POSITIVES = 3.0
+"""How many engagements Platt's line counts for between two knots."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,15 @@ class Calibration:
 
     def __call__(self, margin: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the probabilities of margins, float32 (n,)."""
-        wide = margin.astype(np.float64)
-        inside = np.interp(wide, self.margin, self.log_odds)
-        beyond = np.minimum(wide - self.margin[0], 0.0) + np.maximum(wide - self.margin[-1], 0.0)
-        probability: npt.NDArray[np.float32] = (1 / (1 + np.exp(-(inside + self.slope * beyond)))).astype(np.float32)
+        probability: npt.NDArray[np.float32] = (1 / (1 + np.exp(-self.log_odds_of(margin)))).astype(np.float32)
         return probability
+
+    def log_odds_of(self, margin: npt.NDArray[np.float32]) -> Floats:
+        """Return the calibrated log-odds of margins, float64 (n,)."""
+        wide = margin.astype(np.float64)
+        beyond = np.minimum(wide - self.margin[0], 0.0) + np.maximum(wide - self.margin[-1], 0.0)
+        log_odds: Floats = np.interp(wide, self.margin, self.log_odds) + self.slope * beyond
+        return np.clip(log_odds, -FURTHEST_LOG_ODDS, FURTHEST_LOG_ODDS)
 
     @staticmethod
     def identity() -> Calibration:
@@ -47,29 +57,36 @@ class Calibration:
 
 
 def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int = 12) -> Calibration:
-    """Return the calibration of margins whose outcomes are known; the identity without both outcomes.
+    """Return the calibration of margins whose outcomes are known; the identity with fewer than LEAST_OUTCOMES of a kind.
 
     Platt's straight line in log-odds (Platt 1999), refined by isotonic regression (Zadrozny and Elkan 2002) of what is
     left at quantiles of the positives, where there are enough of them to say more than a line does.
     """
-    if label.all() or not label.any():
+    if min(label.sum(), (~label).sum()) < LEAST_OUTCOMES:
         return Calibration.identity()
     line = LogisticRegression(C=1e6).fit(margin[:, None].astype(np.float64), label, weight)
     slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
+    platt = Calibration(np.zeros(1), np.array([shift]), slope)
     knots = min(knots, int(label.sum()) // 30)
-    if knots < 2:
-        return Calibration(np.zeros(1), np.array([shift]), slope)
-    return _refined(margin.astype(np.float64), label, weight, knots, slope)
+    return platt if knots < 2 else _refined(margin, label, weight, knots, platt)
 
 
-def _refined(margin: Floats, label: Bools, weight: Floats, knots: int, slope: float) -> Calibration:
-    edges = np.unique(np.quantile(margin[label], np.linspace(0, 1, knots + 1)[1:-1]))
+def _refined(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int, platt: Calibration) -> Calibration:
+    """Return the curve through what was observed between quantiles of all rows and of positives, shrunk to Platt's line."""
+    inner = np.linspace(0, 1, knots + 1)[1:-1]
+    edges = np.unique(np.concatenate([np.quantile(margin, inner), np.quantile(margin[label], inner)]))
     place = np.searchsorted(edges, margin, side="right")
-    mass = np.bincount(place, weight, len(edges) + 1)
-    centre = np.bincount(place, weight * margin, len(edges) + 1) / np.maximum(mass, EDGE)
-    observed = np.bincount(place, weight * label, len(edges) + 1) / np.maximum(mass, EDGE)
-    filled = np.flatnonzero(mass > 0)
-    rising = IsotonicRegression(y_min=EDGE, y_max=1 - EDGE).fit_transform(centre[filled], observed[filled], sample_weight=mass[filled])
-    log_odds = np.log(rising / (1 - rising))
-    floor = LEAST_SLOPE * (centre[filled] - centre[filled][0])
-    return Calibration(centre[filled], np.maximum.accumulate(log_odds - floor) + floor, slope)
+
+    def total(values: npt.NDArray[Any]) -> Floats:
+        return np.bincount(place, weight * values, len(edges) + 1)
+
+    mass = total(np.ones(len(margin)))
+    filled = mass > 0
+    mass = mass[filled]
+    centre, expected = total(margin)[filled] / mass, total(platt(margin))[filled] / mass
+    per_positive = float(weight[label].mean())
+    prior = PRIOR_POSITIVES * per_positive / expected
+    observed = (total(label)[filled] + prior * expected) / (mass + prior)
+    rising = IsotonicRegression(y_min=EDGE, y_max=1 - EDGE).fit_transform(centre, observed, sample_weight=mass)
+    floor = LEAST_SLOPE * (centre - centre[0])
+    return Calibration(centre, np.maximum.accumulate(np.log(rising / (1 - rising)) - floor) + floor, platt.slope)

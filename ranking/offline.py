@@ -262,7 +262,8 @@ class State:
     @cached_property
     def _with_author(self) -> npt.NDArray[np.intp]:
         rows = np.flatnonzero(self._engaging)
-        return rows[self.past.items.author[self.past.item[rows]] != 0]
+        has_author: npt.NDArray[np.bool_] = self.past.items.author[self.past.item[rows]] != 0
+        return rows[has_author]
 
     @cached_property
     def _authors(self) -> Pairs:

@@ -179,15 +179,14 @@ def _search(
 
 
 def _varied(random: np.random.Generator) -> Shape:
-    parameters = {
-        "max_depth": int(random.integers(3, 9)),
+    numbers = {
         "eta": float(np.exp(random.uniform(np.log(0.02), np.log(0.15)))),
         "min_child_weight": float(np.exp(random.uniform(0, np.log(100)))),
         "subsample": float(random.uniform(0.5, 1)),
         "colsample_bytree": float(random.uniform(0.3, 1)),
         "lambda": float(np.exp(random.uniform(0, np.log(50)))),
     }
-    return Shape({name: round(value, 4) if isinstance(value, float) else value for name, value in parameters.items()})
+    return Shape({"max_depth": int(random.integers(3, 9))} | {name: round(value, 4) for name, value in numbers.items()})
 
 
 def _attempt(matrix: Matrix, rows: Rows, split: Split, weeks: Weeks, shape: Shape, seed: int) -> Attempt:

@@ -1,0 +1,113 @@
+"""What each feature says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lake.ids import author_key, topic_key
+from ranking import features
+from ranking.blocks import AUTHOR_AFFINITY, AUTHOR_STATS, DIMENSIONS, ITEM_COUNTS, TOPIC_AFFINITY, TOPIC_STATS, ItemBlock, Lists, UserBlock
+from ranking.features import FEATURES, assemble, order_of
+from ranking.rows import blank_stats
+
+AT = 1_700_000_000.0
+NO_CHANNEL = np.array([255], np.uint8)
+
+
+def nobody() -> UserBlock:
+    return UserBlock(
+        blank_stats(1), np.zeros((1, DIMENSIONS), np.float32), Lists.empty(1, len(AUTHOR_AFFINITY)), Lists.empty(1, len(TOPIC_AFFINITY))
+    )
+
+
+def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
+    keys = topic_key(topics)
+    return ItemBlock(
+        at=np.array([AT]),
+        created_at=np.array([AT - 7200]),
+        author=author_key(["ann"]),
+        topics=keys[None, :],
+        counts=np.array([[0.0] * (len(ITEM_COUNTS) - 1) + [np.nan]]),
+        vector=np.zeros((1, DIMENSIONS), np.float32),
+        author_stats=np.array([[1.0] * len(AUTHOR_STATS)], np.float32),
+        author_vector=np.zeros((1, DIMENSIONS), np.float32),
+        topic_keys=np.sort(keys),
+        topic_stats=np.ones((len(keys), len(TOPIC_STATS)), np.float32),
+    )
+
+
+def value(users: UserBlock, items: ItemBlock, name: str) -> float:
+    row = assemble(users, items, np.zeros(1, np.int32), np.zeros(1, np.int32), NO_CHANNEL)
+    assert row.dtype == np.float32
+    assert row.flags.c_contiguous
+    return float(row[0, FEATURES.index(name)])
+
+
+def test_the_age_of_an_item_is_in_hours_at_the_moment() -> None:
+    assert value(nobody(), new_item(), "item_age_h") == 2.0
+
+
+def test_counts_of_an_item_decay_from_its_last_engagement_to_the_moment() -> None:
+    counts = np.array([[3.0, 2.0, 2.0, 2.0, 2.0, AT - 3600]])
+    items = replace(new_item(), counts=counts)
+    assert value(nobody(), items, "item_users_1h") == 1.0
+    assert value(nobody(), items, "item_users_1d") == pytest.approx(2 * 0.5 ** (1 / 24))
+    assert value(nobody(), items, "item_quiet_h") == 1.0
+
+
+def test_what_is_not_known_is_missing_instead_of_zero() -> None:
+    assert np.isnan(value(nobody(), new_item(), "user_recency_h"))
+    assert np.isnan(value(nobody(), new_item(), "item_quiet_h"))
+    assert np.isnan(value(nobody(), new_item(), "channel"))
+
+
+def test_more_engagement_with_a_topic_raises_the_affinity_of_its_items() -> None:
+    def liking(amount: float) -> UserBlock:
+        values = np.full((1, len(TOPIC_AFFINITY)), amount, np.float32)
+        return replace(nobody(), topics=Lists(np.array([0, 1]), topic_key(["b"]), values))
+
+    for name in ("by_topic_30d_most", "by_topic_180d_sum", "by_topic_rate_most", "by_topic_share_most"):
+        assert value(nobody(), new_item(), name) == 0
+        assert value(liking(1), new_item(), name) < value(liking(2), new_item(), name)
+
+
+def test_affinity_with_other_topics_says_nothing() -> None:
+    values = np.ones((1, len(TOPIC_AFFINITY)), np.float32)
+    elsewhere = replace(nobody(), topics=Lists(np.array([0, 1]), topic_key(["c"]), values))
+    assert value(elsewhere, new_item(), "by_topic_180d_most") == 0
+
+
+def test_local_time_is_the_users_own() -> None:
+    stats = blank_stats(1)
+    stats[0, features.USER_STATS.index("offset_minutes")] = -180
+    users = replace(nobody(), stats=stats)
+    assert value(users, new_item(), "local_hour") == (AT // 3600 - 3) % 24
+    assert value(users, new_item(), "local_day") == 1  # 2023-11-14 was a Tuesday
+
+
+def test_the_search_for_many_pairs_finds_what_the_dense_table_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    keys = np.sort(author_key([f"a{i}" for i in range(40)]))
+    start = np.arange(0, 40 * 31, 40, dtype=np.int64)[:31]
+    chosen = np.tile(keys, 30)[: start[-1]]
+    lists = Lists(start, chosen, random.random((len(chosen), len(AUTHOR_AFFINITY))).astype(np.float32))
+    users = UserBlock(
+        np.repeat(blank_stats(1), 30, axis=0), np.zeros((30, DIMENSIONS), np.float32), lists, Lists.empty(30, len(TOPIC_AFFINITY))
+    )
+    items = replace(new_item(), author=keys[3:4])
+    rows = np.arange(30, dtype=np.int32)
+    there = (users, items, rows, np.zeros(30, np.int32), np.zeros(30, np.uint8))
+    dense = assemble(*there)
+    monkeypatch.setattr(features, "DENSE_CELLS", 0)
+    assert np.array_equal(dense, assemble(*there), equal_nan=True)
+
+
+def test_columns_in_another_order_are_refused() -> None:
+    order_of(FEATURES)
+    with pytest.raises(ValueError, match="feature 0 is"):
+        order_of(FEATURES[::-1])
+    with pytest.raises(ValueError, match="features where"):
+        order_of(FEATURES[:-1])

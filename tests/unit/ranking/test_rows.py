@@ -1,0 +1,43 @@
+"""Packed rows say what was packed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, USER_STATS, Lists, UserBlock
+from ranking.rows import blank_stats, pack_users, unpack_users
+
+
+def block(users: int, seed: int = 0) -> UserBlock:
+    random = np.random.default_rng(seed)
+
+    def lists(width: int) -> Lists:
+        sizes = random.integers(0, 5, users)
+        start = np.append(0, np.cumsum(sizes)).astype(np.int64)
+        keys = random.integers(1, 2**63, start[-1]).astype(np.uint64)
+        return Lists(start, keys, random.normal(size=(start[-1], width)).astype(np.float32))
+
+    stats, vector = random.normal(size=(users, len(USER_STATS))), random.normal(size=(users, DIMENSIONS))
+    return UserBlock(stats.astype(np.float32), vector.astype(np.float32), lists(len(AUTHOR_AFFINITY)), lists(len(TOPIC_AFFINITY)))
+
+
+def test_users_come_back_as_they_went_in_with_nobody_in_between() -> None:
+    users = block(50)
+    packed: list[bytes | None] = list(pack_users(users, 5.0, 7.0))
+    packed.insert(3, None)
+    found, known = unpack_users(packed)
+    kept = np.delete(np.arange(51), 3)
+    assert known.tolist() == [i != 3 for i in range(51)]
+    assert np.array_equal(found.stats[kept], users.stats)
+    assert np.array_equal(found.stats[3:4], blank_stats(1), equal_nan=True)
+    assert np.array_equal(found.vector[kept], users.vector)
+    for mine, theirs in ((found.authors, users.authors), (found.topics, users.topics)):
+        assert np.array_equal(mine.key, theirs.key)
+        assert np.array_equal(mine.values, theirs.values)
+        assert np.array_equal(np.delete(np.diff(mine.start), 3), np.diff(theirs.start))
+
+
+def test_no_users_are_an_empty_block() -> None:
+    found, known = unpack_users([])
+    assert len(found) == len(known) == 0
+    assert found.authors.start.tolist() == [0]
