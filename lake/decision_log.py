@@ -42,7 +42,11 @@ LOG_ROW = np.dtype(
 )
 """One logged row. `user`, `item`, `request`: codes into the entry's own dictionaries. `weight`: 1 / its chance of being logged."""
 
-Rows = npt.NDArray[Any]
+LOG_COLUMNS = (
+    *("at", "decision_id", "user_id", "item_id", "channel", "source", "lane", "disposition", "reason"),
+    *("probability", "value", "threshold", "propensity", "allowance", "weight", "grant_id", "model_id"),
+)
+"""The columns of the log as it is read back."""
 
 
 @dataclass(frozen=True)

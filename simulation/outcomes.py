@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 DAY = pd.Timedelta(days=1)
@@ -68,7 +69,7 @@ def overspends(sends: pd.DataFrame, weekly: pd.Series[int] | int) -> int:
     grouped = ordered.groupby(["user_id", "channel"], sort=False)
     over = 0
     for _, group in grouped:
-        at = group["at"].to_numpy()
-        first = at.searchsorted(at - pd.Timedelta(days=7).to_timedelta64(), side="left")
-        over += int(((pd.RangeIndex(len(at)).to_numpy() - first + 1) > group["weekly"].to_numpy()).sum())
+        at = group["at"].to_numpy("datetime64[us]")
+        first = at.searchsorted(at - np.timedelta64(7, "D"), side="left")
+        over += int(((np.arange(len(at)) - first + 1) > group["weekly"].to_numpy()).sum())
     return over

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,22 +13,44 @@ from lake.dataset import Dataset
 from lake.ids import hash64
 from lake.items import MAX_AGE_S, rows_of_frame
 from lake.seen import SeenStore
+from ranking.labels import LabelRule
+from ranking.offline import State
+from ranking.past import Past
+from ranking.refresh import refresh_from
+from ranking.store import FeatureStore
 from scheduler.loading import Stores, load, seconds
 from scheduler.windows import SLOT_S
 
 DAY_S = 86400.0
 
 
-class Features(Protocol):
-    """The state that a ranker reads."""
+@dataclass
+class Features:
+    """Keeps a feature store in step with a log that is known in advance, showing it nothing before its time."""
 
-    def refresh(self, known: Dataset, as_of: float) -> None:
-        """Recompute what is offline state from what was known before `as_of` (seconds), and publish it."""
-        ...
+    state: State
+    store: FeatureStore
+
+    @staticmethod
+    def of(history: Dataset, store: FeatureStore) -> Features:
+        """Return the features of a history."""
+        return Features(State(Past.of(history)), store)
+
+    def start(self, now: float) -> None:
+        """Publish everything known before `now` (seconds), real-time counts included."""
+        refresh_from(self.state, now, self.store, with_counts=True)
+
+    def refresh(self, now: float) -> None:
+        """Publish the offline state as of the last midnight."""
+        refresh_from(self.state, now, self.store)
 
     def record(self, events: pd.DataFrame) -> None:
         """Count engagements (user_id, item_id, kind, at) in real time."""
-        ...
+        kinds = events["kind"].to_numpy(object)
+        engaged = events[events["item_id"].notna().to_numpy() & LabelRule().is_engagement(kinds)]
+        if len(engaged):
+            items, users = engaged["item_id"].tolist(), engaged["user_id"].tolist()
+            self.store.record_engagements(items, users, seconds(engaged["at"]).tolist())
 
 
 @dataclass
@@ -50,18 +71,18 @@ class Playback:
 
     def start(self) -> None:
         """Bring the system to what was known before `at`."""
-        self._refresh(self.at)
         self._put_items(self.at - MAX_AGE_S, self.at)
-        events = self._between(self.history.events, "at", self.at - MAX_AGE_S, self.at)
-        self.features.record(events)
-        self._mark_seen(events)
+        self.features.start(self.at)
+        self._join(self.at)
+        self._mark_seen(self._between(self.history.events, "at", self.at - MAX_AGE_S, self.at))
 
     def advance(self, now: float) -> None:
         """Let everything happen that happened from `at` until just before `now`, refreshing features at each UTC midnight."""
         midnight = (self.at // DAY_S + 1) * DAY_S
         while midnight <= now:
             self._happen(midnight)
-            self._refresh(midnight)
+            self.features.refresh(midnight)
+            self._join(midnight)
             midnight += DAY_S
         self._happen(now)
 
@@ -76,9 +97,9 @@ class Playback:
             self._mark_opened(events)
         self.at = until
 
-    def _refresh(self, now: float) -> None:
+    def _join(self, now: float) -> None:
+        """Let in the users who have joined since the last time."""
         known = Dataset.of_checked(self.history.tables, pd.Timestamp(now, unit="s", tz="UTC"))
-        self.features.refresh(known, now)
         users = known_users(known, now)
         fresh = users[~users["user_id"].isin(self._loaded)]
         if len(fresh):

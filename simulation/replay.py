@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lake.clock import HeldClock
+from lake.dataset import Dataset
+from lake.decision_log import LOG_COLUMNS, unpack
+from lake.embedded import EmbeddedStore
+from lake.errors import InputError
+from lake.items import ItemTable
 from lake.meta import Meta
-from simulation.policies import PolicyName
+from lake.profiles import MAX_WINDOWS
+from lake.redis_decision_log import RedisDecisionStream
+from ranking.bundle import Bundle
+from ranking.heat import heat_of
+from ranking.redis_features import RedisFeatureStore
+from ranking.scorer import Scorer as ModelScorer
+from ranking.store import FeatureStore
+from scheduler.decide import DecideConfig
+from scheduler.lanes import ScheduledLane
+from scheduler.lease import shard_lease
+from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
+from scheduler.redis_stores import RedisStores
+from scheduler.scoring import by_model
+from scheduler.sources import HeldRows, NewPosts, Trending
+from scheduler.windows import SLOT_S
+from simulation.outcomes import overspends, report
+from simulation.playback import Features, Playback, play
+from simulation.policies import PolicyName, Random, popular, recent
 
 REPLAY_META = Meta(shards=1)
 """One shard: a replay decides in one process, and one shard makes the fewest, largest batches."""
@@ -37,3 +63,88 @@ class Replayed:
 
     decisions: pd.DataFrame
     report: dict[str, Any]
+
+
+def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: Told) -> Replayed:
+    """Play `history` once per policy, each on a store of its own, and report what each one's sends were worth.
+
+    `model` is needed for the policy "ranked". Raises InputError where it has seen the time that is replayed.
+    """
+    if model is not None and model.window.until > config.since:
+        raise InputError(
+            f"the model was trained on events up to {_date(model.window.until)}, after the replay's start {_date(config.since)}: "
+            "train one with --until at the start, or replay later days"
+        )
+    if model is None and "ranked" in config.policies:
+        raise InputError("the policy ranked needs a model: give --model, or leave it out of --policy")
+    decisions, reports = [], {}
+    for policy in config.policies:
+        rows = play_policy(history, model, config, policy, told)
+        decisions.append(rows.assign(policy=policy))
+        sends = rows[rows["disposition"] == "send"]
+        over = overspends(sends, config.budget)
+        reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over)
+        reports[policy]["budget_use"] = budget_use(rows, config)
+    return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports})
+
+
+def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, policy: PolicyName, told: Told) -> pd.DataFrame:
+    """Play history with one policy on an embedded store and return its decision log."""
+    with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder), durable=False) as store:
+        stores = RedisStores.open(store.url, REPLAY_META, durable=False)
+        features = RedisFeatureStore(stores.client, stores.meta.keys)
+        table = ItemTable(stores.items)
+        lane = lane_of(stores, features, table, scorer_of(policy, model, features, table, config), config)
+        playback = Playback(
+            history, stores.loading(), stores.seen, stores.ledger, Features.of(history, features), config.since, min(config.budget, MAX_WINDOWS)
+        )
+        playback.start()
+        log: list[pd.DataFrame] = []
+
+        def tick(slot: int, now: float) -> None:
+            fence = stores.leases.acquire(shard_lease(0), policy, now, SLOT_S)
+            lane.run(0, slot, fence or 0, HeldClock(now))
+            log.extend(drained(stores))
+
+        play(playback, config.until, lambda slot: int(stores.due.counts(slot)[0]), tick, lambda at: told(policy, at))
+        return pd.concat(log or [pd.DataFrame(columns=LOG_COLUMNS)], ignore_index=True)
+
+
+def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, scorer: Scorer, config: ReplayConfig) -> ScheduledLane:
+    """Return the scheduled lane as it serves, with the replay's budget on the replay's channel."""
+    windows = max(min(config.budget, MAX_WINDOWS), 1)
+    decided = PipelineConfig(
+        weekly={config.channel: config.budget},
+        addressless=(config.channel,),
+        decide=DecideConfig(top_n=math.ceil(config.budget / windows)),
+    )
+    pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, scorer, stores.committer, decided)
+    sources = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features, "users_1d")))
+    return ScheduledLane(pipeline, stores.due, sources, stores.meta.channel_codes([config.channel]))
+
+
+def scorer_of(policy: PolicyName, model: Bundle | None, features: FeatureStore, table: ItemTable, config: ReplayConfig) -> Scorer:
+    """Return how a policy ranks."""
+    if policy == "ranked" and model is not None:
+        return by_model(ModelScorer(model, features, table))
+    return {"popular": popular(heat_of(features, "users_7d")), "recent": recent(table), "random": Random(config.seed)}[policy]
+
+
+def drained(stores: RedisStores) -> list[pd.DataFrame]:
+    """Take the decision log's entries out of the store."""
+    stream = RedisDecisionStream(stores.client, stores.meta.keys)
+    entries = [entry for shard in range(stores.meta.shards) for entry in stream.read(shard, 10_000)]
+    for shard in range(stores.meta.shards):
+        stream.drop(shard, entries)
+    return [unpack(entry).astype({"user_id": object, "item_id": object}) for entry in entries]
+
+
+def budget_use(decisions: pd.DataFrame, config: ReplayConfig) -> float:
+    """Return the sends as a share of what the budgets of the users who had a window allow over the time replayed."""
+    weeks = (config.until - config.since) / (7 * 86400)
+    allowed = decisions["user_id"].nunique() * config.budget * weeks
+    return float((decisions["disposition"] == "send").sum() / allowed) if allowed else 0.0
+
+
+def _date(at: float) -> str:
+    return pd.Timestamp(at, unit="s", tz="UTC").isoformat()

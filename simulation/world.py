@@ -1,0 +1,434 @@
+"""A small world with known ground truth, written as interchange tables: for the demo, and to test what can not be known of real data.
+
+People live in time zones, keep habitual hours, care for a few topics and follow some authors; items appear, in bursts at times, and
+fade. People visit, see some items and engage with the probability that `World.true_probability` tells; an old policy has sent them
+items at random. The same parameters and seed give the same world.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import expit
+
+from lake.profiles import NO_OFFSET
+from scheduler.windows import LocalTimes
+from simulation.world_parameters import DAY_S, HABITS, KINDS, PLACES, TEXTS, TITLES, TOPICS, WEEK_S, WorldParameters
+
+WEEK_HOURS = 168
+EPOCH_MONDAY_HOURS = 72
+"""1970-01-01 was a Thursday."""
+CHANNELS = ("in_app", "email")
+AT_ONCE = 500_000
+"""Visits whose feeds are drawn at once, to bound memory."""
+
+Floats = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_]
+
+
+def generate(params: WorldParameters, seed: int) -> dict[str, pd.DataFrame]:
+    """Return the interchange tables of a world, by name."""
+    return World.of(params, seed).tables()
+
+
+@dataclass(frozen=True)
+class People:
+    """Users: `interest` float32 (users, topics) and `hours` float32 (users, 168 local hours of the week), rows summing to 1.
+
+    `place`: codes into PLACES. `visits_per_week`, `created_at` (seconds), `email_odds`: (users,). `authors`: users each follows,
+    (users, 3).
+    """
+
+    ids: Texts
+    place: Ints
+    interest: F32
+    hours: F32
+    visits_per_week: Floats
+    created_at: Floats
+    email_odds: Floats
+    authors: Ints
+
+    @cached_property
+    def times(self) -> LocalTimes:
+        """The users' local times."""
+        zones = np.array([place.zone for place in PLACES])[self.place]
+        return LocalTimes.of(zones, np.full(len(zones), NO_OFFSET))
+
+
+@dataclass(frozen=True)
+class Things:
+    """Items in the order of time: `topic`, `kind`, `author` codes; `created_at`, `half_life_s`, `expires_at` (inf: never) seconds.
+
+    `quality`: log odds. `entity`: the item of which this is a version, itself for most; `version`: 1, or 2 of an update.
+    """
+
+    ids: Texts
+    topic: Ints
+    kind: Ints
+    author: Ints
+    created_at: Floats
+    half_life_s: Floats
+    expires_at: Floats
+    quality: Floats
+    entity: Ints
+    version: Ints
+
+
+@dataclass(frozen=True)
+class World:
+    """The truth behind the tables."""
+
+    params: WorldParameters
+    seed: int
+    people: People
+    things: Things
+
+    @classmethod
+    def of(cls, params: WorldParameters, seed: int) -> World:
+        """Draw a world; each part has a stream of random numbers of its own, so that one can change without the others."""
+        writers = _writers(params, stream(seed, "writers"))
+        people = _people(params, writers, stream(seed, "people"))
+        return cls(params, seed, people, _things(params, people, writers, stream(seed, "things")))
+
+    def true_probability(
+        self, users: npt.ArrayLike, items: npt.ArrayLike, at: npt.ArrayLike, channel: npt.ArrayLike | None = None
+    ) -> Floats:
+        """Return the probability that each user engages with the item if shown or told at `at` (seconds), float64 (n,).
+
+        `users`, `items`: ids, or codes in the order of the tables. `channel`: names, or none for what is seen on a visit.
+        0 where the item is not out yet or is over. Raises KeyError for an unknown id.
+        """
+        user, item = _codes(users, self.people.ids), _codes(items, self.things.ids)
+        chance = expit(self._log_odds(user, item, np.asarray(at, np.float64)))
+        if channel is None:
+            return chance
+        by_email = np.asarray(channel, object) == "email"
+        odds = chance / (1 - chance) * np.exp(np.where(by_email, self.people.email_odds[user], 0.0))
+        answered: Floats = odds / (1 + odds)
+        return answered
+
+    def _log_odds(self, user: Ints, item: Ints, at: Floats) -> Floats:
+        params, people, things = self.params, self.people, self.things
+        hour = self.hour_of_week(user, at)
+        odds = params.base + things.quality[item]
+        odds += params.interest_weight * np.log(people.interest[user, things.topic[item]] * len(TOPICS) + 0.02)
+        odds += params.hour_weight * np.log(people.hours[user, hour] * WEEK_HOURS)
+        odds += params.author_bonus * (people.authors[user] == things.author[item][:, None]).any(axis=1)
+        odds -= np.log(2) * (at - things.created_at[item]) / things.half_life_s[item]
+        out = (at >= things.created_at[item]) & (at < things.expires_at[item])
+        return np.where(out & (things.author[item] != user), odds, -np.inf)
+
+    def hour_of_week(self, user: Ints, at: Floats) -> Ints:
+        """Return the local hour of the week, 0 = Monday 00h, of users (codes) at moments (seconds), int64 (n,)."""
+        seconds = np.floor(at).astype(np.int64)
+        local = seconds + self.people.times.take(user).offset_at(seconds)
+        hours: Ints = (local // 3600 + EPOCH_MONDAY_HOURS) % WEEK_HOURS
+        return hours
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the interchange tables by name, events and sends as they happened until the end of the world's weeks."""
+        visits = self._visits(stream(self.seed, "visits"))
+        sends = self._sends(stream(self.seed, "sends"))
+        events = pd.concat([visits, self._seen(visits, stream(self.seed, "seen")), self._answers(sends, stream(self.seed, "answers"))])
+        known = events[events["at"] < self.params.end_at].sort_values("at", kind="stable", ignore_index=True)
+        late = sends["engaged_at"] >= self.params.end_at
+        sends = sends.assign(engaged_at=sends["engaged_at"].mask(late))
+        return {
+            "users": self._users(stream(self.seed, "users")),
+            "items": self._items(stream(self.seed, "items")),
+            "events": _named(known, self.people.ids, self.things.ids, times=("at",)),
+            "sends": _named(sends, self.people.ids, self.things.ids, times=("at", "engaged_at")),
+            "follows": self._follows(),
+            **self._settings(stream(self.seed, "settings")),
+        }
+
+    def _visits(self, rng: np.random.Generator) -> pd.DataFrame:
+        params, people = self.params, self.people
+        user = np.repeat(np.arange(params.users), rng.poisson(people.visits_per_week * params.weeks))
+        at = _at_local_hours(user, _drawn_hours(people.hours, user, rng), people.times, params, rng)
+        here = (at >= people.created_at[user]) & (at >= params.start_at) & (at < params.end_at)
+        return pd.DataFrame({"user": user[here], "item": -1, "kind": "visit", "at": at[here]})
+
+    def _seen(self, visits: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Draw what the visitors of each visit see, by recency, and what they engage with, once per item."""
+        parts = []
+        for start in range(0, len(visits), AT_ONCE):
+            part = visits.iloc[start : start + AT_ONCE]
+            user = np.repeat(part["user"].to_numpy(), self.params.shown)
+            at = np.repeat(part["at"].to_numpy(), self.params.shown)
+            age_s = rng.exponential(self.params.shown_recency_h * 3600, len(at))
+            item = np.searchsorted(self.things.created_at, at - age_s) - 1
+            user, item, at = user[item >= 0], item[item >= 0], at[item >= 0]
+            taken = rng.random(len(at)) < self.true_probability(user, item, at)
+            parts.append(pd.DataFrame({"user": user[taken], "item": item[taken], "at": at[taken]}))
+        seen = pd.concat(parts, ignore_index=True).sort_values("at").drop_duplicates(["user", "item"])
+        return self._engagements(seen.assign(at=seen["at"] + rng.uniform(5, 120, len(seen))), "view", rng)
+
+    def _engagements(self, first: pd.DataFrame, kind: str, rng: np.random.Generator) -> pd.DataFrame:
+        """Return first engagements and what follows some of them: a join of a live room, a like, a comment, a share."""
+        is_live = self.things.kind[first["item"].to_numpy()] == [kind.name for kind in KINDS].index("live")
+        parts = [first.assign(kind=kind)]
+        for later, chance in (("join", 0.5 * is_live), ("like", 0.2), ("comment", 0.06), ("share", 0.04)):
+            some = first[rng.random(len(first)) < chance]
+            parts.append(some.assign(kind=later, at=some["at"] + rng.exponential(180.0, len(some)) + 1))
+        return pd.concat(parts)
+
+    def _sends(self, rng: np.random.Generator) -> pd.DataFrame:
+        """Draw what the old policy sent, and whether and when it was answered; `engaged_at` NaN: not."""
+        params, people = self.params, self.people
+        user = np.repeat(np.arange(params.users), rng.poisson(params.sends_per_week * params.weeks, params.users))
+        hour = rng.integers(0, 7, len(user)) * 24 + rng.integers(8, 22, len(user))
+        at = _at_local_hours(user, hour, people.times, params, rng)
+        low = np.searchsorted(self.things.created_at, at - params.send_pool_days * DAY_S)
+        pool = np.searchsorted(self.things.created_at, at) - low
+        kept = (at >= people.created_at[user]) & (at >= params.start_at) & (at < params.end_at) & (pool > 0)
+        user, at, low, pool = user[kept], at[kept], low[kept], pool[kept]
+        item = low + (rng.random(len(pool)) * pool).astype(np.int64)
+        channel = np.array(CHANNELS, object)[rng.integers(0, len(CHANNELS), len(pool))]
+        answered = rng.random(len(pool)) < self.true_probability(user, item, at, channel)
+        engaged_at = np.where(answered, at + rng.exponential(params.answer_h * 3600, len(pool)) + 1, np.nan)
+        sends = pd.DataFrame({"user": user, "item": item, "channel": channel, "at": at, "propensity": 1 / (pool * len(CHANNELS))})
+        sends = sends.assign(engaged_at=engaged_at).sort_values("at").drop_duplicates(["user", "item"])
+        sends = sends[self.things.author[sends["item"]] != sends["user"]]
+        return sends.assign(send_id=_ids("s", len(sends)))
+
+    def _answers(self, sends: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Return the events that sends led to: opens, what follows them, and unsubscribes."""
+        answered = sends["engaged_at"].notna()
+        columns = ["user", "item", "channel", "at", "send_id"]
+        opened = self._engagements(sends[answered].assign(at=sends["engaged_at"])[columns], "open", rng)
+        tired = sends[~answered & (rng.random(len(sends)) < self.params.opt_out)][columns]
+        return pd.concat([opened, tired.assign(kind="unsubscribe", at=tired["at"] + rng.exponential(7200.0, len(tired)))])
+
+    def _users(self, rng: np.random.Generator) -> pd.DataFrame:
+        zones = np.array([place.zone for place in PLACES], object)[self.people.place]
+        zones[rng.random(len(zones)) < self.params.without_zone] = None
+        return pd.DataFrame({"user_id": self.people.ids, "timezone": zones, "created_at": _times(self.people.created_at)})
+
+    def _items(self, rng: np.random.Generator) -> pd.DataFrame:
+        things = self.things
+        names = np.array([kind.name for kind in KINDS], object)
+        titles, texts = _written(things, rng)
+        return pd.DataFrame(
+            {
+                "item_id": things.ids,
+                "created_at": _times(things.created_at),
+                "author_id": self.people.ids[things.author],
+                "topics": [[topic] for topic in np.array(list(TOPICS), object)[things.topic]],
+                "title": titles,
+                "text": texts,
+                "url": [f"https://example.com/{item_id}" for item_id in things.ids],
+                "kind": names[things.kind],
+                "entity_id": things.ids[things.entity],
+                "version": things.version,
+                "expires_at": _times(np.where(np.isfinite(things.expires_at), things.expires_at, np.nan)),
+                "half_life_s": things.half_life_s,
+            }
+        )
+
+    def _follows(self) -> pd.DataFrame:
+        """Return the topics that make up at least a quarter of a user's interest, or the favourite one, and the authors followed."""
+        people = self.people
+        favourite = people.interest >= np.minimum(0.25, people.interest.max(axis=1, keepdims=True))
+        user, topic = np.nonzero(favourite)
+        reader = np.repeat(np.arange(len(people.ids)), people.authors.shape[1])
+        author = people.authors.ravel()
+        by_topic = pd.DataFrame({"user_id": people.ids[user], "topic": np.array(list(TOPICS), object)[topic]})
+        by_author = pd.DataFrame({"user_id": people.ids[reader], "author_id": people.ids[author]})[reader != author]
+        follows = pd.concat([by_topic, by_author.drop_duplicates()], ignore_index=True)
+        since = follows["user_id"].map(pd.Series(people.created_at, index=people.ids))
+        return follows.assign(since=_times(since.to_numpy()))
+
+    def _settings(self, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+        """Return addresses in a domain that is reserved for examples, and the budgets and preferences that some users set."""
+        params, ids = self.params, self.people.ids
+
+        def some(share: float) -> Texts:
+            return ids[rng.random(len(ids)) < share]
+
+        reachable, thrifty, sleepers, refusing = (
+            some(share) for share in (params.with_email, params.with_budget, params.with_quiet_hours, params.without_email_consent)
+        )
+        quiet = {"allowed": True, "quiet_from": "22:00", "quiet_to": "07:30"}
+        return {
+            "addresses": pd.DataFrame({"user_id": reachable, "channel": "email", "address": [f"{user}@example.com" for user in reachable]}),
+            "budgets": pd.DataFrame({"user_id": thrifty, "channel": "email", "weekly": rng.integers(0, 4, len(thrifty))}),
+            "preferences": pd.concat(
+                [
+                    pd.DataFrame({"user_id": sleepers}).assign(**quiet),
+                    pd.DataFrame({"user_id": refusing, "channel": "email", "allowed": False}),
+                ],
+                ignore_index=True,
+            ),
+        }
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Return the random numbers of one part of a world."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _writers(params: WorldParameters, rng: np.random.Generator) -> Ints:
+    """Return the users who write, the busiest first."""
+    return rng.choice(params.users, max(4, int(params.users * params.authors)), replace=False)
+
+
+def _busy(count: int, params: WorldParameters) -> Floats:
+    """Return each writer's share of all items, by Zipf's law."""
+    share = 1 / np.arange(1, count + 1) ** params.author_spread
+    return share / share.sum()
+
+
+def _people(params: WorldParameters, writers: Ints, rng: np.random.Generator) -> People:
+    n = params.users
+    joined = np.where(
+        rng.random(n) < params.new_users,
+        rng.uniform(params.start_at, params.end_at - WEEK_S / 2, n),
+        params.start_at - rng.exponential(200 * DAY_S, n),
+    )
+    joined[writers] = np.minimum(joined[writers], params.start_at)
+    shares = np.array([place.share for place in PLACES])
+    return People(
+        ids=_ids("u", n),
+        place=rng.choice(len(PLACES), n, p=shares / shares.sum()),
+        interest=rng.dirichlet(np.full(len(TOPICS), params.interests), n).astype(np.float32),
+        hours=_habits(params, rng),
+        visits_per_week=params.visits_per_week * rng.lognormal(0, params.visit_spread, n),
+        created_at=np.floor(joined),
+        email_odds=rng.normal(params.email_odds, params.email_spread, n),
+        authors=rng.choice(writers, (n, 3), p=_busy(len(writers), params)),
+    )
+
+
+def _habits(params: WorldParameters, rng: np.random.Generator) -> F32:
+    """Return how each person's activity falls on the hours of their week: two habitual hours of their own, other ones at weekends."""
+    n, shares = params.users, np.array([habit.share for habit in HABITS])
+    habit = rng.choice(len(HABITS), n, p=shares / shares.sum())
+    peaks = np.array([kind.hours for kind in HABITS])[habit] + rng.normal(0, 1.0, (n, 2))
+    shift = np.abs(rng.normal(1.5, 1.0, (n, 1)))
+    weight = rng.dirichlet((2.0, 2.0), n)
+    days = [_bumps(peaks + later, weight, params.hour_spread_h) for later in (0.0, shift)]
+    weekend = rng.lognormal(0, params.weekend_share, (n, 1))
+    week = np.concatenate([days[0]] * 5 + [days[1] * weekend] * 2, axis=1)
+    day_to_day = np.repeat(rng.lognormal(0, 0.25, (n, 7)), 24, axis=1)
+    hours = week * day_to_day + 0.02 / WEEK_HOURS * week.sum(axis=1, keepdims=True)
+    return (hours / hours.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _bumps(peaks: Floats, weight: Floats, spread_h: float) -> Floats:
+    apart = np.abs((np.arange(24) + 0.5 - peaks[:, :, None] + 12) % 24 - 12)
+    bumps: Floats = np.einsum("up,uph->uh", weight, np.exp(-0.5 * (apart / spread_h) ** 2))
+    return bumps
+
+
+def _things(params: WorldParameters, people: People, writers: Ints, rng: np.random.Generator) -> Things:
+    n = params.items
+    author = rng.choice(writers, n, p=_busy(len(writers), params))
+    topic = _each_from(people.interest[author], rng)
+    created_at = rng.uniform(params.start_at - 3 * DAY_S, params.end_at, n)
+    quality = rng.normal(0, params.quality_spread, n)
+    in_burst = rng.random(n) < params.burst_share
+    story = rng.integers(0, max(params.bursts, 1), n)
+    story_at = rng.uniform(params.start_at, params.end_at - DAY_S, max(params.bursts, 1))
+    story_topic = rng.integers(0, len(TOPICS), max(params.bursts, 1))
+    created_at = np.where(in_burst, story_at[story] + rng.exponential(params.burst_h * 3600, n), created_at)
+    topic = np.where(in_burst, story_topic[story], topic)
+    order = np.argsort(np.minimum(created_at, params.end_at - 60), kind="stable")
+    shares = np.array([kind.share for kind in KINDS])
+    kind = rng.choice(len(KINDS), n, p=shares / shares.sum())
+    half_life_s = np.array([kind.half_life_h * 3600 for kind in KINDS])[kind] * rng.lognormal(0, 0.2, n)
+    created = np.floor(np.minimum(created_at, params.end_at - 60)[order])
+    entity, version = _versions(author[order], params, rng)
+    return Things(
+        ids=_ids("i", n),
+        topic=topic[order][entity],
+        kind=kind,
+        author=author[order],
+        created_at=created,
+        half_life_s=np.round(half_life_s),
+        expires_at=np.where(np.array([kind.expires for kind in KINDS])[kind], created + 2 * np.round(half_life_s), np.inf),
+        quality=(quality + 0.5 * in_burst)[order],
+        entity=entity,
+        version=version,
+    )
+
+
+def _versions(author: Ints, params: WorldParameters, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Return for each item, in the order of time, the item it is a version of and its number: some are updates of their author's last."""
+    n = len(author)
+    order = np.argsort(author, kind="stable")
+    last = np.full(n, -1)
+    same = author[order][1:] == author[order][:-1]
+    last[order[1:][same]] = order[:-1][same]
+    is_update = (last >= 0) & (rng.random(n) < params.updates)
+    is_update &= ~np.where(last >= 0, is_update[last], False)
+    return np.where(is_update, last, np.arange(n)), np.where(is_update, 2, 1)
+
+
+def _written(things: Things, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Return a title and a text for each item, by its topic and kind; an update says so."""
+    topics, draws = list(TOPICS), rng.integers(0, 60, (3, len(things.ids)))
+    titles, texts = [], []
+    for item, (entity, version) in enumerate(zip(things.entity.tolist(), things.version.tolist(), strict=True)):
+        topic = topics[things.topic[item]]
+        subject = TOPICS[topic][draws[0, entity] % len(TOPICS[topic])]
+        patterns = TITLES[KINDS[things.kind[item]].name]
+        title = patterns[draws[1, item] % len(patterns)].format(subject=subject)
+        titles.append(f"Update: {title}" if version > 1 else title[0].upper() + title[1:])
+        texts.append(TEXTS[draws[2, item] % len(TEXTS)].format(subject=subject, topic=topic.replace("_", " ")))
+    return titles, texts
+
+
+def _drawn_hours(hours: F32, user: Ints, rng: np.random.Generator) -> Ints:
+    """Return an hour of the week for each row, by its user's habits."""
+    cumulative = np.cumsum(hours, axis=1, dtype=np.float64)
+    cumulative = (cumulative / cumulative[:, -1:] + np.arange(len(hours))[:, None]).ravel()
+    drawn = np.searchsorted(cumulative, user + rng.random(len(user)), side="right") - user * WEEK_HOURS
+    return np.minimum(drawn, WEEK_HOURS - 1)
+
+
+def _each_from(chance: F32, rng: np.random.Generator) -> Ints:
+    """Return one column for each row, by the row's probabilities."""
+    cumulative = np.cumsum(chance, axis=1, dtype=np.float64)
+    return (rng.random((len(chance), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+
+
+def _at_local_hours(user: Ints, hour: Ints, times: LocalTimes, params: WorldParameters, rng: np.random.Generator) -> Floats:
+    """Return moments in those local hours of the week, in a random week; the first and the last reach beyond the world's weeks."""
+    monday = (int(params.start_at) // 3600 + EPOCH_MONDAY_HOURS) // WEEK_HOURS * WEEK_HOURS - EPOCH_MONDAY_HOURS
+    week = rng.integers(0, params.weeks + 1, len(user)) - (rng.random(len(user)) < 0.5)
+    local_s = (monday + np.maximum(week, 0) * WEEK_HOURS + hour) * 3600 + rng.integers(0, 3600, len(user))
+    return times.take(user).first_reached(local_s).astype(np.float64)
+
+
+def _codes(ids: npt.ArrayLike, known: Texts) -> Ints:
+    given = np.asarray(ids)
+    if given.dtype.kind in "iu":
+        return given.astype(np.int64)
+    codes = pd.Index(known).get_indexer(pd.Index(given, dtype=object))
+    if (codes < 0).any():
+        raise KeyError(f"{np.asarray(given)[codes < 0][0]!r} is not in this world")
+    return codes
+
+
+def _ids(letter: str, count: int) -> Texts:
+    return np.array([f"{letter}{number:06d}" for number in range(1, count + 1)], object)
+
+
+def _times(seconds: Floats) -> pd.DatetimeIndex:
+    return pd.to_datetime(np.asarray(seconds, np.float64), unit="s", utc=True).floor("s").as_unit("us")
+
+
+def _named(rows: pd.DataFrame, users: Texts, items: Texts, times: tuple[str, ...]) -> pd.DataFrame:
+    """Return rows with ids in place of codes and timestamps in place of seconds."""
+    item = rows["item"].to_numpy()
+    columns = {"user_id": users[rows["user"].to_numpy()], "item_id": np.where(item >= 0, items[item], None)}
+    rest = rows.drop(columns=["user", "item"]).assign(**{name: _times(rows[name].to_numpy()) for name in times})
+    return pd.DataFrame(columns).join(rest.reset_index(drop=True))

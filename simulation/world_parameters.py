@@ -1,0 +1,178 @@
+"""What the seeded world is made of: its sizes, its rates with the reason for each, its places and its subjects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+DAY_S, WEEK_S = 86_400, 604_800
+
+
+@dataclass(frozen=True)
+class WorldParameters:
+    """The sizes and rates of a world. None of them is fitted to anybody's data; each is of a size that was published or is plausible.
+
+    Sizes
+    `users`, `items`, `weeks`: enough for a model to learn from in seconds. `start_at`: Monday 2025-02-24 00:00 UTC, so that eight
+    weeks hold the clock changes of North America (9 March) and Europe (30 March).
+
+    Users
+    `interests`: Dirichlet concentration per topic; 0.15 leaves most people two or three of 16 topics. `visits_per_week` and
+    `visit_spread`: median and log-normal sigma; few are very active and most are not, as in any social product. `hour_spread_h`:
+    width of a person's habitual hours. `weekend_share`: log-normal sigma of how a person's weekend differs from their week.
+    `new_users`: share that joined during the weeks, so that there are users with little history. `without_zone`: share whose zone
+    is unknown, as real tables have it.
+
+    Items
+    `authors`: share of users who write. `author_spread`: Zipf exponent of how much each writes. `bursts`: stories that set off many
+    items at once, `burst_share` of all, within `burst_h` hours. `updates`: share that is a newer version of an earlier item.
+    `quality_spread`: standard deviation of an item's own appeal, in log odds.
+
+    Response, in log odds of engaging with an item that is shown
+    `base`: where everything is average, about 3 in 100, the order of a click-through rate. `interest_weight`: per factor e of
+    interest above the average topic. `author_bonus`: for the authors a user follows. `hour_weight`: per factor e of activity at
+    this local hour above the user's average; smaller than interest, for time matters less than content. Age halves the odds each
+    half-life of the item.
+
+    Feed and sends
+    `shown`: items a visit shows, mostly recent ones (`shown_recency_h`, mean age). `sends_per_week`: of the old policy, which
+    picks users, items of the last `send_pool_days` and channels at random between 08:00 and 22:00 local; its propensity is known.
+    `email_odds`: log odds of answering an e-mail rather than the inbox, mean over users; `email_spread`: how people differ in it.
+    `answer_h`: mean hours until a send is answered. `opt_out`: chance of an unsubscribe after a send that is not answered, of the
+    order of the 0.1-0.5 % that mail senders report.
+
+    Settings
+    `with_email`, `with_budget`, `with_quiet_hours`, `without_email_consent`: shares of users who have these rows.
+    """
+
+    users: int = 2_000
+    items: int = 1_500
+    weeks: int = 8
+    start_at: float = 1_740_355_200.0
+
+    interests: float = 0.15
+    visits_per_week: float = 3.5
+    visit_spread: float = 0.9
+    hour_spread_h: float = 1.5
+    weekend_share: float = 0.7
+    new_users: float = 0.1
+    without_zone: float = 0.05
+
+    authors: float = 0.08
+    author_spread: float = 1.1
+    bursts: int = 16
+    burst_share: float = 0.25
+    burst_h: float = 6.0
+    updates: float = 0.03
+    quality_spread: float = 0.7
+
+    base: float = -3.3
+    interest_weight: float = 0.8
+    author_bonus: float = 1.2
+    hour_weight: float = 0.35
+
+    shown: int = 8
+    shown_recency_h: float = 36.0
+    sends_per_week: float = 2.0
+    send_pool_days: float = 3.0
+    email_odds: float = -0.5
+    email_spread: float = 0.8
+    answer_h: float = 4.0
+    opt_out: float = 0.002
+
+    with_email: float = 0.85
+    with_budget: float = 0.1
+    with_quiet_hours: float = 0.2
+    without_email_consent: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.users < 20 or self.items < 20 or self.weeks < 1:
+            raise ValueError(f"a world needs 20 users, 20 items and a week at least, not {self.users}, {self.items} and {self.weeks}")
+
+    @property
+    def end_at(self) -> float:
+        """The moment the world's history ends, seconds."""
+        return self.start_at + self.weeks * WEEK_S
+
+
+class Place(NamedTuple):
+    """A time zone and its share of the users."""
+
+    zone: str
+    share: float
+
+
+PLACES = (
+    Place("America/New_York", 0.18),
+    Place("America/Los_Angeles", 0.12),
+    Place("America/Sao_Paulo", 0.10),
+    Place("Europe/London", 0.12),
+    Place("Europe/Berlin", 0.14),
+    Place("Africa/Lagos", 0.06),
+    Place("Asia/Kolkata", 0.12),
+    Place("Asia/Kathmandu", 0.02),
+    Place("Asia/Tokyo", 0.08),
+    Place("Australia/Sydney", 0.05),
+    Place("Pacific/Auckland", 0.01),
+)
+
+
+class Habit(NamedTuple):
+    """A kind of day: the local hours around which a person is active on working days, and its share of the users."""
+
+    hours: tuple[float, ...]
+    share: float
+
+
+HABITS = (
+    Habit((7.5, 18.0), 0.30),
+    Habit((12.5, 20.5), 0.25),
+    Habit((10.0, 15.0), 0.20),
+    Habit((22.5, 0.5), 0.15),
+    Habit((5.5, 13.0), 0.10),
+)
+"""Commuters, lunch and evening, office hours, night owls, early shifts."""
+
+
+class ItemKind(NamedTuple):
+    """A kind of item: its share, its half-life, and whether it is over after twice that time."""
+
+    name: str
+    share: float
+    half_life_h: float
+    expires: bool
+
+
+KINDS = (ItemKind("live", 0.2, 3.0, True), ItemKind("news", 0.4, 18.0, False), ItemKind("article", 0.4, 72.0, False))
+
+TOPICS: dict[str, tuple[str, ...]] = {
+    "astronomy": ("the Perseids", "a first telescope", "the rings of Saturn", "dark skies near town", "the next lunar eclipse"),
+    "baking": ("sourdough starters", "rye bread", "croissants at home", "flour prices", "the village oven"),
+    "birds": ("the spring migration", "nest boxes", "swifts over the city", "the harbour gulls", "bird song by ear"),
+    "chess": ("the Sicilian defence", "rook endgames", "the club championship", "blitz in the park", "computer analysis"),
+    "cycling": ("gravel routes", "hill climbs", "the new bike lane", "winter tyres", "the Sunday ride"),
+    "film": ("the documentary festival", "silent comedies", "the restored cinema", "short films", "subtitles"),
+    "football": ("the cup final", "the youth academy", "the transfer window", "the derby", "women's league fixtures"),
+    "gardening": ("tomato seedlings", "compost", "late frost", "the community plot", "pruning roses"),
+    "history": ("the canal museum", "wartime letters", "the old town wall", "a Roman road", "oral history"),
+    "jazz": ("the quartet's new record", "piano trios", "the jam session", "bebop phrasing", "the river festival"),
+    "local_politics": ("the council vote", "the school budget", "night buses", "the market square", "the planning hearing"),
+    "photography": ("street portraits", "film cameras", "long exposures", "the photo walk", "printing at home"),
+    "programming": ("type checkers", "a faster parser", "code review", "the spring release", "property-based tests"),
+    "running": ("the half marathon", "trail shoes", "interval training", "the park loop", "running in the heat"),
+    "travel": ("night trains", "the coast path", "mountain huts", "off-season islands", "packing light"),
+    "woodworking": ("hand planes", "dovetail joints", "a workbench", "reclaimed oak", "sharpening"),
+}
+
+TITLES: dict[str, tuple[str, ...]] = {
+    "live": ("Live now: {subject}", "Talking about {subject}, join in", "Open room: questions on {subject}"),
+    "news": ("What changed for {subject} this week", "News about {subject}", "{subject}: three things to know today"),
+    "article": ("A beginner's guide to {subject}", "What I learned about {subject}", "In praise of {subject}"),
+}
+TEXTS = (
+    "We take a closer look at {subject} and at what it means for everyone interested in {topic}.",
+    "After a long season, {subject} is the talk of the {topic} group again; here is what we know so far.",
+    "Three members explain how they came to {subject}, what went wrong, and what they would do differently.",
+    "A short note on {subject}, with pictures, sources and a few tips for people new to {topic}.",
+    "Bring your questions about {subject}: the people who know most about {topic} around here will answer them.",
+)
