@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-
-import structlog
 
 from delivery.dispatch import Dispatcher, DrainReport
 from delivery.outbox import Outbox
@@ -19,7 +18,7 @@ from lake.metrics import Metrics
 Housekeeping = Callable[[int, float], object]
 """Moves something of a shard to where it is kept, such as its decision log to files: shard, now. May block."""
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Leases(Protocol):
@@ -112,7 +111,7 @@ class Courier:
                     await self.round()
                     await self._rest(self._settings.idle_s)
                 except self._parts.away_errors as error:
-                    log.warning("the store does not answer; deliveries wait", error=str(error))
+                    log.warning("the store does not answer; deliveries wait: %s", error)
                     await self._rest(self._settings.rest_s)
         finally:
             await self._finish()
@@ -157,7 +156,7 @@ class Courier:
             error = None if task.cancelled() else task.exception()
             if error is not None:
                 self._state.resting[shard] = now + self._settings.rest_s
-                log.error("a drain failed; the shard rests", shard=shard, rest_s=self._settings.rest_s, exc_info=error)
+                log.error("draining shard %d failed; it rests for %.0f s", shard, self._settings.rest_s, exc_info=error)
             elif not task.cancelled():
                 for (channel, outcome), count in task.result().ended.items():
                     self._parts.metrics.count("tidings_outcomes_total", count, channel=channel, outcome=outcome)
@@ -191,5 +190,5 @@ class Courier:
             for shard, token in self._state.leases.items():
                 await asyncio.to_thread(self._parts.leases.release, self._lease(shard), self._owner, token)
         except self._parts.away_errors as error:
-            log.warning("the store does not answer; the leases will expire", error=str(error))
+            log.warning("the store does not answer; the leases will expire: %s", error)
         await self._parts.dispatcher.close()
