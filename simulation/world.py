@@ -106,13 +106,11 @@ class World:
         0 where the item is not out yet or is over. Raises KeyError for an unknown id.
         """
         user, item = _codes(users, self.people.ids), _codes(items, self.things.ids)
-        chance = expit(self._log_odds(user, item, np.asarray(at, np.float64)))
-        if channel is None:
-            return chance
-        by_email = np.asarray(channel, object) == "email"
-        odds = chance / (1 - chance) * np.exp(np.where(by_email, self.people.email_odds[user], 0.0))
-        answered: Floats = odds / (1 + odds)
-        return answered
+        log_odds = self._log_odds(user, item, np.asarray(at, np.float64))
+        if channel is not None:
+            log_odds = log_odds + np.where(np.asarray(channel, object) == "email", self.people.email_odds[user], 0.0)
+        chance: Floats = expit(log_odds)
+        return chance
 
     def _log_odds(self, user: Ints, item: Ints, at: Floats) -> Floats:
         params, people, things = self.params, self.people, self.things
@@ -151,7 +149,7 @@ class World:
 
     def _visits(self, rng: np.random.Generator) -> pd.DataFrame:
         params, people = self.params, self.people
-        user = np.repeat(np.arange(params.users), rng.poisson(people.visits_per_week * params.weeks))
+        user = np.repeat(np.arange(params.users), rng.poisson(people.visits_per_week * (params.weeks + 2)))
         at = _at_local_hours(user, _drawn_hours(people.hours, user, rng), people.times, params, rng)
         here = (at >= people.created_at[user]) & (at >= params.start_at) & (at < params.end_at)
         return pd.DataFrame({"user": user[here], "item": -1, "kind": "visit", "at": at[here]})
@@ -183,7 +181,7 @@ class World:
     def _sends(self, rng: np.random.Generator) -> pd.DataFrame:
         """Draw what the old policy sent, and whether and when it was answered; `engaged_at` NaN: not."""
         params, people = self.params, self.people
-        user = np.repeat(np.arange(params.users), rng.poisson(params.sends_per_week * params.weeks, params.users))
+        user = np.repeat(np.arange(params.users), rng.poisson(params.sends_per_week * (params.weeks + 2), params.users))
         hour = rng.integers(0, 7, len(user)) * 24 + rng.integers(8, 22, len(user))
         at = _at_local_hours(user, hour, people.times, params, rng)
         low = np.searchsorted(self.things.created_at, at - params.send_pool_days * DAY_S)
@@ -196,7 +194,7 @@ class World:
         engaged_at = np.where(answered, at + rng.exponential(params.answer_h * 3600, len(pool)) + 1, np.nan)
         sends = pd.DataFrame({"user": user, "item": item, "channel": channel, "at": at, "propensity": 1 / (pool * len(CHANNELS))})
         sends = sends.assign(engaged_at=engaged_at).sort_values("at").drop_duplicates(["user", "item"])
-        sends = sends[self.things.author[sends["item"]] != sends["user"]]
+        sends = sends.loc[self.things.author[sends["item"].to_numpy()] != sends["user"].to_numpy()]
         return sends.assign(send_id=_ids("s", len(sends)))
 
     def _answers(self, sends: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -241,7 +239,7 @@ class World:
         reader = np.repeat(np.arange(len(people.ids)), people.authors.shape[1])
         author = people.authors.ravel()
         by_topic = pd.DataFrame({"user_id": people.ids[user], "topic": np.array(list(TOPICS), object)[topic]})
-        by_author = pd.DataFrame({"user_id": people.ids[reader], "author_id": people.ids[author]})[reader != author]
+        by_author = pd.DataFrame({"user_id": people.ids[reader], "author_id": people.ids[author]}).loc[reader != author]
         follows = pd.concat([by_topic, by_author.drop_duplicates()], ignore_index=True)
         since = follows["user_id"].map(pd.Series(people.created_at, index=people.ids))
         return follows.assign(since=_times(since.to_numpy()))
@@ -256,17 +254,12 @@ class World:
         reachable, thrifty, sleepers, refusing = (
             some(share) for share in (params.with_email, params.with_budget, params.with_quiet_hours, params.without_email_consent)
         )
-        quiet = {"allowed": True, "quiet_from": "22:00", "quiet_to": "07:30"}
+        quiet = pd.DataFrame({"user_id": sleepers, "allowed": True, "quiet_from": "22:00", "quiet_to": "07:30"})
+        no_email = pd.DataFrame({"user_id": refusing, "channel": "email", "allowed": False})
         return {
             "addresses": pd.DataFrame({"user_id": reachable, "channel": "email", "address": [f"{user}@example.com" for user in reachable]}),
             "budgets": pd.DataFrame({"user_id": thrifty, "channel": "email", "weekly": rng.integers(0, 4, len(thrifty))}),
-            "preferences": pd.concat(
-                [
-                    pd.DataFrame({"user_id": sleepers}).assign(**quiet),
-                    pd.DataFrame({"user_id": refusing, "channel": "email", "allowed": False}),
-                ],
-                ignore_index=True,
-            ),
+            "preferences": pd.concat([quiet, no_email], ignore_index=True),
         }
 
 
@@ -282,8 +275,9 @@ def _writers(params: WorldParameters, rng: np.random.Generator) -> Ints:
 
 def _busy(count: int, params: WorldParameters) -> Floats:
     """Return each writer's share of all items, by Zipf's law."""
-    share = 1 / np.arange(1, count + 1) ** params.author_spread
-    return share / share.sum()
+    share: Floats = 1 / np.arange(1, count + 1) ** params.author_spread
+    share /= share.sum()
+    return share
 
 
 def _people(params: WorldParameters, writers: Ints, rng: np.random.Generator) -> People:
@@ -318,8 +312,9 @@ def _habits(params: WorldParameters, rng: np.random.Generator) -> F32:
     weekend = rng.lognormal(0, params.weekend_share, (n, 1))
     week = np.concatenate([days[0]] * 5 + [days[1] * weekend] * 2, axis=1)
     day_to_day = np.repeat(rng.lognormal(0, 0.25, (n, 7)), 24, axis=1)
-    hours = week * day_to_day + 0.02 / WEEK_HOURS * week.sum(axis=1, keepdims=True)
-    return (hours / hours.sum(axis=1, keepdims=True)).astype(np.float32)
+    hours: F32 = (week * day_to_day + 0.02 / WEEK_HOURS * week.sum(axis=1, keepdims=True)).astype(np.float32)
+    hours /= hours.sum(axis=1, keepdims=True)
+    return hours
 
 
 def _bumps(peaks: Floats, weight: Floats, spread_h: float) -> Floats:
@@ -391,20 +386,22 @@ def _drawn_hours(hours: F32, user: Ints, rng: np.random.Generator) -> Ints:
     cumulative = np.cumsum(hours, axis=1, dtype=np.float64)
     cumulative = (cumulative / cumulative[:, -1:] + np.arange(len(hours))[:, None]).ravel()
     drawn = np.searchsorted(cumulative, user + rng.random(len(user)), side="right") - user * WEEK_HOURS
-    return np.minimum(drawn, WEEK_HOURS - 1)
+    hour: Ints = np.minimum(drawn, WEEK_HOURS - 1)
+    return hour
 
 
 def _each_from(chance: F32, rng: np.random.Generator) -> Ints:
     """Return one column for each row, by the row's probabilities."""
     cumulative = np.cumsum(chance, axis=1, dtype=np.float64)
-    return (rng.random((len(chance), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+    column: Ints = (rng.random((len(chance), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+    return column
 
 
 def _at_local_hours(user: Ints, hour: Ints, times: LocalTimes, params: WorldParameters, rng: np.random.Generator) -> Floats:
-    """Return moments in those local hours of the week, in a random week; the first and the last reach beyond the world's weeks."""
+    """Return moments in those local hours of the week, in a random week from one before the world's weeks to one after them."""
     monday = (int(params.start_at) // 3600 + EPOCH_MONDAY_HOURS) // WEEK_HOURS * WEEK_HOURS - EPOCH_MONDAY_HOURS
-    week = rng.integers(0, params.weeks + 1, len(user)) - (rng.random(len(user)) < 0.5)
-    local_s = (monday + np.maximum(week, 0) * WEEK_HOURS + hour) * 3600 + rng.integers(0, 3600, len(user))
+    week = rng.integers(-1, params.weeks + 1, len(user))
+    local_s = (monday + week * WEEK_HOURS + hour) * 3600 + rng.integers(0, 3600, len(user))
     return times.take(user).first_reached(local_s).astype(np.float64)
 
 
