@@ -85,7 +85,8 @@ class UrgentDesk:
         try:
             now = self.clock.now()
             early = [_in_future(request, now) for request in requests]
-            decided = iter(self.lane.decide([request for request, error in zip(requests, early, strict=True) if error is None], now))
+            good = [request for request, error in zip(requests, early, strict=True) if error is None]
+            decided = iter(self.lane.decide(good, now) if good else [])
             return [next(decided) if error is None else error for error in early]
         except self.away_errors:
             return [LaneError("away", "the store or the ranker does not answer; send again shortly")] * len(requests)
