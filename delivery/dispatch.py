@@ -188,9 +188,9 @@ class Dispatcher:
         return suppressed
 
     def _render(self, entry: Entry, item: ItemRow) -> Content | Drop:
-        bodies = self._parts.channels[entry.message.channel].traits.needs_bodies
+        needs = self._parts.channels[entry.message.channel].traits
         try:
-            return self._parts.templates.render(entry.message, item, bodies=bodies)
+            return self._parts.templates.render(entry.message, item, bodies=needs.needs_bodies, unsubscribe=needs.needs_unsubscribe)
         except TEMPLATE_ERRORS as error:
             return Drop("failed", f"the template failed: {error}", dead=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from lake.messages import Message
 
 TITLE_CHARACTERS = 150
 TEXT_CHARACTERS = 2000
+CLEANED = 4096
+"""Texts whose cleaned form is remembered: one item goes to many users."""
 
 _WHY_SOURCE: Mapping[str, str] = {
     "new_posts": "it is new in what you follow",
@@ -57,9 +60,9 @@ class Templates:
         )
         self._chosen: dict[tuple[str, str], Template] = {}
 
-    def render(self, message: Message, item: ItemRow, *, bodies: bool) -> Content:
-        """Return what a message about an item says, with full `plain` and `html` bodies where wanted."""
-        facts = self._facts(message, item)
+    def render(self, message: Message, item: ItemRow, *, bodies: bool, unsubscribe: bool = True) -> Content:
+        """Return what a message about an item says, with full `plain` and `html` bodies and an unsubscribe link where wanted."""
+        facts = self._facts(message, item, unsubscribe=unsubscribe)
         kind = str(item.get("kind") or "default")
         title = one_line(self._template(kind, "subject").render(facts))[:TITLE_CHARACTERS] or "Something new"
         content = Content(title, facts["text"], facts["url"], facts["why"], unsubscribe_url=facts["unsubscribe_url"])
@@ -69,9 +72,9 @@ class Templates:
         plain, html = (self._template(kind, twin).render(facts) for twin in ("txt", "html"))
         return Content(title, content.text, content.url, content.why, plain, html, content.unsubscribe_url)
 
-    def _facts(self, message: Message, item: ItemRow) -> dict[str, Any]:
+    def _facts(self, message: Message, item: ItemRow, *, unsubscribe: bool) -> dict[str, Any]:
         topics = item.get("topics")
-        unsubscribe = self._links.unsubscribe(message.user_id, message.channel, message.grant_id) if self._links else ""
+        whose = (message.user_id, message.channel, message.grant_id)
         return {
             "title": one_line(str(item.get("title") or "")),
             "text": clean(str(item.get("text") or ""))[:TEXT_CHARACTERS],
@@ -80,7 +83,7 @@ class Templates:
             "author": one_line(str(item.get("author_id") or "")),
             "update": message.update,
             "why": why(message),
-            "unsubscribe_url": unsubscribe,
+            "unsubscribe_url": self._links.unsubscribe(*whose) if self._links and unsubscribe else "",
         }
 
     def _tracked(self, message: Message, url: str) -> dict[str, str]:
@@ -104,6 +107,7 @@ def why(message: Message) -> str:
     return _WHY_REASON.get(message.reason) or _WHY_SOURCE.get(message.source) or _WHY_OTHERWISE
 
 
+@lru_cache(CLEANED)
 def clean(text: str) -> str:
     """Return text without control characters other than line breaks and tabs, as valid Unicode."""
     unbroken = text.replace("\r\n", "\n").replace("\r", "\n").translate(_UNWANTED)

@@ -83,6 +83,7 @@ class Traits:
 
     address: Literal["required", "optional", "unused"] = "required"
     needs_bodies: bool = True
+    needs_unsubscribe: bool = True
     idempotent: bool = False
     batch: int = 1
     concurrency: int = 1
