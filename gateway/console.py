@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from budgets.ledger import LedgerColumns, used
 from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, MODEL_ID, WINDOWS
+from scheduler.windows import SLOT_S
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def overview_of(counters: Iterable[Mapping[str, str]], *, at: float, outbox_back
         outcomes=_nested(totals, "outcome:"),
         budget_use=budget_use,
         outbox_backlog=outbox_backlog,
-        last_slot_at=latest.get(LAST_SLOT),
+        last_slot_at=latest[LAST_SLOT] * SLOT_S if LAST_SLOT in latest else None,
         window_lag_s=latest.get(LAST_WINDOW_LAG_S),
         model_id=model_id,
         at=at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,8 @@ MAX_ERRORS = 20
 """A body with more errors than this says how many there are and shows the first of them."""
 
 RETRY_AFTER_S = 1
+
+log = logging.getLogger(__name__)
 NOT_NAMED = ("body", "path", "query", "header", "one", "many")
 """Where a value came from is no part of its name."""
 
@@ -132,12 +135,13 @@ async def _on_anything(_: Request, __: Exception) -> Response:
     return ProblemError(500, "internal", "something went wrong here; it was logged").response()
 
 
-async def _on_away(_: Request, __: Exception) -> Response:
-    return away("the store does not answer; try again shortly").response()
+async def _on_away(request: Request, error: Exception) -> Response:
+    log.warning("%s %s met a part that is away", request.method, request.url.path, exc_info=error)
+    return away("a part that is needed does not answer; send again shortly").response()
 
 
 def install(app: FastAPI, away_errors: Sequence[type[Exception]]) -> None:
-    """Make every error of the app leave as problem+json; `away_errors` are those of a store that does not answer."""
+    """Make every error of the app leave as problem+json; `away_errors` are those of a part that does not answer."""
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)

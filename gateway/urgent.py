@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from lake.metrics import Metrics
 from scheduler.lanes import UrgentRequest, UrgentResult
 
 Answer = UrgentResult | LaneError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -88,7 +91,9 @@ class UrgentDesk:
             good = [request for request, error in zip(requests, early, strict=True) if error is None]
             decided = iter(self.lane.decide(good, now) if good else [])
             return [next(decided) if error is None else error for error in early]
-        except self.away_errors:
+        except self.away_errors as error:
+            log.warning("%d urgent requests met a part that is away", len(requests), exc_info=error)
+            self.metrics.count("tidings_refused_requests_total", len(requests), status="503")
             return [LaneError("away", "the store or the ranker does not answer; send again shortly")] * len(requests)
 
 

@@ -117,7 +117,7 @@ LAST_WINDOW_LAG_S = "last_window_lag_s"
 MODEL_ID = "model_id"
 
 
-"""LAST_SLOT: epoch seconds of the slot's tick. MODEL_ID: the model that scored it."""
+"""LAST_SLOT: the latest slot that ran, in UTC quarter-hours since 1970. MODEL_ID: the model that scored it."""
 
 
 def sends_field(lane: str, channel: str) -> str:

@@ -29,7 +29,7 @@ def test_what_shards_counted_is_added_up_once_a_second(redis_client: Redis) -> N
         redis_client.hincrby(name, WINDOWS, 2)
         redis_client.hincrby(name, CANDIDATES, 5)
         redis_client.hincrby(name, sends_field("urgent", "push"), 1)
-        redis_client.hset(name, mapping={LAST_SLOT: str(900 * shard), MODEL_ID: f"m{shard}"})
+        redis_client.hset(name, mapping={LAST_SLOT: str(shard), MODEL_ID: f"m{shard}"})
     read = _overview(redis_client)
     overview = read(NOW)
     assert (overview.windows, overview.candidates, overview.sends) == (8, 20, {"urgent": {"push": 4}})

@@ -41,11 +41,11 @@ def test_shards_add_up() -> None:
 
 def test_the_latest_slot_names_the_model() -> None:
     shards = [
-        {LAST_SLOT: "900", LAST_WINDOW_LAG_S: "1.5", MODEL_ID: "new"},
-        {LAST_SLOT: "0", LAST_WINDOW_LAG_S: "0.5", MODEL_ID: "old"},
+        {LAST_SLOT: "2", LAST_WINDOW_LAG_S: "1.5", MODEL_ID: "new"},
+        {LAST_SLOT: "1", LAST_WINDOW_LAG_S: "0.5", MODEL_ID: "old"},
     ]
     overview = overview_of(shards, at=NOW, outbox_backlog=0, budget_use={})
-    assert (overview.last_slot_at, overview.window_lag_s, overview.model_id) == (900.0, 1.5, "new")
+    assert (overview.last_slot_at, overview.window_lag_s, overview.model_id) == (1800.0, 1.5, "new")
 
 
 def test_a_field_nobody_knows_changes_nothing() -> None:
