@@ -44,7 +44,7 @@ ENTRY = np.dtype(
         ("decision", "<u4"),
     ]
 )
-"""One grant. `at`: epoch seconds. `decision`: low 32 bits of its decision's key, by which a repeated commit knows its own."""
+"""One grant. `at`: epoch seconds. `decision`: crc32 of its decision's id, by which a repeated commit knows its own."""
 
 HEADER = np.dtype([("magic", "<u4"), ("windows", "<i4", (WINDOWS_KEPT,))])
 """The first record of a ledger. `windows`: ids of the windows claimed lately, newest first, NO_WINDOW where there is none."""

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from budgets.ledger import CRITICAL, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger
 from lake.decision_log import MemoryDecisionStream
 from lake.decisions import BELOW_THRESHOLD, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane
-from lake.ids import Keys64, hash64
+from lake.ids import Keys64
 from lake.messages import Message
 from lake.meta import Meta
 from scheduler.due import MemoryDueIndex
@@ -110,7 +111,7 @@ class CommitBatch:
         wrong = [name for name in _ROW_COLUMNS if len(getattr(self, name)) != len(self.user)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} need one entry per row")
-        if np.any(np.diff(self.user) < 0) or not np.all(np.isin(self.disposition, (SEND, HOLD))):
+        if np.any(np.diff(self.user) < 0) or not np.all((self.disposition == SEND) | (self.disposition == HOLD)):
             raise ValueError("rows must be sorted by user and proposed as SEND or HOLD")
 
     def __len__(self) -> int:
@@ -118,8 +119,9 @@ class CommitBatch:
 
     @property
     def decision_tags(self) -> npt.NDArray[np.uint32]:
-        """The low 32 bits of each row's decision's key: how a ledger entry knows its own decision again."""
-        return hash64(self.decision_ids).astype(np.uint32)[self.request]
+        """The crc32 of each row's decision: how a ledger entry knows its own decision again."""
+        tags = [crc32(decision_id.encode()) for decision_id in self.decision_ids]
+        return np.array(tags, np.uint32)[self.request]
 
     @property
     def rows_per_user(self) -> npt.NDArray[np.int64]:

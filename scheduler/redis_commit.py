@@ -104,7 +104,7 @@ class RedisCommitter:
 def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
     """Return a batch as the one argument that lua/commit.lua unpacks; users and rows are numbered from 1 there."""
     keys, shard, hold = meta.keys, batch.shard, batch.disposition == HOLD
-    held_users = np.union1d(batch.user[hold], batch.released.user) + 1
+    held_users = {*batch.user[hold].tolist(), *batch.released.user.tolist()}
     parts = [
         batch.fence,
         batch.now,
@@ -118,7 +118,7 @@ def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
         pack_messages(batch, meta.channels),
         _holds(batch, np.flatnonzero(hold)),
         _releases(batch),
-        held_users.tolist(),
+        [user + 1 for user in sorted(held_users)],
         keys.of_shard(Keys.LEDGER, shard) + ":",
         keys.of_shard(Keys.HELD, shard) + ":",
         [*_OUTCOMES, HOLD],
