@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lake.ids import Keys64
+from lake.ids import Keys64, hash64
 
 ROLLING_S = 7 * 86400.0
 """The budget's period: a grant counts while it is at most this old."""
@@ -44,7 +44,7 @@ ENTRY = np.dtype(
         ("decision", "<u4"),
     ]
 )
-"""One grant. `at`: epoch seconds. `decision`: crc32 of its decision's id, by which a repeated commit knows its own."""
+"""One grant. `at`: epoch seconds. `decision`: the tag of its decision, by which a repeated commit knows its own."""
 
 HEADER = np.dtype([("magic", "<u4"), ("windows", "<i4", (WINDOWS_KEPT,))])
 """The first record of a ledger. `windows`: ids of the windows claimed lately, newest first, NO_WINDOW where there is none."""
@@ -107,6 +107,11 @@ def used(ledger: LedgerColumns, users: int, channels: int, now: float) -> npt.ND
     counts = (ledger.at >= now - ROLLING_S) & (ledger.flags & CRITICAL == 0)
     cell = ledger.user[counts].astype(np.int64) * channels + ledger.channel[counts]
     return np.bincount(cell, minlength=users * channels).astype(np.int16).reshape(users, channels)
+
+
+def decision_tags(decision_ids: Sequence[str]) -> npt.NDArray[np.uint32]:
+    """Return the tag of each decision, the low 32 bits of its key; two decisions share one once in 4 billion."""
+    return hash64(decision_ids).astype(np.uint32)
 
 
 class Ledger(Protocol):

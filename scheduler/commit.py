@@ -9,12 +9,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from budgets.ledger import CRITICAL, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger
+from budgets.ledger import CRITICAL, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger, decision_tags
 from lake.decision_log import MemoryDecisionStream
 from lake.decisions import BELOW_THRESHOLD, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane
 from lake.ids import Keys64
@@ -119,9 +118,8 @@ class CommitBatch:
 
     @property
     def decision_tags(self) -> npt.NDArray[np.uint32]:
-        """The crc32 of each row's decision: how a ledger entry knows its own decision again."""
-        tags = [crc32(decision_id.encode()) for decision_id in self.decision_ids]
-        return np.array(tags, np.uint32)[self.request]
+        """How a ledger entry knows its own decision again, uint32 (n,)."""
+        return decision_tags(self.decision_ids)[self.request]
 
     @property
     def rows_per_user(self) -> npt.NDArray[np.int64]:
