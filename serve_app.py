@@ -1,0 +1,313 @@
+"""Settings to the Serve application: the only place that picks implementations.
+
+`serve run serve_app:app model=/path/to/bundle redis_url=redis://…`, or `tidings up`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from delivery.channels.base import Resources
+from delivery.channels.in_app import InAppSettings
+from delivery.channels.registry import ChannelSettings, open_channels
+from delivery.courier import Courier, CourierParts
+from delivery.dispatch import Dispatcher, Parts
+from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
+from delivery.inbox import Inbox
+from delivery.links import Links, LinkSettings
+from delivery.ray_courier import CourierReplica
+from delivery.redis_feedback import RedisEventLog
+from delivery.redis_inbox import RedisInbox
+from delivery.redis_outbox import RedisOutbox
+from delivery.redis_suppression import RedisSuppressionStore
+from delivery.suppression import Suppression
+from delivery.templates import Templates, TemplateSettings
+from gateway.limits import Limits
+from gateway.ray_gateway import Gateway
+from gateway.ray_metrics import RayMetrics
+from gateway.redis_api_keys import RedisApiKeys
+from gateway.redis_fanout import RedisFanout
+from gateway.redis_faults import STORE_AWAY
+from gateway.redis_idempotency import RedisIdempotency
+from gateway.redis_overview import RedisOverview
+from gateway.redis_user_rows import RedisUserRows
+from gateway.services import Services
+from lake.clock import Clock
+from lake.follows import Followed
+from lake.history import History
+from lake.ids import hash64
+from lake.items import ItemTable
+from lake.meta import CHANNELS, Meta
+from lake.metrics import Metrics
+from ranking.heat import heat_of
+from ranking.ray_ranker import Ranker
+from ranking.ray_ranker import Stores as RankerStores
+from ranking.redis_features import RedisFeatureStore
+from scheduler.commit import NotDurableError
+from scheduler.decide import DecideConfig
+from scheduler.lanes import ScheduledLane, UrgentLane
+from scheduler.loading import enroll
+from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
+from scheduler.ray_scorer import HandleScorer
+from scheduler.ray_shards import ROUTER_ENV, RayShards
+from scheduler.ray_ticker import Scheduler
+from scheduler.redis_report import RedisRecorder
+from scheduler.redis_stores import RedisStores
+from scheduler.report import LaneReport, Recorder
+from scheduler.sources import HeldRows, NewPosts, Source, Trending
+from scheduler.ticker import Ticker
+
+APP_NAME = "tidings"
+AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, TimeoutError)
+"""What the lanes raise where the store or the ranker does not answer."""
+
+
+class Settings(BaseModel):
+    """The deployment's typed arguments.
+
+    `model`: folder of the bundle that ranks. `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
+    deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
+    days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
+    used. `public_url`: where users reach the gateway, for links in messages. `link_secret`: signs those links, by default
+    TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or URL of Parquet files. `ticking`: whether the
+    scheduler follows the clock by itself; a demo ticks by hand. `rankers`: [least, most] replicas.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"))
+    shards: int = 16
+    scheduled_channels: tuple[str, ...] = ("in_app",)
+    weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
+    threshold: dict[str, float] = Field(default_factory=dict)
+    top_n: int = 3
+    log_share: float = 1.0
+    channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
+    public_url: str = "http://127.0.0.1:8000"
+    link_secret: SecretStr | None = None
+    history: str = "history"
+    ticking: bool = True
+    rankers: tuple[int, int] = (1, 4)
+    ranker_cpus: float = 1.0
+    shards_in_flight: int = 8
+    dashboard_url: str = ""
+    limits: Limits = Limits()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+
+def app(settings: Settings) -> serve.Application:
+    """Return the application of Gateway, Ranker, Scheduler and Courier for `serve run` and `serve deploy`."""
+    least, most = settings.rankers
+    ranker = Ranker.options(
+        autoscaling_config={"min_replicas": least, "initial_replicas": least, "max_replicas": most, "target_ongoing_requests": 20},
+        ray_actor_options={"num_cpus": settings.ranker_cpus},
+    ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1))
+    scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
+    courier = CourierReplica.bind(partial(make_courier, settings))
+    return Gateway.options(ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": ROUTER_ENV}}).bind(
+        partial(gateway_services, settings), {"Ranker": ranker, "Scheduler": scheduler, "Courier": courier}, settings.limits
+    )
+
+
+@cache
+def stores_of(settings: Settings) -> RedisStores:
+    """Return this process's stores."""
+    return RedisStores.open(settings.redis_url, Meta(shards=settings.shards, channels=CHANNELS))
+
+
+def features_of(settings: Settings) -> RedisFeatureStore:
+    """Return the features of users and items."""
+    stores = stores_of(settings)
+    return RedisFeatureStore(stores.client, stores.meta.keys)
+
+
+def ranker_stores(settings: Settings) -> RankerStores:
+    """Return what a ranker replica reads."""
+    return RankerStores(features_of(settings), stores_of(settings).items)
+
+
+def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
+    """Return the one decision, on this deployment's stores."""
+    stores = stores_of(settings)
+    config = PipelineConfig(
+        weekly=settings.weekly, threshold=settings.threshold, log_share=settings.log_share, decide=DecideConfig(top_n=settings.top_n)
+    )
+    return Pipeline(stores.meta, stores.profiles, ItemTable(stores.items), stores.seen, stores.ledger, scorer, stores.committer, config)
+
+
+def sources_of(settings: Settings) -> tuple[Source, ...]:
+    """Return the sources of the scheduled lane, in order of precedence."""
+    stores = stores_of(settings)
+    return HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features_of(settings), "users_1d"))
+
+
+def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
+    """Return what counts lanes' reports, for the console and for Ray's metrics."""
+    stores = stores_of(settings)
+    to_store = RedisRecorder(stores.client, stores.meta)
+
+    def record(lane: Any, report: LaneReport) -> None:
+        to_store(lane, report)
+        metrics.count("tidings_candidates_total", report.candidates, lane=lane)
+        if lane == "scheduled":
+            metrics.count("tidings_windows_total", report.users)
+            metrics.gauge("tidings_window_lag_s", report.late_s)
+        for channel, sends in zip(stores.meta.channels, report.sends_by_channel.tolist(), strict=False):
+            if sends:
+                metrics.count("tidings_sends_total", sends, lane=lane, channel=channel)
+
+    return record
+
+
+def make_lane(settings: Settings) -> tuple[ScheduledLane, Clock]:
+    """Return the scheduled lane for a process that runs shards."""
+    stores = stores_of(settings)
+    scorer = HandleScorer(serve.get_deployment_handle("Ranker", APP_NAME))
+    codes = stores.meta.channel_codes(settings.scheduled_channels)
+    lane = ScheduledLane(pipeline_of(settings, scorer), stores.due, sources_of(settings), codes, recorder_of(settings, RayMetrics()))
+    return lane, stores.clock
+
+
+def make_ticker(settings: Settings, owner: str) -> Ticker:
+    """Return the ticker of a scheduler replica."""
+    stores = stores_of(settings)
+    runner = RayShards(partial(make_lane, settings), settings.shards_in_flight)
+    return Ticker(owner, stores.clock, stores.due, stores.leases, runner)
+
+
+def links_of(settings: Settings) -> Links:
+    """Return what signs and reads links in messages."""
+    secret = settings.link_secret.get_secret_value() if settings.link_secret else os.environ.get("TIDINGS_LINK_SECRET")
+    return Links(LinkSettings(base_url=settings.public_url, secrets=(secret or stores_of(settings).link_secret(),)))
+
+
+def inbox_of(settings: Settings) -> Inbox:
+    """Return the in-app inboxes."""
+    stores = stores_of(settings)
+    return RedisInbox(stores.client, stores.meta.keys)
+
+
+def suppression_of(settings: Settings) -> Suppression:
+    """Return who must not be written to."""
+    stores = stores_of(settings)
+    return Suppression(RedisSuppressionStore(stores.client, stores.meta.keys), stores.profiles, stores.meta)
+
+
+def make_courier(settings: Settings, owner: str) -> Courier:
+    """Return the courier of a replica: deliveries, and the filing of decisions and events."""
+    stores = stores_of(settings)
+    outbox, history = RedisOutbox(stores.client, stores.meta.keys), History(settings.history)
+    events, log = RedisEventLog(stores.client, stores.meta.keys), stores.decision_log(history)
+    parts = Parts(
+        outbox=outbox,
+        channels=open_channels(settings.channels, Resources(inbox=inbox_of(settings))),
+        profiles=stores.profiles,
+        items=stores.items,
+        suppression=suppression_of(settings),
+        templates=Templates(TemplateSettings(), links_of(settings)),
+        refund=stores.ledger.refund,
+        meta=stores.meta,
+    )
+
+    def file_events(shard: int, _now: float) -> None:
+        drain_events(events, shard, lambda frame, shard, name: history.write("events", frame, at="at", shard=shard, name=name))
+
+    def file_decisions(shard: int, _now: float) -> None:
+        log.drain(shard)
+
+    return Courier(
+        CourierParts(
+            dispatcher=Dispatcher(parts),
+            outbox=outbox,
+            leases=stores.leases,
+            clock=stores.clock,
+            metrics=RayMetrics(),
+            keys=stores.meta.keys,
+            housekeeping=(file_decisions, file_events),
+            away_errors=STORE_AWAY,
+        ),
+        owner,
+    )
+
+
+def feedback_of(settings: Settings) -> Feedback:
+    """Return how events change features, what was seen, the ledger and suppression."""
+    stores, features = stores_of(settings), features_of(settings)
+
+    def engaged(rows: Sequence[EventRow]) -> None:
+        about = [row for row in rows if row.get("item_id") and row["kind"] not in SILENT]
+        if about:
+            users, items = [row["user_id"] for row in about], [row["item_id"] for row in about]
+            features.record_engagements(items, users, [row["at"] for row in about])
+            known = stores.items.get(items)
+            entities = [(row or {}).get("entity_id") or item for row, item in zip(known, items, strict=True)]
+            stores.seen.add(users, hash64(entities))
+
+    def opened(rows: Sequence[EventRow]) -> None:
+        users, grants = opened_grants(rows)
+        if users:
+            stores.ledger.mark_opened(users, grants)
+
+    events = RedisEventLog(stores.client, stores.meta.keys)
+    return Feedback(events, suppression_of(settings), Effects(engaged, lambda _: None, opened))
+
+
+def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[Any]], metrics: Metrics) -> Services:
+    """Return the parts behind the routes."""
+    stores = stores_of(settings)
+    ranker = handles["Ranker"]
+    pipeline = pipeline_of(settings, HandleScorer(ranker))
+    weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
+    return Services(
+        meta=stores.meta,
+        clock=stores.clock,
+        lane=UrgentLane(pipeline, stores.follows, recorder_of(settings, metrics)),
+        items=stores.items,
+        profiles=stores.profiles,
+        user_rows=RedisUserRows(stores.client, stores.meta.keys),
+        follows=stores.follows,
+        decisions=stores.decision_log(History(settings.history)),
+        feedback=feedback_of(settings),
+        suppression=suppression_of(settings),
+        inbox=inbox_of(settings),
+        links=links_of(settings),
+        api_keys=RedisApiKeys(stores.client),
+        idempotency=RedisIdempotency(stores.client, stores.meta.keys),
+        fanout=RedisFanout(stores.client),
+        overview=RedisOverview(stores.client, stores.meta, weekly),
+        erase=partial(erase, settings),
+        enroll=lambda users, now: enroll(users, stores.loading(), now),
+        checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
+        away_errors=AWAY_ERRORS,
+        metrics=metrics,
+        limits=settings.limits,
+        dashboard_url=settings.dashboard_url,
+    )
+
+
+def erase(settings: Settings, user_id: str, _now: float) -> None:
+    """Forget a user in every store; the rows about them in files can no longer be linked to anyone."""
+    stores = stores_of(settings)
+    users = [user_id]
+    stores.due.remove(users)
+    stores.follows.put(users, [Followed()])
+    for part in (stores.profiles, stores.ledger, stores.seen):
+        part.delete(users)
+    features_of(settings).delete_users(users)
+    inbox_of(settings).delete(users)
+    RedisUserRows(stores.client, stores.meta.keys).delete(user_id)
+    stores.user_keys.forget(users)
+    stores.client.bgrewriteaof()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from redis import Redis
 
 from budgets.redis_ledger import RedisLedger
 from lake.decision_log import DecisionLog
 from lake.history import History
+from lake.keys import LINK_SECRET
 from lake.meta import Meta
 from lake.redis_clock import RedisClock
 from lake.redis_decision_log import RedisDecisionStream
@@ -98,6 +101,12 @@ class RedisStores:
     def decision_log(self, history: History) -> DecisionLog:
         """Return the decision log that files its rows in `history`."""
         return DecisionLog(RedisDecisionStream(self.client, self.meta.keys), history, self.user_keys, self.meta.shards)
+
+    def link_secret(self) -> str:
+        """Return the secret that signs links, drawing one for a new store."""
+        self.client.set(LINK_SECRET, secrets.token_urlsafe(32), nx=True)
+        found: Any = self.client.get(LINK_SECRET)
+        return str(found.decode())
 
     def loading(self) -> Stores:
         """Return the stores that loading fills."""

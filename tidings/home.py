@@ -12,7 +12,7 @@ from lake.errors import InputError
 
 @dataclass(frozen=True)
 class State:
-    """What a running system tells the other commands. `pid`: its supervisor. `host`, `port`: of the HTTP API."""
+    """What a running system tells the other commands. `pid`: its supervisor. `login`: opens the console, once."""
 
     pid: int
     store_url: str
@@ -20,6 +20,16 @@ class State:
     ray_address: str
     dashboard_url: str
     model: str
+    login: str = ""
+
+    @property
+    def console_url(self) -> str:
+        """The console, with the token that opens it the first time."""
+        return f"{self.api_url}/console" + (f"?key={self.login}" if self.login else "")
+
+    def forget(self) -> None:
+        """Remove the state: nothing runs any more."""
+        state_file().unlink(missing_ok=True)
 
     def save(self) -> None:
         """Write the state for the other commands, readable by this user only."""

@@ -1,0 +1,124 @@
+"""The supervisor of a system on one machine: store, Ray, Serve application; started by `tidings up`, ended by SIGTERM.
+
+It runs as a process of its own, `python -m tidings.ray_system`, with Ray's settings in its environment before Ray is
+imported, and speaks one JSON object per line on stdout: {"step": ...} while it starts, then {"ready": state}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from gateway.api_keys import login_token
+from gateway.redis_api_keys import RedisApiKeys
+from lake.dataset import Dataset
+from lake.embedded import EmbeddedStore
+from lake.redis_clock import RedisClock
+from lake.redis_store import connect
+from tidings.home import State, folder
+from tidings.system import Wanted, tell
+
+SPARE_CPUS = 3
+"""Logical CPUs beyond the machine's: gateway, scheduler and courier mostly wait, and windows must not wait for them."""
+
+OBJECT_STORE_BYTES = 256 << 20
+
+
+def main() -> None:
+    """Run the system that the JSON object on stdin asks for until SIGTERM or SIGINT."""
+    wanted = Wanted.of_json(sys.stdin.read())
+    stopping = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
+    with ExitStack() as stack:
+        state = start(wanted, stack)
+        state.save()
+        stack.callback(state.forget)
+        tell({"ready": asdict(state)})
+        stopping.wait()
+        tell({"step": "finishing what is under way"})
+
+
+def start(wanted: Wanted, stack: ExitStack) -> State:
+    """Start everything, leaving on `stack` how to stop it, and return where to find it."""
+    tell({"step": "starting the store"})
+    store_url = wanted.redis_url or stack.enter_context(EmbeddedStore(Path(wanted.store))).url
+    settings_args = wanted.settings | {"redis_url": store_url, "model": wanted.model, "public_url": f"http://127.0.0.1:{wanted.port}"}
+    serve_app = import_module("serve_app")  # by name: nothing but a deployment may depend on what picks the implementations
+    settings = serve_app.Settings(**settings_args)
+    if wanted.data:
+        tell({"step": "loading users, items and features"})
+        load(wanted, settings, serve_app)
+    tell({"step": "starting Ray"})
+    dashboard_url = stack.enter_context(_ray(wanted))
+    tell({"step": "starting gateway, ranker, scheduler and courier"})
+    api_url = stack.enter_context(_application(wanted, serve_app.app(settings.model_copy(update={"dashboard_url": dashboard_url}))))
+    with connect(store_url) as client:
+        login = login_token(RedisApiKeys(client), RedisClock(client).now())
+    return State(
+        pid=os.getpid(),
+        store_url=store_url,
+        api_url=api_url,
+        ray_address=ray.get_runtime_context().gcs_address,
+        dashboard_url=dashboard_url,
+        model=wanted.model,
+        login=login,
+    )
+
+
+def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
+    """Fill the store from a folder of tables, as of the store's time or of the moment that was asked for."""
+    stores = serve_app.stores_of(settings)
+    now = stores.clock.now()
+    dataset = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
+    import_module("scheduler.loading").load(dataset, stores.loading(), now)
+    import_module("ranking.refresh").refresh(dataset, now, serve_app.features_of(settings), with_counts=True)
+
+
+@contextmanager
+def _ray(wanted: Wanted) -> Iterator[str]:
+    """Start a Ray of our own, reached on loopback only; yields the dashboard's URL."""
+    context = ray.init(
+        num_cpus=(os.cpu_count() or 1) + SPARE_CPUS,
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        _node_ip_address="127.0.0.1",
+        _temp_dir=wanted.ray_folder,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    try:
+        yield f"http://{context.dashboard_url}"
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _application(wanted: Wanted, application: serve.Application) -> Iterator[str]:
+    """Run the application behind HTTP on loopback; yields its URL."""
+    serve.start(http_options=HTTPOptions(host="127.0.0.1", port=wanted.port), logging_config={"enable_access_log": False})
+    serve.run(application, name="tidings")
+    try:
+        yield f"http://127.0.0.1:{wanted.port}"
+    finally:
+        serve.shutdown()
+
+
+if __name__ == "__main__":
+    folder().mkdir(parents=True, exist_ok=True)
+    main()

@@ -1,0 +1,121 @@
+"""`tidings up`, `down` and `status`: the whole system on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.panel import Panel
+
+from lake.errors import InputError
+from tidings.console import Json, emit, facts, fail, say, step
+from tidings.home import State, folder, running
+from tidings.system import Wanted, has_ended, ray_folder, start, stop, store_folder
+
+
+def register(app: typer.Typer) -> None:
+    """Add `up`, `down` and `status`."""
+    app.command("up")(up)
+    app.command("down")(down)
+    app.command("status")(status)
+
+
+def up(
+    data: Annotated[Path | None, typer.Option(help="A folder of interchange tables to load into the store.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The model folder; without it one is trained on --data, or the last one serves.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once the system serves; `tidings down` stops it.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the HTTP API and the console.")] = 8000,
+    store: Annotated[Path | None, typer.Option(help="Where the embedded store keeps its data; REDIS_URL names another store.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="A JSON file of the deployment's settings, such as channels and budgets.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start the whole system on this machine: store, ranker, gateway, scheduler and courier."""
+    bundle = _model(model, data)
+    wanted = Wanted(
+        model=str(bundle),
+        store=store_folder(store),
+        port=port,
+        redis_url=os.environ.get("REDIS_URL", ""),
+        data=str(data.resolve()) if data else "",
+        ray_folder=ray_folder(),
+        settings={"history": str(folder() / "history"), **_settings(settings)},
+    )
+    system = start(wanted, lambda text: say(f"[dim]{text} …[/]"))
+    emit(where(system.state), as_json=as_json, summary=Panel(facts(where(system.state)), title="Tidings is up", expand=False))
+    if detach:
+        return
+    with suppress(KeyboardInterrupt):
+        say("[dim]Ctrl-C stops it[/]")
+        code = system.process.wait()
+        fail(f"the system ended by itself with code {code}; its log is {folder() / 'supervisor.log'}", code=1)
+    with step("stopping"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        system.stop()
+
+
+def down(as_json: Json = False) -> None:
+    """Stop the system of this machine, losing nothing."""
+    state = running()
+    if state is None:
+        raise InputError("nothing runs here; `tidings up` starts the system")
+    with step("stopping"):
+        stop(state.pid, lambda: has_ended(state.pid))
+    emit({"stopped": state.pid}, as_json=as_json, summary="stopped")
+
+
+def status(as_json: Json = False) -> None:
+    """Say whether the system runs, and where to look."""
+    state = running()
+    if state is None:
+        emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
+        raise typer.Exit(1)
+    from tidings.ray_status import deployments
+
+    report = where(state) | {"deployments": deployments(state)}
+    table = facts(where(state) | {name: text for name, text in report["deployments"].items()})
+    emit({"running": True} | report, as_json=as_json, summary=table)
+
+
+def where(state: State) -> dict[str, Any]:
+    """Return where to look, by name."""
+    return {
+        "console": state.console_url,
+        "api_docs": f"{state.api_url}/docs",
+        "ray_dashboard": state.dashboard_url,
+        "ray_token": str(folder() / "ray-token"),
+        "store": state.store_url,
+        "model": state.model,
+        "process": str(state.pid),
+    }
+
+
+def _settings(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a readable JSON file: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: the settings must be one JSON object, with names as in serve_app.Settings")
+    return found
+
+
+def _model(model: Path | None, data: Path | None) -> Path:
+    """Return the bundle to serve: the one given, else one trained on the data, else the last one trained here."""
+    ours = folder() / "model"
+    if model is not None:
+        return model.resolve()
+    if data is not None:
+        from tidings.learning import train_on
+
+        train_on(data, ours)
+        return ours
+    if not ours.exists():
+        raise InputError("no model yet: give --model, or --data to train one")
+    return ours

