@@ -57,8 +57,9 @@ if #held_users > 0 then
     end
   end
 end
-call('XLEN', outbox_key) -- raises where it is no stream
+call('XLEN', outbox_key) -- these raise now, not half-way, where a key is of another type
 call('XLEN', log_key)
+call('ZCARD', due_key)
 
 -- Decide -----------------------------------------------------------------------------------------------------------
 
