@@ -252,9 +252,7 @@ def feedback_of(settings: Settings) -> Feedback:
         if about:
             users, items = [row["user_id"] for row in about], [row["item_id"] for row in about]
             features.record_engagements(items, users, [row["at"] for row in about])
-            known = stores.items.get(items)
-            entities = [(row or {}).get("entity_id") or item for row, item in zip(known, items, strict=True)]
-            stores.seen.add(users, hash64(entities))
+            stores.seen.add(users, hash64(items))
 
     def opened(rows: Sequence[EventRow]) -> None:
         users, grants = opened_grants(rows)

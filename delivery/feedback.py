@@ -124,7 +124,7 @@ class Feedback:
                 effect(chosen)
 
 
-Sink = Callable[[pd.DataFrame, int, str], None]
+Sink = Callable[[pd.DataFrame, int, str], object]
 """Writes a frame of the events table of a shard under a name; writing the same name again must replace what it held."""
 
 

@@ -16,14 +16,7 @@ MakeCourier = Callable[[str], Courier]
 SHUTDOWN_S = 60.0
 
 
-@serve.deployment(
-    name="Courier",
-    num_replicas=1,
-    health_check_period_s=10.0,
-    graceful_shutdown_timeout_s=SHUTDOWN_S + 10.0,
-    ray_actor_options={"num_cpus": 0.25},
-)
-class CourierReplica:
+class Delivering:
     """Runs a courier in a thread with a loop of its own, so that Serve's loop always has time for health checks."""
 
     def __init__(self, make: MakeCourier) -> None:
@@ -44,3 +37,14 @@ class CourierReplica:
 
     def _deliver(self) -> None:
         asyncio.run(self._courier.run())
+
+
+CourierReplica = serve.deployment(
+    Delivering,
+    name="Courier",
+    num_replicas=1,
+    health_check_period_s=10.0,
+    graceful_shutdown_timeout_s=SHUTDOWN_S + 10.0,
+    ray_actor_options={"num_cpus": 0.25},
+)
+"""The deployment: `CourierReplica.bind(make_courier)`."""

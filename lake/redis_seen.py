@@ -26,14 +26,14 @@ class RedisSeenStore:
     client: Redis
     keys: Keys
 
-    def add(self, user_ids: Sequence[str], entities: npt.NDArray[np.uint64]) -> None:
+    def add(self, user_ids: Sequence[str], items: npt.NDArray[np.uint64]) -> None:
         """See SeenStore."""
         if not len(user_ids):
             return
         names = self.keys.of_users(Keys.SEEN, list(user_ids))
         pipe = self.client.pipeline(transaction=False)
-        for name, entity in zip(names, entities.astype("<u8"), strict=True):
-            pipe.append(name, entity.tobytes())
+        for name, item in zip(names, items.astype("<u8"), strict=True):
+            pipe.append(name, item.tobytes())
         for name in dict.fromkeys(names):
             pipe.expire(name, KEEP_S)
         sizes = dict(zip(names, pipe.execute()[: len(names)], strict=True))

@@ -39,7 +39,7 @@ class Facts:
 
     `items`: columns that hold the batch's items; `item_row`: int32 row of each distinct item of the batch, -1: unknown.
     `profiles`: one per distinct user. `allowed`: bool per candidate, the users' preferences by kind and channel.
-    `seen`: the entities each distinct user engaged with lately.
+    `seen`: hash64 of the items each distinct user engaged with lately.
     """
 
     items: Items
@@ -91,7 +91,8 @@ def _already_sent(rows: Candidates, facts: Facts) -> Bools:
     sent = facts.sent
     if len(sent.user) == 0 or len(rows) == 0:
         return np.zeros(len(rows), bool)
-    entities, of_item = _entities(facts)
+    entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
+    entities, of_item = np.unique(entity, return_inverse=True)
     at, relevant = _places(entities, sent.entity)
     newest = np.full((len(rows.users), len(entities)), -1, np.int64)
     np.maximum.at(newest, (sent.user[relevant], at[relevant]), sent.version[relevant].astype(np.int64))
@@ -100,25 +101,17 @@ def _already_sent(rows: Candidates, facts: Facts) -> Bools:
 
 
 def _already_engaged(rows: Candidates, facts: Facts) -> Bools:
-    """Whether the user engaged with the row's entity of their own accord; an update (version 1 and up) is news to them."""
+    """Whether the user engaged with the row's item of their own accord; an update of it is another item, and news."""
     if len(facts.seen.keys) == 0 or len(rows) == 0:
         return np.zeros(len(rows), bool)
-    entities, of_item = _entities(facts)
-    at, relevant = _places(entities, facts.seen.keys)
-    engaged = np.zeros((len(rows.users), len(entities)), bool)
+    items, of_item = np.unique(hash64(rows.items), return_inverse=True)
+    at, relevant = _places(items, facts.seen.keys)
+    engaged = np.zeros((len(rows.users), len(items)), bool)
     engaged[facts.seen.user[relevant], at[relevant]] = True
-    first_version = facts.items.version[facts.item_row[rows.item]] == 0
-    return np.asarray(engaged[rows.user, of_item[rows.item]] & first_version, np.bool_)
+    return np.asarray(engaged[rows.user, of_item[rows.item]], np.bool_)
 
 
-def _entities(facts: Facts) -> tuple[Keys64, npt.NDArray[np.intp]]:
-    """Return the distinct entities of the batch, ascending, and the place of each of its items among them."""
-    entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
-    distinct, place = np.unique(entity, return_inverse=True)
-    return distinct, place
-
-
-def _places(entities: Keys64, keys: Keys64) -> tuple[npt.NDArray[np.intp], Bools]:
-    """Return where keys stand among ascending entities, and which of them are there at all."""
-    at = np.minimum(np.searchsorted(entities, keys), len(entities) - 1)
-    return at, entities[at] == keys
+def _places(distinct: Keys64, keys: Keys64) -> tuple[npt.NDArray[np.intp], Bools]:
+    """Return where keys stand among ascending ones, and which of them are there at all."""
+    at = np.minimum(np.searchsorted(distinct, keys), len(distinct) - 1)
+    return at, distinct[at] == keys

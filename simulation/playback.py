@@ -113,7 +113,7 @@ class Playback:
 
     def _mark_seen(self, events: pd.DataFrame) -> None:
         touched = events[events["item_id"].notna()]
-        self.seen.add(touched["user_id"].tolist(), hash64(self._entities(touched).tolist()))
+        self.seen.add(touched["user_id"].tolist(), hash64(touched["item_id"].tolist()))
 
     def _mark_opened(self, events: pd.DataFrame) -> None:
         touched = events[events["item_id"].notna()]

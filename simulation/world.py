@@ -194,8 +194,8 @@ class World:
         engaged_at = np.where(answered, at + rng.exponential(params.answer_h * 3600, len(pool)) + 1, np.nan)
         sends = pd.DataFrame({"user": user, "item": item, "channel": channel, "at": at, "propensity": 1 / (pool * len(CHANNELS))})
         sends = sends.assign(engaged_at=engaged_at).sort_values("at").drop_duplicates(["user", "item"])
-        sends = sends.loc[self.things.author[sends["item"].to_numpy()] != sends["user"].to_numpy()]
-        return sends.assign(send_id=_ids("s", len(sends)))
+        told: pd.DataFrame = sends.loc[self.things.author[sends["item"].to_numpy()] != sends["user"].to_numpy()]
+        return told.assign(send_id=_ids("s", len(told)))
 
     def _answers(self, sends: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Return the events that sends led to: opens, what follows them, and unsubscribes."""
@@ -240,7 +240,7 @@ class World:
         author = people.authors.ravel()
         by_topic = pd.DataFrame({"user_id": people.ids[user], "topic": np.array(list(TOPICS), object)[topic]})
         by_author = pd.DataFrame({"user_id": people.ids[reader], "author_id": people.ids[author]}).loc[reader != author]
-        follows = pd.concat([by_topic, by_author.drop_duplicates()], ignore_index=True)
+        follows: pd.DataFrame = pd.concat([by_topic, by_author.drop_duplicates()], ignore_index=True)
         since = follows["user_id"].map(pd.Series(people.created_at, index=people.ids))
         return follows.assign(since=_times(since.to_numpy()))
 
@@ -419,7 +419,7 @@ def _ids(letter: str, count: int) -> Texts:
     return np.array([f"{letter}{number:06d}" for number in range(1, count + 1)], object)
 
 
-def _times(seconds: Floats) -> pd.DatetimeIndex:
+def _times(seconds: npt.NDArray[np.floating]) -> pd.DatetimeIndex:
     return pd.to_datetime(np.asarray(seconds, np.float64), unit="s", utc=True).floor("s").as_unit("us")
 
 

@@ -29,7 +29,7 @@ class WorldParameters:
     `quality_spread`: standard deviation of an item's own appeal, in log odds.
 
     Response, in log odds of engaging with an item that is shown
-    `base`: where everything is average, about 3 in 100, the order of a click-through rate. `interest_weight`: per factor e of
+    `base`: where everything is average, about 6 in 100, the order of a click-through rate. `interest_weight`: per factor e of
     interest above the average topic. `author_bonus`: for the authors a user follows. `hour_weight`: per factor e of activity at
     this local hour above the user's average; smaller than interest, for time matters less than content. Age halves the odds each
     half-life of the item.
@@ -66,7 +66,7 @@ class WorldParameters:
     updates: float = 0.03
     quality_spread: float = 0.7
 
-    base: float = -3.3
+    base: float = -2.8
     interest_weight: float = 0.8
     author_bonus: float = 1.2
     hour_weight: float = 0.35

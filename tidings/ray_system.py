@@ -42,15 +42,20 @@ def main() -> None:
     """Run the system that the JSON object on stdin asks for until SIGTERM or SIGINT."""
     wanted = Wanted.of_json(sys.stdin.read())
     stopping = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+    _on_signals(stopping)
     with ExitStack() as stack:
         state = start(wanted, stack)
+        _on_signals(stopping)  # Ray has put its own handlers in their place, which end the process at once
         state.save()
         stack.callback(state.forget)
         tell({"ready": asdict(state)})
         stopping.wait()
         tell({"step": "finishing what is under way"})
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
 
 
 def start(wanted: Wanted, stack: ExitStack) -> State:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,9 @@ def token(gateway_store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory
     shut_down: Callable[[], None] = serve.shutdown
     shut_down()
     ray.shutdown()
+    with warnings.catch_warnings():  # Ray leaves the processes it stopped unwaited for
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 async def _post(client: httpx.AsyncClient, body: dict[str, Any], **headers: str) -> httpx.Response:

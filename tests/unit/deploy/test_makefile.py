@@ -12,14 +12,18 @@ ROOT = Path(__file__).parents[3]
 TARGETS = ("setup", "demo", "test", "lint", "bench", "judge", "lock", "help")
 
 
-def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Ask make what it would do (`-n`), as if everything had to be done (`-B`)."""
+    return _run(ROOT, "-nB", *arguments)
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDINGS_", "MAKE", "MFLAGS"))}
-    return subprocess.run(["make", "-nB", *arguments], cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False)
 
 
 def test_help_lists_every_target() -> None:
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = _run(ROOT, "help").stdout
     assert all(f"make {target} " in listed for target in TARGETS)
 
 
@@ -52,17 +56,10 @@ def test_arguments_reach_the_command(arguments: tuple[str, ...], command: str) -
 
 def test_demo_exit_reaches_the_command_as_a_variable(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text("include " + str(ROOT / "Makefile") + "\nshow:\n\t@echo DEMO_EXIT=$$DEMO_EXIT\n")
-    shown = subprocess.run(["make", "show", "DEMO_EXIT=1"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert shown.strip() == "DEMO_EXIT=1"
+    assert _run(tmp_path, "show", "DEMO_EXIT=1").stdout.strip() == "DEMO_EXIT=1"
 
 
 def test_judging_without_a_judge_says_what_is_needed(tmp_path: Path) -> None:
-    run = subprocess.run(
-        ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/.installed", "judge", "JUDGE=", "DATA="],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = _run(tmp_path, "-f", str(ROOT / "Makefile"), "-o", ".venv/.installed", "judge", "JUDGE=", "DATA=")
     assert run.returncode != 0
     assert "JUDGE=path" in run.stderr
