@@ -12,13 +12,10 @@ import yaml
 from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve import Application
+from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 import serve_app
-from delivery.ray_courier import CourierReplica
-from gateway.ray_gateway import Gateway
-from ranking.ray_ranker import Ranker
-from scheduler.ray_ticker import Scheduler
 
 ROOT = Path(__file__).parents[3]
 FAST_PATH = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
@@ -103,7 +100,9 @@ def test_the_application_takes_the_arguments_it_is_given(serve_config: dict[str,
 
 def test_the_configuration_names_the_deployments_there_are_and_scales_rankers(serve_config: dict[str, Any]) -> None:
     deployments = {each["name"]: each for each in serve_config["applications"][0]["deployments"]}
-    assert set(deployments) == {each.name for each in (Gateway, Ranker, Scheduler, CourierReplica)}
+    application = serve_app.app(serve_app.Settings.model_validate(serve_config["applications"][0]["args"]))
+    built = build_app(application, name=serve_app.APP_NAME, default_runtime_env={})
+    assert set(deployments) == {each.name for each in built.deployments}
     assert deployments["Ranker"]["autoscaling_config"]["min_replicas"] < deployments["Ranker"]["autoscaling_config"]["max_replicas"]
 
 
