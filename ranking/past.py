@@ -25,13 +25,17 @@ class Past:
 
     `user`, `item` (-1: none), `at`: one row per engagement. `is_own`: the user made the item. `is_first`: the user's
     first engagement with the item. `is_strong`: a kind of more commitment than a view. `hour`: of the day, local. `zone`:
-    IANA name or "". `offset_minutes`: of UTC, NaN: unknown. `send_*`: one row per send.
+    IANA name or "". `offset_minutes`: from UTC, of the users table, NaN: unknown. `told_*`: events that told an offset.
+    `send_*`: one row per send.
     """
 
     user_ids: npt.NDArray[np.object_]
     user_key: Keys64
     zone: npt.NDArray[np.object_]
     offset_minutes: Floats
+    told_user: Codes
+    told_at: Floats
+    told_minutes: Floats
     items: Items
     user: Codes
     item: Codes
@@ -56,11 +60,15 @@ class Past:
         events = dataset.events[rule.is_engagement(kinds)]
         user, item = _codes(users, events["user_id"]), _codes(item_index, events["item_id"])
         keys = author_key(users.to_numpy(object))
+        told = events["utc_offset_minutes"].notna().to_numpy()
         return Past(
             user_ids=users.to_numpy(object),
             user_key=keys,
             zone=dataset.users["timezone"].fillna("").to_numpy(object),
             offset_minutes=dataset.users["utc_offset_minutes"].to_numpy(np.float64),
+            told_user=user[told],
+            told_at=seconds(events["at"])[told],
+            told_minutes=events["utc_offset_minutes"].to_numpy(np.float64)[told],
             items=items,
             user=user,
             item=item,
@@ -91,8 +99,13 @@ class Past:
         return np.where(place >= 0, days[np.maximum(place, 0)], midnight) if len(days) else midnight
 
     def offsets_at(self, at: float) -> npt.NDArray[np.float32]:
-        """Return every user's offset from UTC in minutes at a moment, 0 where unknown; shape (users,)."""
-        minutes = np.nan_to_num(self.offset_minutes)
+        """Return every user's offset from UTC in minutes at a moment, shape (users,).
+
+        By the user's zone, else by the latest event before `at` that told one, else by the users table, else 0.
+        """
+        minutes = np.where(np.isin(np.arange(len(self.zone)), self.told_user), 0.0, np.nan_to_num(self.offset_minutes))
+        earlier = slice(0, int(np.searchsorted(self.told_at, at)))
+        minutes[self.told_user[earlier]] = self.told_minutes[earlier]
         for zone in set(self.zone) - {""}:
             offset = pd.Timestamp(at, unit="s", tz=ZoneInfo(zone)).utcoffset()
             assert offset is not None
@@ -112,14 +125,23 @@ def _codes(index: pd.Index[str], ids: pd.Series[str]) -> Codes:
 
 
 def _local_hours(events: pd.DataFrame, user: Codes, users: pd.DataFrame) -> Codes:
-    """Return the local hour of each event: by its own offset, else by its user's zone, else by the user's offset, else UTC."""
-    zone = users["timezone"].to_numpy(object)[user]
-    minutes = np.nan_to_num(users["utc_offset_minutes"].to_numpy(np.float64)[user])
+    """Return the local hour of each event: by its own offset, else by the user's zone, the user's latest event that told
+    an offset, or the users table, else in UTC.
+    """
+    own = events["utc_offset_minutes"]
+    earlier = own.groupby(user).ffill()
+    table = users["utc_offset_minutes"].take(user).set_axis(events.index).where(~own.notna().groupby(user).transform("any"))
+    zoned = pd.Series(_zone_minutes(events["at"], users["timezone"].to_numpy(object)[user]), index=events.index)
+    minutes = own.fillna(zoned).fillna(earlier).fillna(table).fillna(0.0)
+    hours: Codes = ((seconds(events["at"]) + 60 * minutes.to_numpy()) // 3600 % 24).astype(np.int32)
+    return hours
+
+
+def _zone_minutes(at: pd.Series[pd.Timestamp], zone: npt.NDArray[np.object_]) -> Floats:
+    """Return the offset of each moment in its zone, NaN without one."""
+    minutes = np.full(len(at), np.nan)
     for name in {name for name in zone if isinstance(name, str)}:
         there = zone == name
-        local = events["at"][there].dt.tz_convert(ZoneInfo(name)).dt.tz_localize(None)
-        minutes[there] = (local - events["at"][there].dt.tz_localize(None)).dt.total_seconds() / 60
-    told = events["utc_offset_minutes"].to_numpy(np.float64)
-    shifted = seconds(events["at"]) + 60 * np.where(np.isnan(told), minutes, told)
-    hours: Codes = (shifted // 3600 % 24).astype(np.int32)
-    return hours
+        local = at[there].dt.tz_convert(ZoneInfo(name)).dt.tz_localize(None)
+        minutes[there] = (local - at[there].dt.tz_localize(None)).dt.total_seconds() / 60
+    return minutes

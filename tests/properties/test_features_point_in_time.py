@@ -1,0 +1,122 @@
+"""No feature knows the future, and none depends on where it is computed."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from redis import Redis
+
+from lake.dataset import Dataset
+from lake.items import ItemTable, MemoryItemStore, rows_of_frame
+from lake.meta import Meta
+from ranking.blocks import Matrix
+from ranking.features import FEATURES
+from ranking.join import features_at
+from ranking.offline import State
+from ranking.past import Past
+from ranking.redis_features import RedisFeatureStore
+from ranking.refresh import refresh
+from ranking.scorer import ScoreRequest
+from ranking.store import FeatureStore, MemoryFeatureStore
+from tests.unit.ranking.models import scorer_of
+from tests.unit.ranking.worlds import DAYS, START, world
+
+WORLD = world(1)
+USERS, ITEMS = [f"u{i}" for i in range(25)], [f"i{i}" for i in range(120)]
+
+
+def features(dataset: Dataset, at: pd.Timestamp) -> Matrix:
+    """Return the features of every user with every item born before `at`, as of `at`."""
+    past = Past.of(dataset)
+    born = WORLD.items.loc[WORLD.items["created_at"] < at, "item_id"]
+    user = pd.Index(past.user_ids).get_indexer(pd.Index(USERS))
+    item = pd.Index(past.items.ids).get_indexer(pd.Index(born))
+    users, items = np.repeat(user, len(item)).astype(np.int32), np.tile(item, len(user)).astype(np.int32)
+    channel = np.zeros(len(users), np.uint8)
+    return features_at(State(past), users, items, channel, np.full(len(users), at.timestamp()))
+
+
+def with_other_future(at: pd.Timestamp, seed: int) -> Dataset:
+    """Return the world with everything at or after `at` shuffled: who, what, when, and which kind."""
+    random = np.random.default_rng(seed)
+    events = WORLD.events.copy()
+    later = np.flatnonzero(events["at"] >= at)
+    for name in ("user_id", "item_id", "kind"):
+        events[name] = _shuffled(events[name], later, random)
+    delay_days = np.where(events["at"] >= at, random.integers(0, 20, len(events)), 0)
+    events["at"] = events["at"] + pd.to_timedelta(delay_days, unit="D")
+    told = events["utc_offset_minutes"].to_numpy().copy()
+    told[later] = 60.0 * random.integers(-11, 12, len(later))
+    events["utc_offset_minutes"] = told
+    items = WORLD.items.copy()
+    unborn = np.flatnonzero(items["created_at"] >= at)
+    items["author_id"] = _shuffled(items["author_id"], unborn, random)
+    sends = WORLD.sends[(WORLD.sends["at"] < at) | (random.random(len(WORLD.sends)) < 0.5)]
+    return Dataset.of({"users": WORLD.users, "items": items, "events": events, "sends": sends})
+
+
+def _shuffled(column: pd.Series[str], rows: npt.NDArray[np.intp], random: np.random.Generator) -> pd.Series[str]:
+    values = column.to_numpy(object).copy()
+    values[rows] = random.permutation(values[rows])
+    return pd.Series(values, index=column.index, dtype="str")
+
+
+@settings(max_examples=15)
+@given(st.floats(3, DAYS - 1), st.integers(0, 1000))
+def test_changing_anything_at_or_after_a_moment_changes_no_feature_at_that_moment(day: float, seed: int) -> None:
+    at = (START + pd.Timedelta(days=day)).floor("s")
+    before, after = features(WORLD, at), features(with_other_future(at, seed), at)
+    changed = [name for place, name in enumerate(FEATURES) if not np.array_equal(before[:, place], after[:, place], equal_nan=True)]
+    assert changed == []
+
+
+@settings(max_examples=10)
+@given(st.floats(3, DAYS - 1))
+def test_a_moment_looks_the_same_when_the_log_ends_there(day: float) -> None:
+    at = (START + pd.Timedelta(days=day)).floor("s")
+    ended = Dataset.of({name: frame for name, frame in WORLD.tables.items() if len(frame)}, at)
+    assert np.array_equal(features(WORLD, at), features(ended, at), equal_nan=True)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> FeatureStore:
+    if request.param == "memory":
+        return MemoryFeatureStore()
+    client: Redis = request.getfixturevalue("redis_client")
+    return RedisFeatureStore(client, Meta().keys)
+
+
+@pytest.mark.parametrize("day", [20.3, 41.9])
+def test_the_log_and_the_store_with_live_updates_give_the_same_features_and_scores(store: FeatureStore, day: float) -> None:
+    at = (START + pd.Timedelta(days=day)).floor("s")
+    known = Dataset.of({name: frame for name, frame in WORLD.tables.items() if len(frame)}, at)
+    young = known.items[known.items["created_at"] > at - pd.Timedelta(days=14)]
+    users, ids = [*USERS, "nobody"], young["item_id"].tolist()
+    live_since = at.floor("D")
+    refresh(Dataset.of({k: v for k, v in known.tables.items() if len(v)}, live_since), live_since.timestamp(), store, with_counts=True)
+    replay_events(known, live_since, store)
+    items = MemoryItemStore()
+    items.put(rows_of_frame(young))
+    scorer = scorer_of(store, ItemTable(items))
+    user, item = np.repeat(np.arange(len(users)), len(ids)).astype(np.int32), np.tile(np.arange(len(ids)), len(users)).astype(np.int32)
+    request = ScoreRequest(users, ids, user, item, np.zeros(len(user), np.uint8), ("in_app",), at.timestamp())
+    job = scorer.prepare(request)
+    served = np.concatenate([job.features(chunk) for chunk in job.chunks()])
+    seen = user < len(USERS)
+    logged = features(known, at).reshape(len(USERS), -1, len(FEATURES))[:, -len(ids) :].reshape(-1, len(FEATURES))
+    np.testing.assert_allclose(served[seen], logged, rtol=1e-5, atol=1e-4)
+    scores = scorer.score(users, ids, user, item, request.channel, request.channels, at.timestamp())
+    np.testing.assert_allclose(scores.probability[seen], scorer.bundle.probabilities(np.ascontiguousarray(logged)), atol=1e-6)
+    assert np.isfinite(scores.value).all()
+    assert scores.known_user.tolist() == [True] * len(USERS) + [False]
+
+
+def replay_events(dataset: Dataset, since: pd.Timestamp, store: FeatureStore) -> None:
+    """Hand the engagements since a moment to the store, one by one as they came."""
+    later = dataset.events[(dataset.events["at"] >= since) & (dataset.events["kind"] != "unsubscribe")]
+    for user_id, item_id, moment in zip(later["user_id"], later["item_id"], later["at"], strict=True):
+        store.record_engagements([item_id], [user_id], [moment.timestamp()])
