@@ -415,7 +415,9 @@ def _most_likely(logs: F32, target: F32, prior: npt.NDArray[np.float64], params:
         return value, slope.astype(np.float64)
 
     found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior), options={"maxiter": 60})
-    return np.asarray(found.x, np.float64)
+    weights = np.asarray(found.x, np.float64)
+    weights[0] += max(0.0, 1.0 - weights.sum())  # what no expert earned is the population's: better than a uniform week
+    return weights
 
 
 def _with_channels(whole: SendTimes, history: History, smoothing: Smoothing, params: SendTimeParams) -> SendTimes:
