@@ -81,21 +81,24 @@ class Candidates:
         return self._rows(items, self._past.items.created_at[items], day)
 
     def _rows(self, items: Codes, at: Floats, audience_at: float) -> Rows:
-        place, user = self._topic_audience(items, audience_at) if self._has_topics(items) else self._active_users(items, audience_at)
+        place, user = self._audience(items, audience_at)
         item, moment = items[place], at[place]
         is_own = self._past.items.author[item] == self._past.user_key[user]
         engaged_at = self._touched(user, item)
         rows = Rows(user, item, moment, label(moment, engaged_at, self._rule.label), np.ones(len(user)))
         return rows.take(~is_own & ~(engaged_at < moment))
 
-    def _has_topics(self, items: Codes) -> bool:
-        topics = self._past.items.topics[items]
-        return len(items) > 0 and float((topics != 0).any(axis=1).mean()) > 0.5
+    def _audience(self, items: Codes, at: float) -> tuple[npt.NDArray[np.intp], Codes]:
+        """Return (place in `items`, user) pairs: who was active on a topic of the item, or at all where it has none."""
+        topical = (self._past.items.topics[items] != 0).any(axis=1)
+        place, user = self._topic_audience(items, at)
+        everyone, active = self._active_users(np.flatnonzero(~topical), at)
+        return np.concatenate([place, everyone]), np.concatenate([user, active])
 
-    def _active_users(self, items: Codes, at: float) -> tuple[npt.NDArray[np.intp], Codes]:
+    def _active_users(self, places: npt.NDArray[np.intp], at: float) -> tuple[npt.NDArray[np.intp], Codes]:
         low, high = np.searchsorted(self._past.at, [at - self._rule.active_s, at])
         users = np.unique(self._past.user[low:high])
-        return np.repeat(np.arange(len(items)), len(users)), np.tile(users, len(items))
+        return np.repeat(places, len(users)), np.tile(users, len(places))
 
     def _topic_audience(self, items: Codes, at: float) -> tuple[npt.NDArray[np.intp], Codes]:
         moments, topics, users = self._activity
