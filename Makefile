@@ -67,6 +67,6 @@ judge: $(STAMP) ## Score training, ranking and send times from outside; JUDGE=pr
 	$(BIN)/python '$(JUDGE)' ranking '$(DATA)' --kind $(KIND) --start $(START) --weeks $(WEEKS) --tidings $(BIN)/tidings
 	$(BIN)/python '$(JUDGE)' send-times '$(DATA)' --tidings $(BIN)/tidings
 
-lock: ## Resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --upgrade --quiet --no-header --no-annotate \
+lock: ## Bring the lock in line with pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --quiet --no-header --no-annotate \
 		--no-emit-package nvidia-nccl-cu12 --no-emit-package nvidia-nccl-cu13 --no-emit-index-url --no-emit-find-links -o requirements.lock
