@@ -40,11 +40,10 @@ class Delivering:
 
 
 CourierReplica = serve.deployment(
-    Delivering,
     name="Courier",
     num_replicas=1,
     health_check_period_s=10.0,
     graceful_shutdown_timeout_s=SHUTDOWN_S + 10.0,
     ray_actor_options={"num_cpus": 0.25},
-)
+)(Delivering)
 """The deployment: `CourierReplica.bind(make_courier)`."""

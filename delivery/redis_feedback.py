@@ -16,6 +16,8 @@ from lake.keys import Keys
 SEEN = f"{Keys.EVENTS}-seen"
 REMEMBERED_S = 7 * 86400
 """How long a retry with the same `event_id` is recognised."""
+NAMELESS_REMEMBERED_S = 120
+"""How long an event without an id is: long enough for a client of the store that repeats a call whose reply was lost."""
 
 
 class RedisEventLog:
@@ -33,11 +35,12 @@ class RedisEventLog:
             by_shard[shard_of(row["user_id"], self._keys.shards)].append(place)
         fresh = [False] * len(rows)
         for shard, places in by_shard.items():
-            names, arguments = [self._keys.of_shard(Keys.EVENTS, shard)], [str(self._remembered_s)]
+            names, arguments = [self._keys.of_shard(Keys.EVENTS, shard)], []
             for place in places:
                 claim = f"{token}:{place}"
                 names.append(self._seen(rows[place], claim))
-                arguments += [claim, msgpack.packb(dict(rows[place]))]
+                remembered_s = self._remembered_s if rows[place].get("event_id") else NAMELESS_REMEMBERED_S
+                arguments += [remembered_s, claim, msgpack.packb(dict(rows[place]))]
             for place, answer in zip(places, self._append(names, arguments), strict=True):
                 fresh[place] = answer == 1
         return fresh

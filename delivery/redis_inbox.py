@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import msgpack
-from redis import ConnectionError as StoreAwayError
-from redis import Redis
+from redis import Redis, RedisError
 from redis.client import PubSub
 
 from delivery.inbox import CAPACITY, Bell, InboxEntry, order, wait_for_entries
@@ -121,7 +120,7 @@ class _Listener:
                 with self._client.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # redis-py has no annotation here
                     pubsub.psubscribe(f"{LAYOUT}:{{*}}:{Keys.INBOX}")
                     self._ring(pubsub)
-            except StoreAwayError:
+            except RedisError:
                 # Those who wait look again when their time is up; meanwhile there is nothing to hear.
                 self._ready.set()
                 self._stopped.wait(POLL_S)

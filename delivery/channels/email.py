@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from email.headerregistry import Address
 from typing import Literal
 
@@ -105,9 +105,22 @@ class _Connection:
 
     def __init__(self, smtp: SMTP, sender: Address) -> None:
         self._smtp, self._sender = smtp, sender
-        self._broken = False
+        self._usable = True
 
     async def send(self, delivery: Delivery) -> Answer:
+        # Whoever is cancelled in the middle of an exchange leaves a connection that nobody can use again.
+        self._usable = False
+        answer = await self._exchange(delivery)
+        self._usable = True
+        return answer
+
+    def give_back(self, idle: list[SMTP]) -> None:
+        if self._usable and self._smtp.is_connected:
+            idle.append(self._smtp)
+        else:
+            self._smtp.close()
+
+    async def _exchange(self, delivery: Delivery) -> Answer:
         try:
             recipient = parse_address(delivery.address)
             packed = compose(delivery, self._sender, recipient).as_bytes()
@@ -120,16 +133,12 @@ class _Connection:
         except aiosmtplib.SMTPSenderRefused as error:
             return await self._refused(error)
         except UnicodeEncodeError:
+            await self._forget_envelope()
             return Permanent(f"the server takes no international addresses such as {delivery.address!r}")
         except (aiosmtplib.SMTPException, OSError) as error:
-            return self._lost(Transient(f"no connection to the mail server: {error}", down=True))
-        return await self._data(packed)
-
-    def give_back(self, idle: list[SMTP]) -> None:
-        if self._smtp.is_connected and not self._broken:
-            idle.append(self._smtp)
-        else:
             self._smtp.close()
+            return Transient(f"no connection to the mail server: {error}", down=True)
+        return await self._data(packed)
 
     async def _open_envelope(self, recipient: Address) -> None:
         """Agree on sender and recipient; a kept connection that the server has closed meanwhile is opened anew, once."""
@@ -160,22 +169,17 @@ class _Connection:
             return await self._refused(error)
         except (aiosmtplib.SMTPException, OSError) as error:
             # The server may have taken the message before the line broke: only it knows.
-            return self._lost(Unknown(f"the mail server went silent after the message was sent: {error}"))
+            self._smtp.close()
+            return Unknown(f"the mail server went silent after the message was sent: {error}")
         return Accepted(response.message[:200])
 
     async def _refused(self, error: aiosmtplib.SMTPResponseException, *, bad_address: bool = False) -> Answer:
-        await self._quietly(self._smtp.rset)
+        await self._forget_envelope()
         reason = f"{error.code} {error.message}"[:500]
         return Permanent(reason, bad_address) if error.code >= 500 else Transient(reason, down=error.code == 421)
 
-    def _lost(self, answer: Answer) -> Answer:
-        self._broken = True
-        self._smtp.close()
-        return answer
-
-    async def _quietly(self, command: Callable[[], Awaitable[object]]) -> None:
+    async def _forget_envelope(self) -> None:
         try:
-            await command()
-        except (TimeoutError, aiosmtplib.SMTPException, OSError):
-            self._broken = True
+            await self._smtp.rset()
+        except (aiosmtplib.SMTPException, OSError):
             self._smtp.close()

@@ -288,3 +288,30 @@ async def test_lines_of_a_body_cannot_end_the_message() -> None:
     ((_, message),) = mailbox.received
     (plain, _) = message.iter_parts()
     assert plain.get_content().splitlines() == ["one", ".", "QUIT", "..two"]
+
+
+async def test_who_is_cancelled_in_the_middle_of_a_message_leaves_no_half_used_connection_behind() -> None:
+    reached = asyncio.Event()
+
+    async def hang(server: SMTP) -> str:
+        reached.set()
+        await asyncio.Event().wait()
+        return ""
+
+    mailbox = Mailbox(on_data=hang)
+    async with served(mailbox) as port, channel(port) as mail:
+        sending = asyncio.create_task(mail.send([a_delivery()]))
+        await reached.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        mailbox.on_data = None
+        assert await mail.send([a_delivery()]) == [Accepted("kept as 42")]
+
+
+async def test_an_address_the_server_cannot_take_does_not_spoil_the_connection() -> None:
+    mailbox = Mailbox()
+    answers = await send(mailbox, a_delivery(address="jürgen@example.org"), a_delivery())
+    assert isinstance(answers[0], Permanent)
+    assert answers[1] == Accepted("kept as 42")
+    assert len(mailbox.sessions) == 1
