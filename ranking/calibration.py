@@ -78,7 +78,7 @@ def _refined(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knot
     place = np.searchsorted(edges, margin, side="right")
 
     def total(values: npt.NDArray[Any]) -> Floats:
-        return np.bincount(place, weight * values, len(edges) + 1)
+        return np.bincount(place, weight * values, len(edges) + 1).astype(np.float64)
 
     mass = total(np.ones(len(margin)))
     filled = mass > 0

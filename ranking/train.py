@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model looks like: XGBoost parameters, the most trees, and how long early stopping waits."""
+    """What a model looks like: XGBoost parameters, the most trees, and how long early stopping waits, 0: for all of them."""
 
     parameters: dict[str, Any] = field(
         default_factory=lambda: {
@@ -75,11 +75,19 @@ class Trained:
 
 
 def train(
-    dataset: Dataset, until: float, *, trials: int = 0, rule: ExampleRule | None = None, seed: int = 0, progress: Progress | None = None
+    dataset: Dataset,
+    until: float,
+    *,
+    trials: int = 0,
+    rule: ExampleRule | None = None,
+    shape: Shape | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Trained:
     """Train on what a dataset, loaded up to `until` (seconds), tells; raises InputError where it tells too little.
 
-    `trials`: how many further shapes of the model to try; the one with the best NDCG on later weeks is taken.
+    `shape`: of the model, by default `Shape()`. `trials`: how many further shapes to try; the one with the best NDCG on
+    later weeks is taken.
     """
     rule, told = rule or ExampleRule(), progress or (lambda _what, _done, _total: None)
     past = Past.of(dataset, rule.label)
@@ -89,7 +97,7 @@ def train(
     matrix = features_at(state, rows.user, rows.item, np.full(len(rows), NO_CHANNEL, np.uint8), rows.at)
     split = Split.of(rows.at)
     weeks = Weeks.of(state, until, rule, split_start(rows, split))
-    best, tried = _search(matrix, rows, split, weeks, trials, seed, told)
+    best, tried = _search(matrix, rows, split, weeks, shape or Shape(), trials, seed, told)
     told("model", 0, 1)
     final = _fit(matrix, rows, np.ones(len(rows), bool), best.shape, best.trees, seed)
     metrics = {"rows": len(rows), "positives": int(rows.label.sum()), "trees": best.trees, "shape": best.shape.parameters}
@@ -166,13 +174,13 @@ class Attempt:
 
 
 def _search(
-    matrix: Matrix, rows: Rows, split: Split, weeks: Weeks, trials: int, seed: int, told: Progress
+    matrix: Matrix, rows: Rows, split: Split, weeks: Weeks, shape: Shape, trials: int, seed: int, told: Progress
 ) -> tuple[Attempt, list[dict[str, Any]]]:
-    """Return the best attempt and what each one was and reached; the first is always the default shape."""
+    """Return the best attempt and what each one was and reached; the first is always the given shape."""
     random, attempts = np.random.default_rng(seed), []
     for trial in range(trials + 1):
         told("fit", trial, trials + 1)
-        attempts.append(_attempt(matrix, rows, split, weeks, _varied(random) if trial else Shape(), seed))
+        attempts.append(_attempt(matrix, rows, split, weeks, _varied(random) if trial else shape, seed))
     reached = [np.nan_to_num(attempt.metrics["ndcg_at_5"], nan=-1.0) for attempt in attempts]
     tried = [attempt.shape.parameters | {"ndcg_at_5": attempt.metrics["ndcg_at_5"]} for attempt in attempts]
     return attempts[int(np.argmax(reached))], tried if trials else []
@@ -190,8 +198,9 @@ def _varied(random: np.random.Generator) -> Shape:
 
 
 def _attempt(matrix: Matrix, rows: Rows, split: Split, weeks: Weeks, shape: Shape, seed: int) -> Attempt:
-    booster = _fit(matrix, rows, split.early, shape, shape.most_trees, seed, stop_on=split.middle)
-    trees = int(booster.best_iteration) + 1
+    booster = _fit(matrix, rows, split.early, shape, shape.most_trees, seed, stop_on=split.middle if shape.patience else None)
+    stopped_at = booster.attr("best_iteration")
+    trees = booster.num_boosted_rounds() if stopped_at is None else int(stopped_at) + 1
     booster = booster[:trees]
     late = rows.take(split.late)
     margin = booster.inplace_predict(matrix[split.late], predict_type="margin")

@@ -84,7 +84,7 @@ def test_a_model_that_crashes_or_fails_to_load_does_so_in_a_child_process(folder
 
 
 @pytest.mark.parametrize("wrong", [rows().astype(np.float64), rows()[:, :-1].copy(), np.asfortranarray(rows()), rows()[0]])
-def test_rows_of_another_shape_or_type_are_refused(folder: Path, wrong: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_rows_of_another_shape_or_type_are_refused(folder: Path, wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="C-contiguous float32"):
         bundles.load(folder, verified=True).margins(wrong)
 

@@ -9,7 +9,18 @@ import pytest
 
 from lake.ids import author_key, topic_key
 from ranking import features
-from ranking.blocks import AUTHOR_AFFINITY, AUTHOR_STATS, DIMENSIONS, ITEM_COUNTS, TOPIC_AFFINITY, TOPIC_STATS, ItemBlock, Lists, UserBlock
+from ranking.blocks import (
+    AUTHOR_AFFINITY,
+    AUTHOR_STATS,
+    DIMENSIONS,
+    ITEM_COUNTS,
+    TOPIC_AFFINITY,
+    TOPIC_STATS,
+    USER_STATS,
+    ItemBlock,
+    Lists,
+    UserBlock,
+)
 from ranking.features import FEATURES, assemble, order_of
 from ranking.rows import blank_stats
 
@@ -82,7 +93,7 @@ def test_affinity_with_other_topics_says_nothing() -> None:
 
 def test_local_time_is_the_users_own() -> None:
     stats = blank_stats(1)
-    stats[0, features.USER_STATS.index("offset_minutes")] = -180
+    stats[0, USER_STATS.index("offset_minutes")] = -180
     users = replace(nobody(), stats=stats)
     assert value(users, new_item(), "local_hour") == (AT // 3600 - 3) % 24
     assert value(users, new_item(), "local_day") == 1  # 2023-11-14 was a Tuesday

@@ -58,7 +58,8 @@ def test_author_rows_are_kept_until_the_next_refresh() -> None:
     column = list(range(18, 22))
 
     def author_stats() -> list[float]:
-        return scorer.prepare(asked).features(slice(0, 1))[0, column].tolist()
+        row: list[float] = scorer.prepare(asked).features(slice(0, 1))[0, column].tolist()
+        return row
 
     store.mark_refreshed(1.0)
     before = author_stats()
