@@ -95,4 +95,4 @@ def _fail(held: list[Ticket], turn: Future[None]) -> None:
             ticket.set_exception(error)
 
 
-Ranker = serve.deployment(Ranking, name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS)
+Ranker = serve.deployment(name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS)(Ranking)

@@ -50,7 +50,7 @@ def expected(model: Path, asked: ScoreRequest) -> np.ndarray[tuple[int, ...], np
 
 
 @pytest.fixture
-def handle(model: Path) -> Iterator[DeploymentHandle]:
+def handle(model: Path) -> Iterator[DeploymentHandle[Ranking]]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     app = Ranker.options(num_replicas=1, ray_actor_options={"num_cpus": 0.1}).bind(str(model), stores)
     try:
@@ -61,7 +61,7 @@ def handle(model: Path) -> Iterator[DeploymentHandle]:
 
 
 @pytest.mark.timeout(240)
-def test_a_replica_gives_every_caller_the_scores_of_its_own_rows(handle: DeploymentHandle, model: Path) -> None:
+def test_a_replica_gives_every_caller_the_scores_of_its_own_rows(handle: DeploymentHandle[Ranking], model: Path) -> None:
     asked = [request(seed, rows) for seed, rows in enumerate([5, 3000, 55, 1, 0, 700])]
     answers = [handle.score.remote(one, is_urgent=len(one) < 100) for one in asked]
     for one, answer in zip(asked, answers, strict=True):
