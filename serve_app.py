@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.exceptions import RayError
@@ -36,6 +37,7 @@ from gateway.limits import Limits
 from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
+from gateway.redis_erasure import RedisErasure
 from gateway.redis_fanout import RedisFanout
 from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
@@ -43,7 +45,6 @@ from gateway.redis_overview import RedisOverview
 from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from lake.clock import Clock
-from lake.follows import Followed
 from lake.history import History
 from lake.ids import hash64
 from lake.items import ItemTable
@@ -222,8 +223,11 @@ def make_courier(settings: Settings, owner: str) -> Courier:
         meta=stores.meta,
     )
 
+    def keep(frame: pd.DataFrame, shard: int, name: str) -> None:
+        history.write("events", frame, at="at", shard=shard, name=name)
+
     def file_events(shard: int, _now: float) -> None:
-        drain_events(events, shard, lambda frame, shard, name: history.write("events", frame, at="at", shard=shard, name=name))
+        drain_events(events, shard, keep)
 
     def file_decisions(shard: int, _now: float) -> None:
         log.drain(shard)
@@ -296,16 +300,8 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     )
 
 
-def erase(settings: Settings, user_id: str, _now: float) -> None:
-    """Forget a user in every store; the rows about them in files can no longer be linked to anyone."""
+def erase(settings: Settings, user_id: str, now: float) -> None:
+    """Forget a user in every store and rewrite the append-only file; rows about them in files can no longer be linked to anyone."""
     stores = stores_of(settings)
-    users = [user_id]
-    stores.due.remove(users)
-    stores.follows.put(users, [Followed()])
-    for part in (stores.profiles, stores.ledger, stores.seen):
-        part.delete(users)
-    features_of(settings).delete_users(users)
-    inbox_of(settings).delete(users)
-    RedisUserRows(stores.client, stores.meta.keys).delete(user_id)
-    stores.user_keys.forget(users)
+    RedisErasure(stores.client, stores.meta.keys)(user_id, now)
     stores.client.bgrewriteaof()

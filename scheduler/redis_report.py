@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from lake.decisions import DISPOSITIONS, Lane
 from lake.keys import Keys
 from lake.meta import Meta
-from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, WINDOWS, disposition_field, sends_field
+from lake.metrics import CANDIDATES, LAST_SLOT, LAST_WINDOW_LAG_S, MODEL_ID, WINDOWS, disposition_field, sends_field
 from scheduler.report import LaneReport
 
 FLUSH_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -26,23 +30,30 @@ class RedisRecorder:
     elapsed: Callable[[], float] = time.monotonic
     _waiting: dict[Lane, LaneReport] = field(default_factory=dict)
     _flushed_at: float = float("-inf")
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, lane: Lane, report: LaneReport) -> None:
         """See Recorder."""
-        self._waiting.setdefault(lane, LaneReport()).add(report)
-        if self.elapsed() - self._flushed_at >= FLUSH_S:
-            self.flush()
+        with self._lock:
+            self._waiting.setdefault(lane, LaneReport()).add(report)
+            if self.elapsed() - self._flushed_at < FLUSH_S:
+                return
+            waiting, self._waiting = self._waiting, {}
+            self._flushed_at = self.elapsed()
+        try:
+            self._write(waiting)
+        except RedisError as error:  # what was decided is decided: counting it must not fail it
+            log.warning("the console's counters miss %d reports: %s", len(waiting), error)
 
-    def flush(self) -> None:
-        """Write what has been added up."""
-        waiting, self._waiting = self._waiting, {}
-        self._flushed_at = self.elapsed()
+    def _write(self, waiting: dict[Lane, LaneReport]) -> None:
         pipe = self.client.pipeline(transaction=False)
         key = self.meta.keys.of_shard(Keys.METRICS, 0)
         for lane, report in waiting.items():
             for name, n in self._fields(lane, report).items():
                 if n:
                     pipe.hincrby(key, name, n)
+            if report.model_id:
+                pipe.hset(key, MODEL_ID, report.model_id)
             if lane == "scheduled" and report.slot:
                 pipe.hset(key, mapping={LAST_SLOT: report.slot, LAST_WINDOW_LAG_S: round(report.late_s, 3)})
         pipe.execute()

@@ -95,9 +95,8 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         features = RedisFeatureStore(stores.client, stores.meta.keys)
         table = ItemTable(stores.items)
         lane = lane_of(stores, features, table, scorer_of(policy, model, features, table, config), config)
-        playback = Playback(
-            history, stores.loading(), stores.seen, stores.ledger, Features.of(history, features), config.since, min(config.budget, MAX_WINDOWS)
-        )
+        state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
+        playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
         log: list[pd.DataFrame] = []
 
@@ -127,7 +126,12 @@ def scorer_of(policy: PolicyName, model: Bundle | None, features: FeatureStore, 
     """Return how a policy ranks."""
     if policy == "ranked" and model is not None:
         return by_model(ModelScorer(model, features, table))
-    return {"popular": popular(heat_of(features, "users_7d")), "recent": recent(table), "random": Random(config.seed)}[policy]
+    baselines: dict[PolicyName, Scorer] = {
+        "popular": popular(heat_of(features, "users_7d")),
+        "recent": recent(table),
+        "random": Random(config.seed),
+    }
+    return baselines[policy]
 
 
 def drained(stores: RedisStores) -> list[pd.DataFrame]:

@@ -24,8 +24,8 @@ class State:
 
     @property
     def console_url(self) -> str:
-        """The console, with the token that opens it the first time."""
-        return f"{self.api_url}/console" + (f"?key={self.login}" if self.login else "")
+        """The console, with the token that opens it, once, within ten minutes."""
+        return f"{self.api_url}/console" + (f"?token={self.login}" if self.login else "")
 
     def forget(self) -> None:
         """Remove the state: nothing runs any more."""

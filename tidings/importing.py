@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from rich.progress import Progress as Bars
 
 from lake.errors import InputError
-from lake.importers import import_sources
+from lake.importers import Summary, import_sources
 from lake.importers.base import Context, Progress
 from tidings.console import Json, emit, facts, progress
 
@@ -49,10 +50,7 @@ def import_(
 ) -> None:
     """Read tables, a Deskdrop export or a git clone into a folder of tables."""
     started = time.perf_counter()
-    with progress() as bars:
-        # This command is its own loop: only here is it known what "in the future" means.
-        context = Context(time.clock_gettime(time.CLOCK_REALTIME), hash_key(key_file), _drawn(bars))
-        summary = import_sources(sources, into, format_.value, context)
+    summary = import_into(sources, into, format_.value, key_file)
     seconds = time.perf_counter() - started
     rows = sum(summary.rows.values())
     report = {
@@ -65,6 +63,14 @@ def import_(
         "rows_per_s": round(rows / seconds),
     }
     emit(report, as_json=as_json, summary=facts(_readable(report, rows)))
+
+
+def import_into(sources: Sequence[str], into: Path, format_name: str = "auto", key_file: Path | None = None) -> Summary:
+    """Read sources into a folder of tables, with a bar for each; see lake.importers.import_sources."""
+    with progress() as bars:
+        # An import is a loop of its own: only here is it known what "in the future" means.
+        context = Context(time.clock_gettime(time.CLOCK_REALTIME), hash_key(key_file), _drawn(bars))
+        return import_sources(sources, into, format_name, context)
 
 
 def hash_key(key_file: Path | None) -> bytes:

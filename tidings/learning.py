@@ -48,16 +48,21 @@ def train(
     """Train a model on what happened before a moment."""
     started = time.perf_counter()
     moment = instant(until)
-    dataset = Dataset.load(data, moment)
+    model_id, trained = train_bundle(Dataset.load(data, moment), moment, model, trials=trials)
+    report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
+    emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
+
+
+def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, *, trials: int = 0) -> tuple[str, Trained]:
+    """Train on what happened before `until`, write the bundle and try it; returns the model's id and what was found."""
     with progress() as bars:
-        trained = train_model(dataset, moment.timestamp(), trials=trials, progress=_drawn(bars))
-    # This command is its own loop: only here is it known when the model was made.
+        trained = train_model(dataset, until.timestamp(), trials=trials, progress=_drawn(bars))
+    # Training is a loop of its own: only here is it known when the model was made.
     created_at = time.clock_gettime(time.CLOCK_REALTIME)
     model_id = bundles.write(model, trained.booster, trained.calibration, trained.metrics, trained.window, created_at)
     with step("trying the model in a process of its own"):
         bundles.verify(model)
-    report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
-    emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
+    return model_id, trained
 
 
 def score(

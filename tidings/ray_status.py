@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ray.serve.schema import ServeInstanceDetails
-
 import httpx
+from ray.serve.schema import ServeInstanceDetails
 
 from tidings.home import State
 from tidings.system import ray_environment

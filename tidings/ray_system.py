@@ -6,7 +6,7 @@ imported, and speaks one JSON object per line on stdout: {"step": ...} while it 
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import signal
 import sys
@@ -105,7 +105,7 @@ def _ray(wanted: Wanted) -> Iterator[str]:
         _node_ip_address="127.0.0.1",
         _temp_dir=wanted.ray_folder,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
     )
     try:
         yield f"http://{context.dashboard_url}"

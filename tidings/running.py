@@ -9,12 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.panel import Panel
 
+from lake.dataset import Dataset
 from lake.errors import InputError
 from tidings.console import Json, emit, facts, fail, say, step
 from tidings.home import State, folder, running
+from tidings.learning import train_bundle
+from tidings.ray_status import deployments
 from tidings.system import Wanted, has_ended, ray_folder, start, stop, store_folder
 
 
@@ -27,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data: Annotated[Path | None, typer.Option(help="A folder of interchange tables to load into the store.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The model folder; without it one is trained on --data, or the last one serves.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The model folder; else one is trained on --data, or the last one serves.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the system serves; `tidings down` stops it.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the HTTP API and the console.")] = 8000,
     store: Annotated[Path | None, typer.Option(help="Where the embedded store keeps its data; REDIS_URL names another store.")] = None,
@@ -74,10 +78,8 @@ def status(as_json: Json = False) -> None:
     if state is None:
         emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
         raise typer.Exit(1)
-    from tidings.ray_status import deployments
-
     report = where(state) | {"deployments": deployments(state)}
-    table = facts(where(state) | {name: text for name, text in report["deployments"].items()})
+    table = facts(where(state) | report["deployments"])
     emit({"running": True} | report, as_json=as_json, summary=table)
 
 
@@ -112,9 +114,8 @@ def _model(model: Path | None, data: Path | None) -> Path:
     if model is not None:
         return model.resolve()
     if data is not None:
-        from tidings.learning import train_on
-
-        train_on(data, ours)
+        dataset = Dataset.load(data)
+        train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), ours)
         return ours
     if not ours.exists():
         raise InputError("no model yet: give --model, or --data to train one")

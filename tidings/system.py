@@ -79,7 +79,8 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
             env=os.environ | ray_environment(),
             start_new_session=True,
         )
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(json.dumps(asdict(wanted)))
     process.stdin.close()
     for line in process.stdout:

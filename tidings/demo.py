@@ -1,0 +1,201 @@
+"""`tidings demo`: a week of history through the whole live system, with the clock held and moved by hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import pandas as pd
+import typer
+from rich.progress import Progress, TaskID
+
+from gateway.api_keys import new_key
+from gateway.redis_api_keys import RedisApiKeys
+from lake.dataset import Dataset
+from lake.history import History
+from ranking.redis_features import RedisFeatureStore
+from scheduler.redis_stores import RedisStores
+from simulation.outcomes import overspends, report
+from simulation.playback import Features, Playback, play
+from simulation.policies import PolicyName
+from simulation.replay import ReplayConfig, play_policy
+from simulation.world import generate
+from simulation.world_parameters import WorldParameters
+from tidings.console import err, out, progress, say, step
+from tidings.demo_view import Scene, Urgent, result
+from tidings.home import folder
+from tidings.importing import import_into
+from tidings.learning import train_bundle
+from tidings.system import System, Wanted, ray_environment, ray_folder, start, store_folder
+
+WEEK = pd.Timedelta(days=7)
+LEARNING_WEEKS = 2
+BUDGET = 3
+CHANNEL, URGENT_CHANNEL = "in_app", "maildir"
+URGENT_USERS = 55
+URGENT_AFTER = pd.Timedelta(days=2, hours=17)
+SHARDS = 4
+SEED = 1
+BASELINES: tuple[PolicyName, ...] = ("popular", "recent", "random")
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="A folder of interchange tables; without it and --git, a synthetic world.")] = None,
+    git: Annotated[str | None, typer.Option(help="A git clone, as a path or URL, whose history to play.")] = None,
+    port: Annotated[int, typer.Option(help="The port of the HTTP API and the console.")] = 8000,
+) -> None:
+    """Watch a week of history go through the whole system.
+
+    Serves until Ctrl-C, so that there is something to look at; with DEMO_EXIT=1 in the environment it ends after the report.
+    """
+    home = folder() / "demo"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    os.environ.update({"TIDINGS_HOME": str(home)})
+    os.environ.update(ray_environment())
+    history, what = history_of(data, git, home)
+    say(what)
+    since, until = week_of(history)
+    say(f"the week to play: {since:%a %d %b %Y} to {until:%a %d %b %Y}; the model learns from what came before")
+    train_bundle(Dataset.of_checked(history.tables, since), since, home / "model")
+    with ExitStack() as stack:
+        with step("starting the system"):
+            system = start(wanted(home, port), lambda text: err.log(f"[dim]{text}[/]"))
+        stack.callback(system.stop)
+        scene = perform(history, since, until, system)
+        out.print(result(scene, compare(history, since, until, scene), system.state, home))
+        if os.environ.get("DEMO_EXIT") != "1":
+            say("[bold]Still serving, with the clock held at the end of that week. Ctrl-C ends it.[/]")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+
+
+def history_of(data: Path | None, git: str | None, home: Path) -> tuple[Dataset, str]:
+    """Return the history to play and a line about it."""
+    source = str(data) if data is not None else git
+    if source is None:
+        with step("making a world"):
+            history = Dataset.of(generate(WorldParameters(), SEED))
+        return history, "[bold yellow]synthetic data[/]: a small seeded world, nobody real; --data or --git plays your own"
+    import_into([source], home / "data", "git" if git is not None else "auto")
+    history = Dataset.load(home / "data")
+    return history, f"{len(history.users):,} users, {len(history.items):,} items, {len(history.events):,} events from {source}"
+
+
+def week_of(history: Dataset) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the last week of which a week of aftermath is known, or where history is short the last week there is."""
+    end = history.events["at"].max().floor("D")
+    known_for = end - history.events["at"].min()
+    until = end - WEEK if known_for >= (LEARNING_WEEKS + 2) * WEEK else end
+    return until - WEEK, until
+
+
+def wanted(home: Path, port: int) -> Wanted:
+    """Return the system to start: a week's windows on the inbox, urgent items to a Maildir, and a clock that waits."""
+    settings = {
+        "shards": SHARDS,
+        "ticking": False,
+        "scheduled_channels": [CHANNEL],
+        "weekly": {CHANNEL: BUDGET, URGENT_CHANNEL: BUDGET},
+        "top_n": 1,
+        "channels": [{"kind": "in_app"}, {"kind": "maildir", "path": str(home / "maildir")}],
+        "rankers": [1, 1],
+        "history": str(home / "history"),
+    }
+    return Wanted(model=str(home / "model"), store=store_folder(None), port=port, ray_folder=ray_folder(), settings=settings)
+
+
+def perform(history: Dataset, since: pd.Timestamp, until: pd.Timestamp, system: System) -> Scene:
+    """Play the week through the running system, with an urgent item in the middle; returns what happened."""
+    from tidings.ray_demo import scheduler_tick
+
+    stores = RedisStores.open(system.state.store_url)
+    features = RedisFeatureStore(stores.client, stores.meta.keys)
+    stores.clock.hold(since.timestamp())
+    playback = Playback(
+        history, stores.loading(), stores.seen, stores.ledger, Features.of(history, features), since.timestamp(), windows_per_week=BUDGET
+    )
+    with step("bringing the store to the start of the week"):
+        playback.start()
+    scene = Scene(since, until)
+    urgent_at = (since + URGENT_AFTER).timestamp()
+    with scheduler_tick(system.state) as tick_now, scene.live():
+
+        def tick(_slot: int, now: float) -> None:
+            stores.clock.hold(now)
+            scene.add(tick_now())
+
+        def told(now: float) -> None:
+            scene.at(now)
+            if scene.urgent is None and now >= urgent_at:
+                playback.advance(now)
+                stores.clock.hold(now)
+                scene.urgent = post_urgent(stores, history, system.state.api_url, now)
+
+        play(playback, until.timestamp(), lambda slot: int(stores.due.counts(slot).sum()), tick, told)
+    stores.clock.hold(until.timestamp())
+    with step("delivering what is on its way, filing the decisions"):
+        scene.decisions = filed(stores, history, folder() / "history", since, until)
+    return scene
+
+
+def post_urgent(stores: RedisStores, history: Dataset, api_url: str, now: float) -> Urgent:
+    """Send one urgent item over HTTP to the people who have been most active, and return what was decided."""
+    moment = pd.Timestamp(now, unit="s", tz="UTC")
+    lately = history.events[(history.events["at"] < moment) & (history.events["at"] >= moment - WEEK)]
+    users = lately["user_id"].value_counts().head(URGENT_USERS).index.tolist()
+    newest = history.items[history.items["created_at"] < moment].iloc[-1]
+    item: dict[str, Any] = {
+        "item_id": "urgent-demo",
+        "created_at": moment.isoformat(),
+        "title": "Live now: questions and answers",
+        "text": "It has just begun and will be over in an hour.",
+        "topics": list(newest["topics"]) if "topics" in newest else [],
+        "half_life_s": 1200,
+        "expires_at": (moment + pd.Timedelta(hours=1)).isoformat(),
+    }
+    key, token = new_key(("urgent",), now, name="demo")
+    RedisApiKeys(stores.client).put(key)
+    body = {"item": item, "users": users, "channels": [URGENT_CHANNEL]}
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "demo"}
+    answer = httpx.post(f"{api_url}/v1/urgent", json=body, headers=headers, timeout=30.0)
+    answer.raise_for_status()
+    return Urgent.of(answer.json(), answer.elapsed.total_seconds() * 1000)
+
+
+def filed(stores: RedisStores, history: Dataset, files: Path, since: pd.Timestamp, until: pd.Timestamp) -> pd.DataFrame:
+    """Return the week's decision log out of its files, with users by name."""
+    log = stores.decision_log(History(str(files)))
+    for shard in range(stores.meta.shards):
+        while log.drain(shard):
+            pass
+    frame = log.history.read("decisions", since.timestamp(), until.timestamp())
+    users = history.users["user_id"].tolist()
+    names = {key: user for user, key in zip(users, stores.user_keys.known(users), strict=True) if key is not None}
+    return frame.assign(user_id=frame["user_key"].map(names))
+
+
+def _advance(bars: Progress, task: TaskID, since: float, _policy: PolicyName, at: float) -> None:
+    bars.update(task, completed=at - since)
+
+
+def compare(history: Dataset, since: pd.Timestamp, until: pd.Timestamp, scene: Scene) -> dict[str, Any]:
+    """Return what the sends were worth, and what baselines at equal volume would have been."""
+    config = ReplayConfig(since.timestamp(), until.timestamp(), BASELINES, budget=BUDGET, channel=CHANNEL)
+    ours = scene.decisions[scene.decisions["lane"] == "scheduled"]
+    plays = {"ranked, live": ours}
+    with progress() as bars:
+        for policy in BASELINES:
+            task = bars.add_task(f"the same week, {policy}", total=config.until - config.since)
+            plays[policy] = play_policy(history, None, config, policy, partial(_advance, bars, task, config.since))
+    worth = {}
+    for name, rows in plays.items():
+        sends = rows[rows["disposition"] == "send"]
+        worth[name] = report(rows, history.events, horizon_days=config.horizon_days, overspent=overspends(sends, BUDGET))
+    return worth

@@ -1,0 +1,106 @@
+"""`tidings replay` and `tidings demo`: history through the real pipeline, and what it was worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import pandas as pd
+import typer
+from rich.table import Table
+
+from lake.dataset import Dataset
+from lake.errors import InputError
+from ranking.bundle import Bundle
+from ranking.bundle import load as load_bundle
+from simulation.policies import POLICIES, PolicyName
+from simulation.replay import ReplayConfig, replay
+from tidings.console import Json, emit, progress, step
+from tidings.demo import demo
+from tidings.learning import DataOption, instant, train_bundle
+
+
+def register(app: typer.Typer) -> None:
+    """Add `replay` and `demo`."""
+    app.command("replay")(replay_command)
+    app.command("demo")(demo)
+
+
+def replay_command(
+    data: DataOption,
+    since: Annotated[str, typer.Option("--from", help="The first moment to replay, such as 2016-10-03T00:00:00Z.")],
+    until: Annotated[str, typer.Option("--to", help="The moment to stop before.")],
+    out: Annotated[Path, typer.Option(help="The folder to write decisions.parquet and report.json into.")],
+    policy: Annotated[list[str] | None, typer.Option(help=f"What to compare: {', '.join(POLICIES)}; all four by default.")] = None,
+    budget: Annotated[int, typer.Option(min=0, max=254, help="Sends per user and rolling 7 days.")] = 3,
+    channel: Annotated[str, typer.Option(help="The channel to send on.")] = "in_app",
+    horizon: Annotated[int, typer.Option(min=1, help="Days after a send within which an engagement counts for it.")] = 14,
+    model: Annotated[Path | None, typer.Option(help="The model folder, for the policy `ranked`; else one is trained.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Play history through the pipeline and compare policies at equal volume."""
+    start, end = instant(since), instant(until)
+    if start >= end:
+        raise InputError(f"--from {start.isoformat()} must be before --to {end.isoformat()}")
+    policies = checked(policy)
+    history = Dataset.load(data)
+    config = ReplayConfig(start.timestamp(), end.timestamp(), policies, budget=budget, channel=channel, horizon_days=horizon)
+    bundle = bundle_for(data, start, model, out) if "ranked" in policies else None
+    with progress() as bars:
+        tasks = {name: bars.add_task(f"replaying {name}", total=(end - start).total_seconds() / 86400) for name in policies}
+
+        def told(name: PolicyName, at: float) -> None:
+            bars.update(tasks[name], completed=(at - config.since) / 86400)
+
+        replayed = replay(history, bundle, config, told)
+    out.mkdir(parents=True, exist_ok=True)
+    replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
+    (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report["policies"]))
+
+
+def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
+    """Return policies by name, all of them where none is named; raises InputError naming an unknown one."""
+    for name in names or []:
+        if name not in POLICIES:
+            raise InputError(f"unknown policy {name!r}: choose from {', '.join(POLICIES)}")
+    return tuple(name for name in POLICIES if name in names) if names else POLICIES
+
+
+def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -> Bundle:
+    """Return the model to rank with: the one given, else one trained on what happened before the replay."""
+    if model is None:
+        model = out / "model"
+        train_bundle(Dataset.load(data, start), start, model)
+    with step("checking the model in a process of its own"):
+        return load_bundle(model)
+
+
+def compared(policies: dict[str, Any]) -> Table:
+    """Return the policies side by side."""
+    table = Table(title="what each policy's sends were worth", title_justify="left", box=None, pad_edge=False)
+    columns = {
+        "sends": "sends",
+        "engaged_48h": "in 48 h",
+        "engaged_7d": "in 7 d",
+        "engaged_in_horizon": "engaged",
+        "engaged_per_send": "per send",
+        "sends_per_user": "per user",
+        "budget_use": "budget used",
+        "overspent": "overspent",
+    }
+    table.add_column("policy")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for name, row in policies.items():
+        table.add_row(name, *(_figure(key, row[key]) for key in columns))
+    return table
+
+
+def _figure(key: str, value: float) -> str:
+    if key == "budget_use":
+        return f"{value:.0%}"
+    if key == "engaged_per_send":
+        return f"{value:.4f}"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
