@@ -16,11 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.compute as pc
 
-from lake.decisions import DISPOSITIONS, REASONS, Decided
+from lake.decisions import DISPOSITIONS, REASONS, SEND, UPDATE, Decided
 from lake.history import KEEP_DAYS, History
 from lake.user_keys import UserKeys
 
 TABLE = "decisions"
+
+Rows = npt.NDArray[Any]
 
 LOG_ROW = np.dtype(
     [
@@ -89,30 +91,47 @@ def pack(
     return bytes(msgpack.packb(entry))
 
 
-def unpack(entry: Entry) -> pd.DataFrame:
-    """Return the rows of one entry with their final dispositions; dictionary-encoded columns are categoricals."""
-    packed = msgpack.unpackb(entry.blob)
-    rows = np.frombuffer(packed["rows"], LOG_ROW).copy()
-    final = np.frombuffer(entry.final, np.uint8).reshape(-1, 2)
-    committed = np.frombuffer(packed["committed"], "<u4")[: len(final)]
-    rows["disposition"][committed], rows["reason"][committed] = final[:, 0], final[:, 1]
-    granted = np.isin(rows["disposition"], (0, 1)) & (rows["grant_id"] != 0)
-    return pd.DataFrame(
-        {
-            "at": pd.to_datetime(np.full(len(rows), packed["at"] * 1e6, np.int64), unit="us", utc=True),
-            "decision_id": np.array(packed["decisions"], object)[rows["request"]],
-            "user_id": pd.Categorical.from_codes(rows["user"].astype(np.int64), pd.Index(packed["users"], dtype=object)),
-            "item_id": pd.Categorical.from_codes(rows["item"].astype(np.int64), pd.Index(packed["items"], dtype=object)),
-            "channel": np.array(packed["channels"], object)[rows["channel"]],
-            "source": np.array(packed["sources"], object)[rows["source"]],
-            "lane": packed["lane"],
-            "disposition": np.array(DISPOSITIONS, object)[rows["disposition"]],
-            "reason": np.array(REASONS, object)[rows["reason"]],
-            **{name: rows[name] for name in ("probability", "value", "threshold", "propensity", "allowance", "weight")},
-            "grant_id": np.where(granted, [f"{grant:016x}" for grant in rows["grant_id"].tolist()], ""),
-            "model_id": packed["model"],
-        }
-    )
+def unpack(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Return the rows of entries, in their order, with their final dispositions; the columns are LOG_COLUMNS."""
+    packed = [msgpack.unpackb(entry.blob) for entry in entries]
+    rows = np.frombuffer(b"".join(each["rows"] for each in packed), LOG_ROW).copy()
+    sizes = np.array([len(each["rows"]) // LOG_ROW.itemsize for each in packed], np.intp)
+    of = np.repeat(np.arange(len(packed)), sizes)
+    _settle(rows, entries, packed, np.cumsum(sizes) - sizes)
+
+    def named(dictionary: str, column: str) -> npt.NDArray[np.object_]:
+        """Look codes up in all entries' dictionaries, laid end to end."""
+        counts = np.array([len(each[dictionary]) for each in packed], np.intp)
+        names = np.array([name for each in packed for name in each[dictionary]], object)
+        return np.asarray(names[rows[column] + (np.cumsum(counts) - counts)[of]])
+
+    at_us = np.array([each["at"] * 1e6 for each in packed]).astype(np.int64)
+    granted = np.isin(rows["disposition"], (SEND, UPDATE)) & (rows["grant_id"] != 0)
+    grant_id = np.full(len(rows), "", object)
+    grant_id[granted] = [f"{grant:016x}" for grant in rows["grant_id"][granted].tolist()]
+    frame = {
+        "at": pd.to_datetime(at_us[of], unit="us", utc=True),
+        "decision_id": named("decisions", "request"),
+        "user_id": named("users", "user"),
+        "item_id": named("items", "item"),
+        "channel": named("channels", "channel"),
+        "source": named("sources", "source"),
+        "lane": np.array([each["lane"] for each in packed], object)[of],
+        "disposition": np.array(DISPOSITIONS, object)[rows["disposition"]],
+        "reason": np.array(REASONS, object)[rows["reason"]],
+        **{name: rows[name] for name in ("probability", "value", "threshold", "propensity", "allowance", "weight")},
+        "grant_id": grant_id,
+        "model_id": np.array([each["model"] for each in packed], object)[of],
+    }
+    return pd.DataFrame({name: frame[name] for name in LOG_COLUMNS})
+
+
+def _settle(rows: Rows, entries: Sequence[Entry], packed: Sequence[dict[str, Any]], starts: npt.NDArray[np.intp]) -> None:
+    """Write what the commit said of the rows it was given over what was proposed."""
+    for entry, each, start in zip(entries, packed, starts.tolist(), strict=True):
+        final = np.frombuffer(entry.final, np.uint8).reshape(-1, 2)
+        settled = start + np.frombuffer(each["committed"], "<u4")[: len(final)]
+        rows["disposition"][settled], rows["reason"][settled] = final[:, 0], final[:, 1]
 
 
 class DecisionStream(Protocol):
@@ -165,10 +184,9 @@ class DecisionLog:
         entries = self.stream.read(shard, count)
         if not entries:
             return 0
-        frame = pd.concat([unpack(entry) for entry in entries], ignore_index=True)
-        users, codes = np.unique(frame.pop("user_id").astype(object), return_inverse=True)
+        frame = unpack(entries)
+        codes, users = pd.factorize(frame.pop("user_id"))
         frame.insert(2, "user_key", np.array(self.user_keys.of(users.tolist()), object)[codes])
-        frame["item_id"] = frame["item_id"].astype(object)
         self.history.write(TABLE, frame, at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
         self.stream.drop(shard, entries)
         return len(frame)
@@ -178,11 +196,10 @@ class DecisionLog:
     ) -> pd.DataFrame:
         """Return the newest rows of a user or a decision, newest first, with `user_id` where it is known."""
         shards = range(self.shards) if shard is None else [shard]
-        recent = [unpack(entry) for number in shards for entry in self.stream.read(number, 1000)]
-        parts = [frame[_matches(frame, user_id, decision_id)] for frame in recent]
-        parts.append(self._filed(now, user_id, decision_id))
-        plain = [part.astype({"user_id": object, "item_id": object}) for part in parts if len(part)]
-        found = pd.concat(plain or [_EMPTY], ignore_index=True).drop_duplicates(["decision_id", "user_id", "item_id", "channel"])
+        recent = unpack([entry for number in shards for entry in self.stream.read(number, 1000)])
+        parts = [recent[_matches(recent, user_id, decision_id)], self._filed(now, user_id, decision_id)]
+        found = pd.concat([part for part in parts if len(part)] or [_EMPTY], ignore_index=True)
+        found = found.drop_duplicates(["decision_id", "user_id", "item_id", "channel"])
         return found.sort_values("at", ascending=False, kind="stable").head(limit)
 
     def _filed(self, now: float, user_id: str | None, decision_id: str | None) -> pd.DataFrame:
@@ -197,13 +214,13 @@ class DecisionLog:
         return frame.assign(user_id=user_id).drop(columns=["date", "shard"], errors="ignore")
 
 
-_EMPTY = pd.DataFrame(columns=["at", "decision_id", "user_id", "item_id", "channel"])
+_EMPTY = pd.DataFrame(columns=LOG_COLUMNS)
 
 
 def _matches(frame: pd.DataFrame, user_id: str | None, decision_id: str | None) -> pd.Series[bool]:
     kept = pd.Series(True, index=frame.index)
     if user_id is not None:
-        kept &= frame["user_id"].astype(object) == user_id
+        kept &= frame["user_id"] == user_id
     if decision_id is not None:
         kept &= frame["decision_id"] == decision_id
     return kept

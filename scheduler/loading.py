@@ -18,7 +18,7 @@ from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
 from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank
 from scheduler.due import DueIndex
-from scheduler.send_time import SendTimes, fit
+from scheduler.send_time import SendTimes
 from scheduler.windows import NO_SLOT, next_slots_of
 
 PAGE = 2000
@@ -42,6 +42,7 @@ def load(
     dataset: Dataset,
     stores: Stores,
     now: float,
+    times: SendTimes,
     *,
     items: bool = True,
     only: Sequence[str] | None = None,
@@ -49,10 +50,9 @@ def load(
 ) -> int:
     """Fill the stores with what the tables say as of `now` (seconds) and put users into the due index; returns how many.
 
-    `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
+    `times`: when users are likely to look (scheduler.send_time.fit). `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
     Repeating it replaces profiles and follows, and leaves what users were granted as it is.
     """
-    times = fit(dataset.events, dataset.users)
     users = dataset.users if only is None else dataset.users[dataset.users["user_id"].isin(list(only))]
     dataset = replace(dataset, users=users)
     user_ids = users["user_id"].tolist()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from budgets.ledger import Ledger
 from lake.dataset import Dataset
-from lake.ids import hash64
+from lake.ids import Keys64, hash64
 from lake.items import MAX_AGE_S, rows_of_frame
 from lake.seen import SeenStore
 from ranking.labels import LabelRule
@@ -19,6 +21,7 @@ from ranking.past import Past
 from ranking.refresh import refresh_from
 from ranking.store import FeatureStore
 from scheduler.loading import Stores, load, seconds
+from scheduler.send_time import SendTimes, fit
 from scheduler.windows import SLOT_S
 
 DAY_S = 86400.0
@@ -44,13 +47,49 @@ class Features:
         """Publish the offline state as of the last midnight."""
         refresh_from(self.state, now, self.store)
 
-    def record(self, events: pd.DataFrame) -> None:
-        """Count engagements (user_id, item_id, kind, at) in real time."""
-        kinds = events["kind"].to_numpy(object)
-        engaged = events[events["item_id"].notna().to_numpy() & LabelRule().is_engagement(kinds)]
-        if len(engaged):
-            items, users = engaged["item_id"].tolist(), engaged["user_id"].tolist()
-            self.store.record_engagements(items, users, seconds(engaged["at"]).tolist())
+    def record(self, events: Engagements) -> None:
+        """Count engagements in real time."""
+        counted = events.take(events.counts)
+        if len(counted):
+            self.store.record_engagements(counted.item.tolist(), counted.user.tolist(), counted.at.tolist())
+
+
+@dataclass(frozen=True)
+class Engagements:
+    """Events that name an item, in the order of time.
+
+    `at`: float64 seconds. `user`, `item`: object ids. `item_key`, `entity`: uint64 keys. `counts`: bool, whether the kind
+    is an engagement at all.
+    """
+
+    at: npt.NDArray[np.float64]
+    user: npt.NDArray[np.object_]
+    item: npt.NDArray[np.object_]
+    item_key: Keys64
+    entity: Keys64
+    counts: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @staticmethod
+    def of(history: Dataset) -> Engagements:
+        """Return the engagements of a history."""
+        events = history.events[history.events["item_id"].notna()]
+        item = events["item_id"].to_numpy(object)
+        entity = events["item_id"].map(history.items.set_index("item_id")["entity_id"]).fillna(events["item_id"]).to_numpy(object)
+        counts = LabelRule().is_engagement(events["kind"].to_numpy(object))
+        found = Engagements(seconds(events["at"]), events["user_id"].to_numpy(object), item, hash64(item), hash64(entity), counts)
+        return found.take(np.argsort(found.at, kind="stable"))
+
+    def between(self, since: float, until: float) -> Engagements:
+        """Return what happened at or after `since` and before `until`."""
+        first, last = np.searchsorted(self.at, [since, until], side="left")
+        return self.take(slice(int(first), int(last)))
+
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> Engagements:
+        """Return the given rows."""
+        return Engagements(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
 
 
 @dataclass
@@ -69,12 +108,27 @@ class Playback:
     windows_per_week: int = 7
     _loaded: set[str] = field(default_factory=set)
 
+    @cached_property
+    def _events(self) -> Engagements:
+        return Engagements.of(self.history)
+
+    @cached_property
+    def _born_at(self) -> npt.NDArray[np.float64]:
+        return seconds(self.history.items["created_at"])
+
+    @cached_property
+    def _times(self) -> SendTimes:
+        """The send times as of the start; people who join later keep the population's until they are fitted anew."""
+        known = self._known(self.at)
+        return fit(known.events, known.users, now=self.at)
+
     def start(self) -> None:
         """Bring the system to what was known before `at`."""
         self._put_items(self.at - MAX_AGE_S, self.at)
         self.features.start(self.at)
         self._join(self.at)
-        self._mark_seen(self._between(self.history.events, "at", self.at - MAX_AGE_S, self.at))
+        lately = self._events.between(self.at - MAX_AGE_S, self.at)
+        self.seen.add(lately.user.tolist(), lately.item_key)
 
     def advance(self, now: float) -> None:
         """Let everything happen that happened from `at` until just before `now`, refreshing features at each UTC midnight."""
@@ -90,45 +144,29 @@ class Playback:
         if until <= self.at:
             return
         self._put_items(self.at, until)
-        events = self._between(self.history.events, "at", self.at, until)
+        events = self._events.between(self.at, until)
         if len(events):
             self.features.record(events)
-            self._mark_seen(events)
-            self._mark_opened(events)
+            self.seen.add(events.user.tolist(), events.item_key)
+            self.ledger.mark_opened(events.user.tolist(), events.entity)
         self.at = until
 
     def _join(self, now: float) -> None:
         """Let in the users who have joined since the last time."""
-        known = Dataset.of_checked(self.history.tables, pd.Timestamp(now, unit="s", tz="UTC"))
+        known = self._known(now)
         users = known_users(known, now)
-        fresh = users[~users["user_id"].isin(self._loaded)]
-        if len(fresh):
-            load(known, self.stores, now, items=False, only=fresh["user_id"].tolist(), windows_per_week=self.windows_per_week)
-            self._loaded |= set(fresh["user_id"])
+        fresh = users.loc[~users["user_id"].isin(self._loaded), "user_id"].tolist()
+        if fresh:
+            load(known, self.stores, now, self._times, items=False, only=fresh, windows_per_week=self.windows_per_week)
+            self._loaded.update(fresh)
+
+    def _known(self, now: float) -> Dataset:
+        return Dataset.of_checked(self.history.tables, pd.Timestamp(now, unit="s", tz="UTC"))
 
     def _put_items(self, since: float, until: float) -> None:
-        born = self._between(self.history.items, "created_at", since, until)
+        born = self.history.items[(self._born_at >= since) & (self._born_at < until)]
         if len(born):
             self.stores.items.put(rows_of_frame(born))
-
-    def _mark_seen(self, events: pd.DataFrame) -> None:
-        touched = events[events["item_id"].notna()]
-        self.seen.add(touched["user_id"].tolist(), hash64(touched["item_id"].tolist()))
-
-    def _mark_opened(self, events: pd.DataFrame) -> None:
-        touched = events[events["item_id"].notna()]
-        self.ledger.mark_opened(touched["user_id"].tolist(), hash64(self._entities(touched).tolist()))
-
-    def _entities(self, events: pd.DataFrame) -> pd.Series[str]:
-        if "entity_id" not in self.history.items:
-            return events["item_id"].astype(object)
-        entity = self.history.items.set_index("item_id")["entity_id"]
-        return events["item_id"].map(entity).fillna(events["item_id"]).astype(object)
-
-    @staticmethod
-    def _between(frame: pd.DataFrame, at: str, since: float, until: float) -> pd.DataFrame:
-        moments = seconds(frame[at])
-        return frame[(moments >= since) & (moments < until)]
 
 
 def known_users(known: Dataset, now: float) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lake.clock import HeldClock
 from lake.dataset import Dataset
-from lake.decision_log import LOG_COLUMNS, unpack
+from lake.decision_log import Entry, unpack
 from lake.embedded import EmbeddedStore
 from lake.errors import InputError
 from lake.items import ItemTable
@@ -98,7 +98,7 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
         playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
-        log: list[pd.DataFrame] = []
+        log: list[Entry] = []
 
         def tick(slot: int, now: float) -> None:
             fence = stores.leases.acquire(shard_lease(0), policy, now, SLOT_S)
@@ -106,7 +106,7 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
             log.extend(drained(stores))
 
         play(playback, config.until, lambda slot: int(stores.due.counts(slot)[0]), tick, lambda at: told(policy, at))
-        return pd.concat(log or [pd.DataFrame(columns=LOG_COLUMNS)], ignore_index=True)
+        return unpack(log)
 
 
 def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, scorer: Scorer, config: ReplayConfig) -> ScheduledLane:
@@ -134,13 +134,12 @@ def scorer_of(policy: PolicyName, model: Bundle | None, features: FeatureStore, 
     return baselines[policy]
 
 
-def drained(stores: RedisStores) -> list[pd.DataFrame]:
+def drained(stores: RedisStores) -> list[Entry]:
     """Take the decision log's entries out of the store."""
     stream = RedisDecisionStream(stores.client, stores.meta.keys)
-    entries = [entry for shard in range(stores.meta.shards) for entry in stream.read(shard, 10_000)]
-    for shard in range(stores.meta.shards):
-        stream.drop(shard, entries)
-    return [unpack(entry).astype({"user_id": object, "item_id": object}) for entry in entries]
+    entries = stream.read(0, 10_000)
+    stream.drop(0, entries)
+    return entries
 
 
 def budget_use(decisions: pd.DataFrame, config: ReplayConfig) -> float:

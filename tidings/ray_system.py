@@ -29,6 +29,9 @@ from lake.dataset import Dataset
 from lake.embedded import EmbeddedStore
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
+from ranking.refresh import refresh
+from scheduler.loading import load as load_users
+from scheduler.send_time import fit
 from tidings.home import State, folder
 from tidings.system import Wanted, tell
 
@@ -90,8 +93,8 @@ def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
     stores = serve_app.stores_of(settings)
     now = stores.clock.now()
     dataset = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
-    import_module("scheduler.loading").load(dataset, stores.loading(), now)
-    import_module("ranking.refresh").refresh(dataset, now, serve_app.features_of(settings), with_counts=True)
+    load_users(dataset, stores.loading(), now, fit(dataset.events, dataset.users, now=now))
+    refresh(dataset, now, serve_app.features_of(settings), with_counts=True)
 
 
 @contextmanager

@@ -94,8 +94,7 @@ class World:
         return {
             user: dict(zip(rows["item_id"], zip(rows["disposition"], rows["reason"], strict=True), strict=True))
             for shard in range(META.shards)
-            for entry in self.committer.log.entries.get(shard, [])[before[shard] :]
-            for user, rows in unpack(entry).groupby("user_id", observed=True)
+            for user, rows in unpack(self.committer.log.entries.get(shard, [])[before[shard] :]).groupby("user_id")
         }
 
     def sent(self) -> set[tuple[str, str, str]]:
@@ -242,7 +241,7 @@ def test_unsent_rows_may_be_sampled_with_their_weight(world: World) -> None:
     world.items.put([{"item_id": f"i{n}", "created_at": MONDAY_NOON - 100 - n} for n in range(90)])
     world.config = PipelineConfig(weekly={"in_app": 2}, log_share=0.5)
     world.tick(MONDAY_NOON)
-    logged = [unpack(entry) for entries in world.committer.log.entries.values() for entry in entries]
+    logged = [unpack(entries) for entries in world.committer.log.entries.values()]
     weights = sum(float(frame["weight"].sum()) for frame in logged)
     assert sum((frame["disposition"] == "send").sum() for frame in logged) == 2 * len(USERS)
     assert 4 * 92 * 0.8 < weights < 4 * 92 * 1.2
