@@ -144,13 +144,13 @@ class _Site:
             np.zeros(self.data.trending, np.int64),
             NOW - self._random.uniform(0.2, 0.9, self.data.trending) * DAY_S,
         )
-        return posts.assign(topics=[["news"]] * len(posts))
+        return posts.assign(topics=pd.Series([["news"]] * len(posts), dtype=object))
 
     def _urgent(self) -> pd.DataFrame:
         """Rooms that have just opened and will soon be over; they carry no topic that anyone follows, so windows leave them alone."""
         topic = self._random.integers(0, self.data.topics, self.data.urgent)
         posts = self._posts(self.data.urgent_ids, topic, NOW - self._random.uniform(0, 60, self.data.urgent))
-        own = [["live", *topics[1:]] for topics in posts["topics"]]
+        own = pd.Series([["live", *topics[1:]] for topics in posts["topics"]], dtype=object)
         return posts.assign(topics=own, half_life_s=600.0, expires_at=_times(np.full(len(posts), NOW + 3600.0)))
 
     def _posts(self, ids: list[str], topic: Ints, born: Floats) -> pd.DataFrame:
@@ -201,7 +201,9 @@ def _time(seconds: float) -> pd.Timestamp:
 
 def write_model(dataset: Dataset, data: BenchData, folder: Path) -> None:
     """Train TREES trees of DEPTH on the first users' part of the tables, and write the bundle."""
-    few = {name: frame[frame["user_id"].isin(data.user_ids[: data.learners])] for name, frame in dataset.tables.items() if "user_id" in frame}
+    few = {
+        name: frame[frame["user_id"].isin(data.user_ids[: data.learners])] for name, frame in dataset.tables.items() if "user_id" in frame
+    }
     trained = train(Dataset.of_checked(dataset.tables | few), NOW, rule=RULE, shape=SHAPE)
     bundles.write(folder, trained.booster, trained.calibration, trained.metrics, trained.window, NOW)
 

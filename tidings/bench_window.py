@@ -1,0 +1,161 @@
+"""`tidings bench window`: everybody's window at once, from the store to the outbox, beside XGBoost alone on the same rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from budgets.ledger import used
+from lake.items import ItemTable
+from lake.profiles import MAX_WINDOWS
+from ranking import bundle as bundles
+from ranking.blocks import Matrix
+from ranking.heat import heat_of
+from ranking.scorer import Scorer, ScoreRequest
+from scheduler.commit import MAX_USERS
+from scheduler.gather import gather
+from scheduler.report import LaneReport
+from scheduler.sources import HeldRows, NewPosts, Source, Trending, UserChunk
+from scheduler.windows import SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters
+from tidings.bench_cpu import cpu_use
+from tidings.bench_data import NOW, Bench, BenchData, bench
+from tidings.bench_system import Step, system
+
+CHANNEL = "in_app"
+WEEKLY = 10
+MONDAY_QUARTERS = 3 * 96
+"""1970-01-01 was a Thursday; weeks count from Monday."""
+PEER_NAME = "inplace_predict on the same assembled rows, all cores"
+SETTINGS = {"ticking": False, "weekly": {CHANNEL: WEEKLY}, "rankers": [1, 1], "ranker_cpus": 1.0, "shards_in_flight": 3}
+"""What suits two cores: more shards at once only wait for one another."""
+
+Tick = Callable[[], LaneReport | None]
+
+
+def run(
+    data: BenchData | None = None,
+    *,
+    rounds: int = 3,
+    settings: dict[str, Any] | None = None,
+    keep: Path | None = None,
+    step: Step = lambda _: None,
+) -> dict[str, Any]:
+    """Return the figures of `tidings bench window --json`.
+
+    `candidates_per_s`: the best of `rounds` windows, after one to warm up, from the tick to the last user moved on. `peer_*`: the
+    best of as many predictions while nothing else runs. `keep`: see bench_data.bench.
+    """
+    data = data or BenchData()
+    step("making users, items and a model")
+    with bench(data, keep) as made:
+        step("assembling the same rows for the peer")
+        peer = peer_speed(made, rounds)
+        with system(made, SETTINGS | (settings or {}), step) as state:
+            from tidings.ray_demo import scheduler_tick  # Ray reads its settings from the environment when it is imported
+
+            with scheduler_tick(state) as tick:
+                windows = Windows.open(made)
+                runs = [_told(windows.decide_next(tick), step) for _ in range(rounds + 1)]
+        fastest = max(runs[1:], key=lambda each: each["candidates_per_s"])
+        return {
+            "users": data.users,
+            **fastest,
+            "overspent": overspent(made),
+            **peer,
+            "ratio": round(fastest["candidates_per_s"] / peer["peer_candidates_per_s"], 3),
+            "all_runs": runs,
+            "settings": SETTINGS | (settings or {}),
+            "data": made.facts(),
+            "cores": os.cpu_count(),
+        }
+
+
+def _told(figures: dict[str, Any], step: Step) -> dict[str, Any]:
+    step(f"  {figures['candidates']:,} candidates in {figures['seconds']:.2f} s, {figures['sent']:,} sent")
+    return figures
+
+
+@dataclass
+class Windows:
+    """Windows of all users in quarter-hours that follow one another, as far as a profile holds any, and then from the first again.
+
+    The clock moves on with every round, a week further once a week's windows are through.
+    """
+
+    made: Bench
+    first_slot: int
+    rounds: int = 0
+    dispositions: list[np.ndarray[Any, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def open(made: Bench) -> Windows:
+        """Give every user a window in each of the next slots, whatever their time zone, and put them into the first."""
+        stores, first = made.stores, int(NOW) // SLOT_S
+        users = made.data.user_ids
+        profiles = stores.profiles.get(users)
+        times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+        quarters = local_quarters(times, first)[:, None] + np.arange(MAX_WINDOWS) + MONDAY_QUARTERS
+        stores.profiles.write(users, "windows", (quarters % WEEK_QUARTERS).astype(np.uint16))
+        stores.due.enroll(users, np.full(len(users), first))
+        return Windows(made, first)
+
+    def decide_next(self, tick: Tick) -> dict[str, Any]:
+        """Decide the next window of everybody; raises RuntimeError where somebody is left behind."""
+        week, place = divmod(self.rounds, MAX_WINDOWS)
+        slot = self.first_slot + week * WEEK_QUARTERS + place
+        self.rounds += 1
+        stores = self.made.stores
+        stores.clock.hold(slot * SLOT_S + 1.0)
+        with cpu_use(os.getpid()) as use:
+            began = time.perf_counter()
+            report = tick()
+            elapsed_s = time.perf_counter() - began
+        if report is None or report.users != self.made.data.users or stores.due.counts(slot).any():
+            raise RuntimeError(f"the window at slot {slot} did not decide everybody: {report}")
+        return {
+            "candidates": report.candidates,
+            "sent": report.sends,
+            "seconds": round(elapsed_s, 3),
+            "candidates_per_s": round(report.candidates / elapsed_s),
+            "busy_cores": use.cores,
+        }
+
+
+def overspent(made: Bench) -> int:
+    """Return how many users were granted more than their week's budget on some channel, counted in their ledgers."""
+    stores, users = made.stores, made.data.user_ids
+    spent = used(stores.ledger.read(users), len(users), len(stores.meta.channels), stores.clock.now())
+    return int((spent > WEEKLY).any(axis=1).sum())
+
+
+def peer_speed(made: Bench, rounds: int) -> dict[str, Any]:
+    """Return how fast XGBoost alone predicts the rows of everybody's window, with all cores."""
+    rows = assembled(made, made.data.user_ids)
+    model = bundles.load(made.model, threads=0, verified=True)
+    speeds = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        model.margins(rows)
+        speeds.append(round(len(rows) / (time.perf_counter() - began)))
+    return {"peer_name": PEER_NAME, "peer_candidates": len(rows), "peer_candidates_per_s": max(speeds), "peer_runs": speeds}
+
+
+def assembled(made: Bench, users: list[str]) -> Matrix:
+    """Return the feature rows of users' candidates as the ranker assembles them, float32 (n, features)."""
+    stores, table = made.stores, ItemTable(made.stores.items)
+    table.sync(NOW)
+    sources: tuple[Source, ...] = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(made.features, "users_1d")))
+    scorer = Scorer(bundles.load(made.model, verified=True), made.features, ItemTable(stores.items))
+    channels = stores.meta.channel_codes([CHANNEL])
+    parts = []
+    for start in range(0, len(users), MAX_USERS):
+        rows = gather(UserChunk(users[start : start + MAX_USERS]), sources, table, channels, NOW)
+        job = scorer.prepare(ScoreRequest(rows.users, rows.items, rows.user, rows.item, rows.channel, stores.meta.channels, NOW))
+        parts += [job.features(chunk) for chunk in job.chunks()]
+    return np.concatenate(parts)

@@ -1,0 +1,81 @@
+"""`tidings bench`: how fast this machine does the work, each figure beside a peer that was measured in the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidings.console import Json, emit, facts, say
+
+Keep = Annotated[
+    Path | None, typer.Option(help="A folder that keeps the made-up tables and the model, so that the next run need not make them.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Measure speed against a peer in the same run.")
+    group.command("urgent")(urgent)
+    group.command("window")(window)
+    group.command("ledger")(ledger)
+    group.command("send-time")(send_time)
+    app.add_typer(group, name="bench")
+
+
+def urgent(
+    connections: Annotated[str, typer.Option(help="How many requests at once, one run each.")] = "8,16,32,48,64",
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each run is measured.")] = 8.0,
+    with_window: Annotated[bool, typer.Option("--window", help="Meanwhile decide everybody's windows without pause.")] = False,
+    new_items: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that bring an item nobody has heard of.")] = 0.0,
+    keep: Keep = None,
+    as_json: Json = False,
+) -> None:
+    """Urgent requests over HTTP: 55 candidates each, ranked, decided, and on disk when answered."""
+    from tidings.bench_urgent import UrgentLoad, run
+
+    counts = tuple(int(count) for count in connections.split(",") if count.strip().isdecimal() and int(count))
+    if not counts:
+        raise typer.BadParameter(f"{connections!r} is no list of numbers such as 8,16,32", param_hint="--connections")
+    load = UrgentLoad(counts, measure_s=seconds, new_items=new_items)
+    _emit(run(load, with_window=with_window, keep=keep, step=_step), as_json)
+
+
+def window(
+    users: Annotated[int, typer.Option(min=500, help="How many users' windows open at once.")] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1, max=12, help="How many windows are measured.")] = 3,
+    keep: Keep = None,
+    as_json: Json = False,
+) -> None:
+    """Everybody's window at once, 50 candidates each, from the store to the outbox."""
+    from tidings.bench_data import BenchData
+    from tidings.bench_window import run
+
+    _emit(run(BenchData(users=users), rounds=rounds, keep=keep, step=_step), as_json)
+
+
+def ledger(as_json: Json = False) -> None:
+    """The commit: users per second on one store, and a crowd of deciders against the same budgets."""
+    from tidings.bench_ledger import run
+
+    _emit(run(), as_json)
+
+
+def send_time(
+    users: Annotated[int, typer.Option(min=100, help="How many users.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """The hours of the week at which each of many users is likely to engage."""
+    from tidings.bench_send_time import run
+
+    _emit(run(users=users, step=_step), as_json)
+
+
+def _step(text: str) -> None:
+    say(f"[dim]{text}[/]")
+
+
+def _emit(report: dict[str, Any], as_json: bool) -> None:
+    plain = {name: value for name, value in report.items() if not isinstance(value, dict | list)}
+    emit(report, as_json=as_json, summary=facts(plain))
