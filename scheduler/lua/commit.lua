@@ -15,8 +15,9 @@ local ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S = unpack(ba
 local call, sub, byte, char, find, concat = redis.call, string.sub, string.byte, string.char, string.find, table.concat
 local RECORD, GRANT_ID, ENTITY = 36, 16, 24 -- size of a ledger's records and offsets of fields (budgets/ledger.py: ENTRY)
 local MAGIC, NO_WINDOW = 'LDT1', '\255\255\255\255'
-local NO_WINDOWS = string.rep(NO_WINDOW, 8)
+local EMPTY = MAGIC .. string.rep(NO_WINDOW, 8)
 local OPENED, CRITICAL, UPDATED = 1, 2, 4
+local SINCE = now - ROLLING_S
 local STATUS_OK, STATUS_CLAIMED, MSGPACK_TRUE = '\0', '\2', '\195'
 
 -- A reply that got lost: answer it again. The write makes a WAITAOF behind this call wait for the first one's too.
@@ -63,7 +64,8 @@ call('ZCARD', due_key)
 
 -- Decide -----------------------------------------------------------------------------------------------------------
 
-local final, evicted, outgoing, made, sets, moves, enrolled = {}, {}, {}, {}, {}, {}, {}
+local final, evicted, outgoing, sets, moves, enrolled = {}, {}, {}, {}, {}, {}
+local several, made = false, {} -- whether a user has several rows, and the grants made for rows above
 
 -- Where in a ledger's records a field has a value: the start of the record, or nil. Its bytes may also occur elsewhere.
 local function seek(body, value, offset, from)
@@ -80,34 +82,39 @@ local function at_of(body, start)
   return (struct.unpack('<d', body, start))
 end
 
--- Units spent per channel. Records are in order of time, so the ones that count are at the end.
-local function spent(body)
-  local units, cutoff = {}, now - ROLLING_S
+-- Units spent on a channel. Records are in order of time, so the ones that count are at the end.
+local function spent(body, channel)
+  local units = 0
   for start = #body - RECORD + 1, 1, -RECORD do
-    local at, channel, flags = struct.unpack('<dBB', body, start)
-    if at < cutoff then
+    local at, its_channel, flags = struct.unpack('<dBB', body, start)
+    if at < SINCE then
       break
     end
-    if bit.band(flags, CRITICAL) == 0 then
-      units[channel] = (units[channel] or 0) + 1
+    if its_channel == channel and bit.band(flags, CRITICAL) == 0 then
+      units = units + 1
     end
   end
   return units
 end
 
+-- Where an entry of now belongs: the records, and what is still to be put behind them.
 local function insert_by_time(body, entry)
   local start = #body - RECORD + 1
   while start > 0 and at_of(body, start) > now do
     start = start - RECORD
   end
-  return sub(body, 1, start + RECORD - 1) .. entry .. sub(body, start + RECORD)
+  if start == #body - RECORD + 1 then
+    return body, entry
+  end
+  return sub(body, 1, start + RECORD - 1) .. entry .. sub(body, start + RECORD), ''
 end
 
-local function prune(body)
-  local first, left = 1, #body / RECORD
-  while left > 0 do
+-- Forgets records past retention, and the oldest beyond MAX_ENTRIES that no longer count. `tail` is still to follow.
+local function prune(body, tail)
+  local first, left = 1, (#body + #tail) / RECORD
+  while first < #body do
     local at = at_of(body, first)
-    if at >= now - RETENTION_S and (left <= MAX_ENTRIES or at >= now - ROLLING_S) then
+    if at >= now - RETENTION_S and (left <= MAX_ENTRIES or at >= SINCE) then
       break
     end
     first, left = first + RECORD, left - 1
@@ -198,7 +205,9 @@ end
 
 local function enqueue(entry, message)
   outgoing[#outgoing + 1] = message
-  made[sub(entry, 17, 24)] = true
+  if several then
+    made[sub(entry, 17, 24)] = true
+  end
 end
 
 local function replace(body, start, entry)
@@ -206,8 +215,8 @@ local function replace(body, start, entry)
   return sub(body, 1, start - 1) .. sub(body, start, start + 8) .. flags .. sub(entry, 11) .. sub(body, start + RECORD)
 end
 
--- The outcome of one row, and its user's records afterwards. `units`: spent per channel so far.
-local function settle_row(user, row, body, units)
+-- The outcome of one row, its user's records afterwards, and an entry that is still to be put behind them ('' for none).
+local function settle_row(user, row, body)
   local entry = entry_of(row)
   local channel, flags = byte(entry, 9, 10)
   local critical = bit.band(flags, CRITICAL) ~= 0
@@ -215,83 +224,85 @@ local function settle_row(user, row, body, units)
   if #body > 0 then
     local known = own_grant(row, entry, body)
     if known then
-      return known, body
+      return known, body, ''
     end
     newer, replaceable = relatives(body, entry, channel, critical)
   end
   if newer then
-    return ALREADY_SENT, body
+    return ALREADY_SENT, body, ''
   end
   if proposes_hold(row) then
-    return hold(user, row), body
+    return hold(user, row), body, ''
   end
   if replaceable then
     enqueue(entry, sub(messages[row], 1, -2) .. MSGPACK_TRUE) -- a message's last byte says whether it is an update
-    return UPDATE, replace(body, replaceable, entry)
+    return UPDATE, replace(body, replaceable, entry), ''
   end
-  if not critical then
-    local count = units[channel] or 0
-    if count >= byte(proposals, row * 3 - 2) then
-      return OVER_BUDGET, body
-    end
-    units[channel] = count + 1
+  if not critical and spent(body, channel) >= byte(proposals, row * 3 - 2) then
+    return OVER_BUDGET, body, ''
   end
   enqueue(entry, messages[row])
   return as_proposed(row), insert_by_time(body, entry)
 end
 
-local function is_claimed(claimed, window)
-  local at = find(claimed, window, 1, true)
-  while at do
+local function is_claimed(ledger, window)
+  local at = find(ledger, window, 5, true)
+  while at and at <= RECORD - 3 do
     if at % 4 == 1 then
       return true
     end
-    at = find(claimed, window, at + 1, true)
+    at = find(ledger, window, at + 1, true)
   end
   return false
 end
 
--- The records and claimed windows of a user.
+-- The records of a user, and the ledger that begins with the header of claimed windows.
 local function opened(user)
-  local packed = ledgers[user]
-  if not packed then
-    return '', NO_WINDOWS
+  local ledger = ledgers[user]
+  if not ledger then
+    return '', EMPTY
   end
-  if #packed % RECORD ~= 0 or sub(packed, 1, 4) ~= MAGIC then
+  if #ledger % RECORD ~= 0 or sub(ledger, 1, 4) ~= MAGIC then
     error('the value of ' .. ledger_keys[user] .. ' is not a ledger')
   end
-  return sub(packed, RECORD + 1), sub(packed, 5, RECORD)
+  return sub(ledger, RECORD + 1), ledger
 end
 
-local function settle_user(user, first, last, window, body, claimed)
-  local before, units = body, last >= first and spent(body)
+local function settle_user(user, first, last, window, body, ledger)
+  local before, tail, header = body, '', nil
+  several = last > first
   for row = first, last do
-    final[row], body = settle_row(user, row, body, units)
+    if tail ~= '' then
+      body = body .. tail
+    end
+    final[row], body, tail = settle_row(user, row, body)
   end
   release(user)
   if window ~= NO_WINDOW then
-    claimed = window .. sub(claimed, 1, -5)
-  elseif body == before then
-    return
+    header = MAGIC .. window .. sub(ledger, 5, RECORD - 4)
+  elseif tail ~= '' or body ~= before then
+    header = sub(ledger, 1, RECORD)
   end
-  sets[#sets + 1] = ledger_keys[user]
-  sets[#sets + 1] = MAGIC .. claimed .. prune(body)
+  if header then
+    sets[#sets + 1] = ledger_keys[user]
+    sets[#sets + 1] = header .. prune(body, tail) .. tail
+  end
 end
 
 local status, last = {}, 0
 for user = 1, #users do
-  local first, body, claimed = last + 1, opened(user)
+  local first, body, ledger = last + 1, opened(user)
   last = last + row_counts[user]
   local window, slot, next_slot = sub(windows, user * 4 - 3, user * 4), slots[user] or -1, next_slots[user] or -1
   local here = slot >= 0 and tonumber(in_slot[user] or -1) == slot
-  if (slot >= 0 and not here) or (window ~= NO_WINDOW and is_claimed(claimed, window)) then
+  if (slot >= 0 and not here) or (window ~= NO_WINDOW and is_claimed(ledger, window)) then
     status[user] = STATUS_CLAIMED
     for row = first, last do
       final[row] = own_grant(row, entry_of(row), body) or CLAIMED
     end
   else
     status[user] = STATUS_OK
-    settle_user(user, first, last, window, body, claimed)
+    settle_user(user, first, last, window, body, ledger)
   end
   if next_slot >= 0 and (here or slot < 0) then
     local into = here and moves or enrolled
@@ -302,8 +313,15 @@ end
 
 -- Write ------------------------------------------------------------------------------------------------------------
 
-for i = 1, #sets, 2 do
-  call('SET', sets[i], sets[i + 1], 'EX', KEEP_S)
+if #sets > 0 then
+  local count = #sets / 2
+  sets[#sets + 1], sets[#sets + 2] = 'EX', KEEP_S
+  local wrote = redis.pcall('MSETEX', count, unpack(sets))
+  if type(wrote) == 'table' then -- the server does not know it (before Valkey 9 and Redis 8.4)
+    for i = 1, count * 2, 2 do
+      call('SET', sets[i], sets[i + 1], 'EX', KEEP_S)
+    end
+  end
 end
 for i = 1, #outgoing do
   call('XADD', outbox_key, '*', 'm', outgoing[i])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from budgets.ledger import ROLLING_S, used
+from budgets.ledger import MAX_ENTRIES, ROLLING_S, used
 from lake.decisions import BELOW_THRESHOLD, DISPOSITIONS, DUPLICATE, HOLD, REASON, SEND
 from lake.meta import Meta
 from scheduler.commit import MAX_USERS, OK, STALE_FENCE, WINDOW_CLAIMED, CommitBatch, CommitResult
@@ -299,6 +299,18 @@ def test_old_grants_are_forgotten_after_four_weeks(rig: Rig) -> None:
     assert len(rig.ledger.read(["ann"])) == 2
     commit(rig, batch({"ann": [Row("c")]}, now=NOW + 28 * DAY_S + 1))
     assert rig.ledger.read(["ann"]).at.tolist() == [NOW + 28 * DAY_S, NOW + 28 * DAY_S + 1]
+
+
+def test_a_ledger_grows_past_its_limit_only_with_grants_that_count(rig: Rig) -> None:
+    for part in range(4):
+        rows = [Row(f"{part}-{number}", critical=True) for number in range(MAX_ENTRIES // 4 + 1)]
+        commit(rig, batch({"ann": rows}, now=NOW + part))
+    assert len(rig.ledger.read(["ann"])) == MAX_ENTRIES + 4
+    commit(rig, batch({"ann": [Row("one more")]}, now=NOW + 8 * DAY_S))
+    ledger = rig.ledger.read(["ann"])
+    assert (len(ledger), ledger.at[-1]) == (MAX_ENTRIES, NOW + 8 * DAY_S)
+    commit(rig, batch({"ann": [Row("on a slow host")]}, now=NOW + 8 * DAY_S - 1))
+    assert rig.ledger.read(["ann"]).at[-2:].tolist() == [NOW + 8 * DAY_S - 1, NOW + 8 * DAY_S]
 
 
 def test_names_may_hold_any_text(rig: Rig) -> None:

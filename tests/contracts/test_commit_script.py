@@ -61,6 +61,18 @@ def test_a_store_that_forgot_the_script_is_taught_it_again(redis_client: Redis) 
     assert len(rig.outbox(0)) == 6
 
 
+def test_a_server_that_cannot_set_many_keys_at_once_sets_them_one_by_one(redis_client: Redis) -> None:
+    rig = redis_rig(META, redis_client)
+    redis_client.acl_setuser("default", enabled=True, commands=["-msetex"])
+    try:
+        rig.committer.commit([batch({"ann": [Row("a")], "bob": [Row("b")]}, window=7)])
+    finally:
+        redis_client.acl_setuser("default", enabled=True, commands=["+msetex"])
+    assert len(rig.ledger.read(["ann", "bob"])) == 2
+    ttl: Any = redis_client.ttl(KEYS.of_user(Keys.LEDGER, "bob"))
+    assert ttl > RETENTION_S
+
+
 @pytest.mark.parametrize("broken", [b"x" * 72, b"LDT1"])
 def test_a_value_that_is_no_ledger_stops_the_batch_before_it_writes(redis_client: Redis, broken: bytes) -> None:
     rig = redis_rig(META, redis_client)
