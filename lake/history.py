@@ -51,9 +51,7 @@ class History:
         """Delete the dates of a table that ended before `before` (seconds); returns how many."""
         filesystem, root = self._root()
         selector = pafs.FileSelector(f"{root}/{table}", allow_not_found=True)
-        old = [
-            info.path for info in filesystem.get_file_info(selector) if info.base_name.removeprefix("date=") < _day(before).isoformat()
-        ]
+        old = [info.path for info in filesystem.get_file_info(selector) if info.base_name.removeprefix("date=") < _day(before).isoformat()]
         for path in old:
             filesystem.delete_dir(path)
         return len(old)

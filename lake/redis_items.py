@@ -57,5 +57,3 @@ class RedisItemStore:
 
     def _announce(self, pipe: Redis, item_id: str) -> None:
         pipe.xadd(ITEM_CHANGES, {"i": item_id}, maxlen=1_000_000, approximate=True)
-
-

@@ -46,9 +46,7 @@ class Rows:
     critical: Bools
 
 
-def decide(
-    rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConfig
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def decide(rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConfig) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return each row's proposed disposition and reason, shape (n,).
 
     `allowance`: int16 (users, channels), units that may go now. SEND is a proposal: the commit has the last word.

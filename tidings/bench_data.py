@@ -30,6 +30,7 @@ from ranking.refresh import refresh
 from ranking.train import Shape, train
 from scheduler.loading import load
 from scheduler.redis_stores import RedisStores
+from scheduler.send_time import fit
 
 NOW = 1_781_092_800.0
 """2026-06-10 12:00 UTC, a Wednesday."""
@@ -261,5 +262,5 @@ def _make(data: BenchData, folder: Path) -> None:
     with EmbeddedStore(folder / "store") as store:
         stores = RedisStores.open(store.url, META)
         stores.clock.hold(NOW)
-        load(dataset, stores.loading(), NOW)
+        load(dataset, stores.loading(), NOW, fit(dataset.events, dataset.users, now=NOW))
         refresh(dataset, NOW, RedisFeatureStore(stores.client, META.keys), with_counts=True)

@@ -98,7 +98,7 @@ def compared(policies: dict[str, Any]) -> Table:
     return table
 
 
-def _figure(key: str, value: float) -> str:
+def _figure(key: str, value: Any) -> str:
     if key == "budget_use":
         return f"{value:.0%}"
     if key == "engaged_per_send":

@@ -28,7 +28,7 @@ NOW = 1_700_000_000.0
 @pytest.fixture(params=["memory", "redis"])
 def make(request: pytest.FixtureRequest, redis_client: Redis) -> Callable[[str], Any]:
     """Return a maker of stores of one implementation."""
-    made = {
+    kinds: dict[str, dict[str, Callable[[], Any]]] = {
         "memory": {
             "items": MemoryItemStore,
             "profiles": MemoryProfileStore,
@@ -43,8 +43,8 @@ def make(request: pytest.FixtureRequest, redis_client: Redis) -> Callable[[str],
             "user_keys": lambda: RedisUserKeys(redis_client, META.keys),
             "seen": lambda: RedisSeenStore(redis_client, META.keys),
         },
-    }[request.param]
-    return lambda what: made[what]()
+    }
+    return lambda what: kinds[request.param][what]()
 
 
 def item(item_id: str, age_s: float = 0.0, **more: object) -> dict[str, object]:
@@ -168,7 +168,7 @@ def test_items_read_alike_from_a_frame_and_from_rows() -> None:
             "created_at": pd.to_datetime([NOW, NOW + 1], unit="s", utc=True),
             "topics": [["x"], None],
             "author_id": ["ann", None],
-            "expires_at": pd.to_datetime([None, NOW + 9], unit="s", utc=True),
+            "expires_at": pd.to_datetime(np.array([np.nan, NOW + 9]), unit="s", utc=True),
         }
     )
     items = Items.from_frame(frame)

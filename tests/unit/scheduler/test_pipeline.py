@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from redis import Redis
 
+from budgets.ledger import Ledger
 from lake.clock import HeldClock
-from lake.decision_log import unpack
+from lake.decision_log import Entry, unpack
 from lake.decisions import Candidates, Lane
-from lake.follows import Followed, MemoryFollowStore
+from lake.follows import Followed, FollowStore, MemoryFollowStore
 from lake.ids import hash64, shard_of
-from lake.items import ItemTable, MemoryItemStore
+from lake.items import ItemStore, ItemTable, MemoryItemStore
+from lake.keys import Keys
+from lake.messages import FIELD, Message
 from lake.meta import Meta
-from lake.profiles import MemoryProfileStore, blank
-from lake.seen import MemorySeenStore
-from scheduler.commit import MemoryCommitter
-from scheduler.due import MemoryDueIndex
+from lake.profiles import MemoryProfileStore, ProfileStore, blank
+from lake.redis_decision_log import RedisDecisionStream
+from lake.seen import MemorySeenStore, SeenStore
+from scheduler.commit import Committer, MemoryCommitter
+from scheduler.due import DueIndex, MemoryDueIndex
+from scheduler.held import HeldStore
 from scheduler.lanes import ScheduledLane, UrgentLane, UrgentRequest
-from scheduler.lease import shard_lease
+from scheduler.lease import Leases, shard_lease
 from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.redis_stores import RedisStores
 from scheduler.sources import HeldRows, NewPosts
 from scheduler.windows import SLOT_S
 
@@ -58,26 +67,72 @@ class Scored:
 
 @dataclass
 class World:
-    """A pipeline with its memory stores."""
+    """A pipeline and its stores, in memory or the real ones, behind the same names."""
 
-    profiles: MemoryProfileStore = field(default_factory=MemoryProfileStore)
-    items: MemoryItemStore = field(default_factory=MemoryItemStore)
-    seen: MemorySeenStore = field(default_factory=MemorySeenStore)
-    follows: MemoryFollowStore = field(default_factory=lambda: MemoryFollowStore(META))
-    committer: MemoryCommitter = field(default_factory=lambda: MemoryCommitter(META, due=MemoryDueIndex(META.shards)))
+    profiles: ProfileStore
+    items: ItemStore
+    seen: SeenStore
+    follows: FollowStore
+    ledger: Ledger
+    due: DueIndex
+    leases: Leases
+    held: HeldStore
+    committer: Committer
+    entries: Callable[[int], list[Entry]]
+    messages: Callable[[], list[Message]]
     ranker: Fixed = field(default_factory=Fixed)
     config: PipelineConfig = field(default_factory=lambda: PipelineConfig(weekly={"in_app": 2, "email": 1}))
 
+    @staticmethod
+    def in_memory() -> World:
+        """Return a world in memory."""
+        made = MemoryCommitter(META, due=MemoryDueIndex(META.shards))
+        return World(
+            MemoryProfileStore(),
+            MemoryItemStore(),
+            MemorySeenStore(),
+            MemoryFollowStore(META),
+            made.ledger,
+            made.due,
+            made.leases,
+            made.held,
+            made,
+            lambda shard: made.log.read(shard, 1000),
+            lambda: [message for box in made.outbox.values() for message in box],
+        )
+
+    @staticmethod
+    def in_store(client: Redis) -> World:
+        """Return a world in the real store."""
+        real = RedisStores(client, META)
+        stream, outbox = RedisDecisionStream(client, META.keys), Keys.OUTBOX
+
+        def messages() -> list[Message]:
+            boxes: list[Any] = [client.xrange(META.keys.of_shard(outbox, shard)) for shard in range(META.shards)]
+            return [Message.unpack(fields[FIELD.encode()]) for box in boxes for _, fields in box]
+
+        return World(
+            real.profiles,
+            real.items,
+            real.seen,
+            real.follows,
+            real.ledger,
+            real.due,
+            real.leases,
+            real.held,
+            real.committer,
+            lambda shard: stream.read(shard, 1000),
+            messages,
+        )
+
     def pipeline(self) -> Pipeline:
         """Return the pipeline."""
-        return Pipeline(
-            META, self.profiles, ItemTable(self.items), self.seen, self.committer.ledger, self.ranker, self.committer, self.config
-        )
+        table = ItemTable(self.items)
+        return Pipeline(META, self.profiles, table, self.seen, self.ledger, self.ranker, self.committer, self.config)
 
     def scheduled(self) -> ScheduledLane:
         """Return the scheduled lane, in-app only."""
-        sources = (HeldRows(self.committer.held), NewPosts(self.follows))
-        return ScheduledLane(self.pipeline(), self.committer.due, sources, channels=[0])
+        return ScheduledLane(self.pipeline(), self.due, (HeldRows(self.held), NewPosts(self.follows)), channels=[0])
 
     def urgent(self) -> UrgentLane:
         """Return the urgent lane."""
@@ -85,38 +140,40 @@ class World:
 
     def tick(self, now: float) -> dict[str, dict[str, tuple[str, str]]]:
         """Run every shard and return {user: {item: (disposition, reason)}} from the decision log."""
-        before = {shard: len(self.committer.log.entries.get(shard, [])) for shard in range(META.shards)}
+        before = {shard: len(self.entries(shard)) for shard in range(META.shards)}
         lane = self.scheduled()
         for shard in range(META.shards):
-            fence = self.committer.leases.acquire(shard_lease(shard), "me", now, 60.0)
+            fence = self.leases.acquire(shard_lease(shard), "me", now, 60.0)
             assert fence is not None
             lane.run(shard, int(now // SLOT_S), fence, HeldClock(now))
         return {
-            user: dict(zip(rows["item_id"], zip(rows["disposition"], rows["reason"], strict=True), strict=True))
+            str(user): dict(zip(rows["item_id"], zip(rows["disposition"], rows["reason"], strict=True), strict=True))
             for shard in range(META.shards)
-            for user, rows in unpack(self.committer.log.entries.get(shard, [])[before[shard] :]).groupby("user_id")
+            for user, rows in unpack(self.entries(shard)[before[shard] :]).groupby("user_id")
         }
 
     def sent(self) -> set[tuple[str, str, str]]:
         """Return (user, item, channel) of everything enqueued."""
-        return {(message.user_id, message.item_id, message.channel) for box in self.committer.outbox.values() for message in box}
+        return {(message.user_id, message.item_id, message.channel) for message in self.messages()}
 
 
-@pytest.fixture
-def world() -> World:
+@pytest.fixture(params=["memory", "store"])
+def world(request: pytest.FixtureRequest) -> World:
     """Four users whose window opens on Monday noon UTC, three of them with an address; two new items."""
-    made = World()
+    made = World.in_memory() if request.param == "memory" else World.in_store(request.getfixturevalue("redis_client"))
     rows = blank(len(USERS))
     rows["zone"] = b"UTC"
     rows["addressed"] = [0b10, 0b10, 0b10, 0]
     rows["windows"][:, 0] = 48
     made.profiles.put(USERS, rows)
-    made.committer.due.enroll(USERS, [int(MONDAY_NOON // SLOT_S)] * len(USERS))
+    made.due.enroll(USERS, [int(MONDAY_NOON // SLOT_S)] * len(USERS))
     made.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "author_id": "eve"} for name in ("x", "y")])
     return made
 
 
-def urgent(item_id: str, users: list[str], *, channels: tuple[str, ...] = ("in_app",), critical: bool = False, decision_id: str = "d1") -> UrgentRequest:
+def urgent(
+    item_id: str, users: list[str], *, channels: tuple[str, ...] = ("in_app",), critical: bool = False, decision_id: str = "d1"
+) -> UrgentRequest:
     """Return an urgent request."""
     return UrgentRequest(None, item_id, users, channels, critical, "key", decision_id)
 
@@ -127,7 +184,7 @@ def test_every_user_is_decided_once_per_window(world: World) -> None:
     first = world.tick(MONDAY_NOON)
     assert first["ann"] == {"x": ("send", "above_threshold"), "y": ("send", "above_threshold")}
     assert world.tick(MONDAY_NOON) == {}
-    assert set(world.committer.due.slots(USERS).tolist()) == {int(MONDAY_NOON // SLOT_S) + 672}
+    assert set(world.due.slots(USERS).tolist()) == {int(MONDAY_NOON // SLOT_S) + 672}
 
 
 def test_the_budget_and_the_window_bound_what_is_sent(world: World) -> None:
@@ -174,7 +231,7 @@ def test_an_urgent_item_that_can_wait_is_held_and_offered_in_the_window(world: W
     [result] = world.urgent().decide([urgent("slow", ["ann", "stranger"])], MONDAY_NOON - 1800)
     assert list(zip(result.disposition, result.reason, strict=True)) == [("hold", "better_next_window"), ("ineligible", "unknown_user")]
     assert world.tick(MONDAY_NOON)["ann"]["slow"][0] == "send"
-    assert not any(world.committer.held.rows.get("ann", {}))
+    assert not any(world.held.read(["ann"]))
 
 
 def test_an_urgent_item_that_decays_goes_now(world: World) -> None:
@@ -228,12 +285,12 @@ def test_requests_decided_together_share_budgets_and_keep_their_answers(world: W
 def test_a_stale_fence_stops_the_shard(world: World) -> None:
     """A worker whose lease has passed on grants nothing and stops."""
     shard = shard_of("ann", META.shards)
-    old = world.committer.leases.acquire(shard_lease(shard), "old", MONDAY_NOON - 100, 10.0)
-    assert world.committer.leases.acquire(shard_lease(shard), "new", MONDAY_NOON, 10.0) != old
+    old = world.leases.acquire(shard_lease(shard), "old", MONDAY_NOON - 100, 10.0)
+    assert world.leases.acquire(shard_lease(shard), "new", MONDAY_NOON, 10.0) != old
     assert old is not None
     world.scheduled().run(shard, int(MONDAY_NOON // SLOT_S), old, HeldClock(MONDAY_NOON))
     assert world.sent() == set()
-    assert world.committer.due.counts(int(MONDAY_NOON // SLOT_S))[shard] > 0
+    assert world.due.counts(int(MONDAY_NOON // SLOT_S))[shard] > 0
 
 
 def test_unsent_rows_may_be_sampled_with_their_weight(world: World) -> None:
@@ -241,7 +298,7 @@ def test_unsent_rows_may_be_sampled_with_their_weight(world: World) -> None:
     world.items.put([{"item_id": f"i{n}", "created_at": MONDAY_NOON - 100 - n} for n in range(90)])
     world.config = PipelineConfig(weekly={"in_app": 2}, log_share=0.5)
     world.tick(MONDAY_NOON)
-    logged = [unpack(entries) for entries in world.committer.log.entries.values()]
+    logged = [unpack(world.entries(shard)) for shard in range(META.shards)]
     weights = sum(float(frame["weight"].sum()) for frame in logged)
     assert sum((frame["disposition"] == "send").sum() for frame in logged) == 2 * len(USERS)
     assert 4 * 92 * 0.8 < weights < 4 * 92 * 1.2
