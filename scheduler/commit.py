@@ -30,6 +30,9 @@ OK, STALE_FENCE, WINDOW_CLAIMED = range(3)
 """What became of a user: decided; not ours to decide any more; decided before in this window or slot."""
 
 NO_SLOT = -1
+ANSWERS_KEPT = 1000
+"""How many batches the memory commit knows again."""
+
 Bools = npt.NDArray[np.bool_]
 
 
@@ -190,8 +193,8 @@ class MemoryCommitter:
     """The commit on memory's stores, for tests and replay; the scripted one does the same row by row."""
 
     meta: Meta
+    due: MemoryDueIndex
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
-    due: MemoryDueIndex = field(default_factory=lambda: MemoryDueIndex(Meta().shards))
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     held: MemoryHeldStore = field(default_factory=MemoryHeldStore)
     log: MemoryDecisionStream = field(default_factory=MemoryDecisionStream)
@@ -207,6 +210,8 @@ class MemoryCommitter:
             result = self._commit(batch)
             if not np.any(result.status == STALE_FENCE):
                 self.done[batch.batch_id] = result
+            if len(self.done) > ANSWERS_KEPT:
+                del self.done[next(iter(self.done))]
             return result
         return self.done[batch.batch_id]
 

@@ -15,7 +15,6 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import NoScriptError
-from redis.exceptions import TimeoutError as StoreTimeoutError
 from redis.retry import Retry
 
 from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S
@@ -45,7 +44,7 @@ REPLY_S = 60
 
 DURABLE_TIMEOUT_MS = 2000
 ATTEMPTS = 2
-"""A broken connection is tried once more: a repeat finds its own answer."""
+"""A broken connection is tried once more: a repeat finds its own answer. A store that is slow is the caller's to know."""
 
 _OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY)]
 _LIMITS = [ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S]
@@ -64,7 +63,7 @@ class RedisCommitter:
         if not batches:
             return []
         calls = [self._call(batch) for batch in batches]
-        retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError, StoreTimeoutError))
+        retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError,))
         replies = retry.call_with_retry(lambda: self._run(calls), lambda _: None)
         return [_result(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
 

@@ -40,7 +40,7 @@ class Rig:
 
 def memory_rig(meta: Meta) -> Rig:
     """Return a rig in memory."""
-    stores = MemoryCommitter(meta, due=MemoryDueIndex(meta.shards))
+    stores = MemoryCommitter(meta, MemoryDueIndex(meta.shards))
     return Rig(
         committer=stores,
         ledger=stores.ledger,

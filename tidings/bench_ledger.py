@@ -100,7 +100,7 @@ def run(*, users: int = 64_000, rounds: int = 4, clients: int = 2, processes: in
     """Return the figures of `tidings bench ledger --json`.
 
     `users_per_s`: the best of `rounds` windows of all `users` (claim, budget, one grant and its message, log, due move, on
-    disk), sent by `clients` processes. `overspent`: users and channels with more grants in 7 days than their budget after
+    disk), sent by `clients` processes; `users_per_s_by_round` has them all, the first on empty ledgers. `overspent`: users and channels with more grants in 7 days than their budget after
     `processes` at once made `decisions` on a thousand users.
     """
     with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder)) as store:
@@ -178,8 +178,8 @@ def _store_cpu_s(client: Any) -> float:
 def contention(url: str, processes: int, decisions: int, users: int = 1000) -> dict[str, Any]:
     """Let many processes decide about the same few users at once, and count what went wrong."""
     names = [f"user-{number}" for number in range(users)]
-    each = -(-decisions // processes)
-    made = sum(crowd(_decide, [(url, names, number, each) for number in range(processes)]))
+    shares = [decisions // processes + (number < decisions % processes) for number in range(processes)]
+    made = sum(crowd(_decide, [(url, names, number, share) for number, share in enumerate(shares)]))
     return {"decisions": made, "processes": processes, **audit(url, names)}
 
 
