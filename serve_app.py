@@ -66,9 +66,12 @@ from scheduler.redis_report import RedisRecorder
 from scheduler.redis_stores import RedisStores
 from scheduler.report import LaneReport, Recorder
 from scheduler.sources import HeldRows, NewPosts, Source, Trending
+from scheduler.thresholds import last_week, learn
 from scheduler.ticker import Ticker
 
 APP_NAME = "tidings"
+FAR_SLOT = 1 << 40
+"""Later than any slot: whoever is in the due index is due by then."""
 AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, TimeoutError)
 """What the lanes raise where the store or the ranker does not answer."""
 
@@ -146,7 +149,17 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
     config = PipelineConfig(
         weekly=settings.weekly, threshold=settings.threshold, log_share=settings.log_share, decide=DecideConfig(top_n=settings.top_n)
     )
-    return Pipeline(stores.meta, stores.profiles, ItemTable(stores.items), stores.seen, stores.ledger, scorer, stores.committer, config)
+    return Pipeline(
+        meta=stores.meta,
+        profiles=stores.profiles,
+        table=ItemTable(stores.items),
+        seen=stores.seen,
+        ledger=stores.ledger,
+        scorer=scorer,
+        committer=stores.committer,
+        thresholds=stores.thresholds,
+        config=config,
+    )
 
 
 def sources_of(settings: Settings) -> tuple[Source, ...]:
@@ -186,7 +199,16 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
     """Return the ticker of a scheduler replica."""
     stores = stores_of(settings)
     runner = RayShards(partial(make_lane, settings), settings.shards_in_flight)
-    return Ticker(owner, stores.clock, stores.due, stores.leases, runner)
+    return Ticker(owner, stores.clock, stores.due, stores.leases, runner, partial(learn_thresholds, settings))
+
+
+def learn_thresholds(settings: Settings, now: float) -> None:
+    """Learn from last week's log what a unit of each channel's budget is worth."""
+    stores = stores_of(settings)
+    log, share = last_week(History(settings.history), now, stores.meta.shards)
+    users = int(stores.due.counts(FAR_SLOT).sum()) * share
+    wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
+    stores.thresholds.write(learn(log, wanted) if len(log) else {})
 
 
 def links_of(settings: Settings) -> Links:

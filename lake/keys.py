@@ -11,6 +11,7 @@ META = f"{LAYOUT}:meta"
 HELD_CLOCK = f"{LAYOUT}:clock"
 LEADER = f"{LAYOUT}:leader"
 API_KEYS = f"{LAYOUT}:apikeys"
+THRESHOLDS = f"{LAYOUT}:thresholds"
 LINK_SECRET = f"{LAYOUT}:link-secret"
 ITEM_CHANGES = f"{LAYOUT}:item-changes"
 

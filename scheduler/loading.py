@@ -50,7 +50,8 @@ def load(
 ) -> int:
     """Fill the stores with what the tables say as of `now` (seconds) and put users into the due index; returns how many.
 
-    `times`: when users are likely to look (scheduler.send_time.fit). `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
+    `times`: when users are likely to look (scheduler.send_time.fit).
+    `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
     Repeating it replaces profiles and follows, and leaves what users were granted as it is.
     """
     users = dataset.users if only is None else dataset.users[dataset.users["user_id"].isin(list(only))]

@@ -24,7 +24,11 @@ from lake.seen import SeenStore
 from scheduler.commit import MAX_USERS, STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
+
+THRESHOLD_FRESH_S = 60.0
+"""How long a pipeline goes by the thresholds it has read."""
 
 F32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -62,7 +66,7 @@ class PipelineConfig:
     """What a deployment decides about its decisions.
 
     `weekly`: default budget per channel name and rolling 7 days, `weekly_default` where a channel is absent.
-    `threshold`: least value worth a unit, per channel name (0 where absent). `addressless`: channels that need no
+    `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight.
     """
@@ -141,7 +145,9 @@ class Pipeline:
     ledger: Ledger
     scorer: Scorer
     committer: Committer
+    thresholds: Thresholds = field(default_factory=MemoryThresholds)
     config: PipelineConfig = field(default_factory=PipelineConfig)
+    _worth: tuple[float, F32] | None = None
 
     def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
         """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
@@ -171,7 +177,7 @@ class Pipeline:
             candidates=batch.rows,
             probability=np.full(n, np.nan, np.float32),
             value=np.full(n, np.nan, np.float32),
-            threshold=self._thresholds[batch.rows.channel],
+            threshold=self._thresholds(batch.now)[batch.rows.channel],
             propensity=np.ones(n, np.float32),
             allowance=batch.allowance[batch.rows.user, batch.rows.channel],
             disposition=disposition,
@@ -309,9 +315,13 @@ class Pipeline:
         default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
         return weekly_budget(profiles["budget"], default, profiles["dial"])
 
-    @cached_property
-    def _thresholds(self) -> F32:
-        return np.array([self.config.threshold.get(name, 0.0) for name in self.meta.channels], np.float32)
+    def _thresholds(self, now: float) -> F32:
+        """Return the least value worth a unit, per channel code: the learned one, but never less than the deployment's own."""
+        if self._worth is None or not 0 <= now - self._worth[0] < THRESHOLD_FRESH_S:
+            learned, floor = self.thresholds.read(), self.config.threshold
+            worth = [max(learned.get(name, 0.0), floor.get(name, 0.0)) for name in self.meta.channels]
+            self._worth = (now, np.array(worth, np.float32))
+        return self._worth[1]
 
     @cached_property
     def _addressless(self) -> npt.NDArray[np.uint8]:

@@ -27,6 +27,7 @@ from scheduler.redis_commit import RedisCommitter
 from scheduler.redis_due import RedisDueIndex
 from scheduler.redis_held import RedisHeldStore
 from scheduler.redis_lease import RedisLeases
+from scheduler.redis_thresholds import RedisThresholds
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ class RedisStores:
     def leases(self) -> RedisLeases:
         """Who leads, and who may commit to a shard."""
         return RedisLeases(self.client)
+
+    @cached_property
+    def thresholds(self) -> RedisThresholds:
+        """What a unit of each channel's budget is worth."""
+        return RedisThresholds(self.client)
 
     @cached_property
     def committer(self) -> RedisCommitter:

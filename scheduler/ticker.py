@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +45,14 @@ class ShardRunner(Protocol):
         ...
 
 
+Daily = Callable[[float], object]
+"""What the leader does once a day, at a time (seconds): nothing that must be exact, it may happen twice or be missed."""
+
+
+def nothing_daily(now: float) -> None:
+    """Do nothing at all."""
+
+
 @dataclass
 class Ticker:
     """Runs ticks. Several may live; the one with the leader lease acts, the others stand by."""
@@ -54,6 +62,7 @@ class Ticker:
     due: DueIndex
     leases: Leases
     runner: ShardRunner
+    daily: Daily = nothing_daily
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _held: dict[str, int] = field(default_factory=dict)
 
@@ -72,6 +81,12 @@ class Ticker:
                 self._let_go()
             finally:
                 self._busy.release()
+
+    def every_day(self) -> None:
+        """Do the day's work, if this ticker leads."""
+        now = self.clock.now()
+        if self.leases.acquire(LEADER, self.owner, now, TTL_S) is not None:
+            self.daily(now)
 
     def heartbeat(self) -> None:
         """Renew the leases of a tick that is under way; the commit refuses the work of one that was lost."""
@@ -117,6 +132,7 @@ class TickLoop:
         self.scheduler.add_job(self.ticker.tick, CronTrigger(minute="*/15", timezone="UTC"), id="slot", **options)
         self.scheduler.add_job(self.ticker.tick, IntervalTrigger(seconds=WATCH_S, timezone="UTC"), id="watch", **options)
         self.scheduler.add_job(self.ticker.heartbeat, IntervalTrigger(seconds=HEARTBEAT_S, timezone="UTC"), id="heartbeat", **options)
+        self.scheduler.add_job(self.ticker.every_day, CronTrigger(hour=3, minute=20, timezone="UTC"), id="daily", **options)
         self.scheduler.start()
 
     def stop(self) -> None:

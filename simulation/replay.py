@@ -117,7 +117,7 @@ def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, score
         addressless=(config.channel,),
         decide=DecideConfig(top_n=math.ceil(config.budget / windows)),
     )
-    pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, scorer, stores.committer, decided)
+    pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, scorer, stores.committer, config=decided)
     sources = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features, "users_1d")))
     return ScheduledLane(pipeline, stores.due, sources, stores.meta.channel_codes([config.channel]))
 

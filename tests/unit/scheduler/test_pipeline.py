@@ -32,6 +32,7 @@ from scheduler.lease import Leases, shard_lease
 from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.redis_stores import RedisStores
 from scheduler.sources import HeldRows, NewPosts
+from scheduler.thresholds import MemoryThresholds
 from scheduler.windows import SLOT_S
 
 META = Meta(shards=2, channels=("in_app", "email"))
@@ -81,6 +82,7 @@ class World:
     entries: Callable[[int], list[Entry]]
     messages: Callable[[], list[Message]]
     ranker: Fixed = field(default_factory=Fixed)
+    thresholds: MemoryThresholds = field(default_factory=MemoryThresholds)
     config: PipelineConfig = field(default_factory=lambda: PipelineConfig(weekly={"in_app": 2, "email": 1}))
 
     @staticmethod
@@ -128,7 +130,7 @@ class World:
     def pipeline(self) -> Pipeline:
         """Return the pipeline."""
         table = ItemTable(self.items)
-        return Pipeline(META, self.profiles, table, self.seen, self.ledger, self.ranker, self.committer, self.config)
+        return Pipeline(META, self.profiles, table, self.seen, self.ledger, self.ranker, self.committer, self.thresholds, self.config)
 
     def scheduled(self) -> ScheduledLane:
         """Return the scheduled lane, in-app only."""
@@ -200,6 +202,14 @@ def test_what_a_user_has_read_is_not_news(world: World) -> None:
     told = world.tick(MONDAY_NOON)
     assert told["ann"]["x"] == ("ineligible", "already_engaged")
     assert told["bob"]["x"][0] == "send"
+
+
+def test_what_is_not_worth_a_unit_stays_below_the_threshold(world: World) -> None:
+    """The learned threshold of a channel keeps a weaker row back, whatever budget is left."""
+    world.ranker.values = {"x": 0.9, "y": 0.2}
+    world.thresholds.write({"in_app": 0.5, "email": 0.95})
+    told = world.tick(MONDAY_NOON)
+    assert told["ann"] == {"x": ("send", "above_threshold"), "y": ("below_threshold", "below_threshold")}
 
 
 def test_a_user_hears_nothing_twice_nor_of_themselves(world: World) -> None:
