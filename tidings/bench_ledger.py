@@ -100,8 +100,8 @@ def run(*, users: int = 64_000, rounds: int = 4, clients: int = 2, processes: in
     """Return the figures of `tidings bench ledger --json`.
 
     `users_per_s`: the best of `rounds` windows of all `users` (claim, budget, one grant and its message, log, due move, on
-    disk), sent by `clients` processes; `users_per_s_by_round` has them all, the first on empty ledgers. `overspent`: users and channels with more grants in 7 days than their budget after
-    `processes` at once made `decisions` on a thousand users.
+    disk), sent by `clients` processes; `users_per_s_by_round` has them all, the first on empty ledgers. `overspent`: users
+    and channels with more grants in 7 days than their budget after `processes` at once made `decisions` on a thousand users.
     """
     with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder)) as store:
         speed = throughput(store.url, users, rounds, clients)
