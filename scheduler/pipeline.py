@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.allowance import allowance, weekly_budget
-from budgets.ledger import Ledger, LedgerColumns, used
+from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack
 from lake.decisions import HOLD, OVER_BUDGET, PENDING, SEND, Candidates, Decided, Lane
@@ -330,7 +330,7 @@ class Pipeline:
 
 def granted_by_others(ledger: LedgerColumns, decision_ids: list[str]) -> LedgerColumns:
     """Return the grants that other decisions made: a decision that is repeated must not stumble over its own."""
-    own = np.isin(ledger.decision, hash64(decision_ids).astype(np.uint32))
+    own = np.isin(ledger.decision, decision_tags(decision_ids))
     return ledger if not own.any() else LedgerColumns(**{column.name: getattr(ledger, column.name)[~own] for column in fields(ledger)})
 
 

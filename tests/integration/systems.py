@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,8 @@ from lake.embedded import EmbeddedStore
 from lake.history import History
 from lake.meta import Meta
 from scheduler.redis_stores import RedisStores
-from scheduler.windows import SLOT_S
-from tidings.home import State
-from tidings.system import System, Wanted, ray_environment, ray_folder, start
+from tidings.home import State, running
+from tidings.system import ray_environment
 
 PORT = 8231
 SHARDS = 4
@@ -46,14 +45,9 @@ class Running:
     """A running system. `home`: its TIDINGS_HOME. `token`: a key with every scope."""
 
     home: Path
-    system: System
+    state: State
     stores: RedisStores
     token: str
-
-    @property
-    def state(self) -> State:
-        """Where to find its parts."""
-        return self.system.state
 
     def client(self, **headers: str) -> httpx.Client:
         """Return an HTTP client with the key."""
@@ -69,7 +63,7 @@ class Running:
         return report
 
     def decisions(self) -> pd.DataFrame:
-        """Return every row of the decision log: what the courier has filed, and what it has not yet."""
+        """Return every row of the decision log, filing what the courier has not filed yet."""
         log = self.stores.decision_log(History(str(self.home / "history")))
         for shard in range(self.stores.meta.shards):
             while log.drain(shard):
@@ -79,13 +73,12 @@ class Running:
 
 
 @contextmanager
-def at_home(home: Path) -> Iterator[None]:
+def at_home(home: Path, **environment: str) -> Iterator[None]:
     """Have commands and their children find the system of `home`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("REDIS_URL", raising=False)
-        patch.setenv("TIDINGS_HOME", str(home))
-        for name, port in HAPROXY_PORTS.items():
-            patch.setenv(name, port)
+        for name, value in {"TIDINGS_HOME": str(home), **HAPROXY_PORTS, **environment}.items():
+            patch.setenv(name, value)
         yield
 
 
@@ -96,34 +89,35 @@ def prepare_store(folder: Path, now: float, shards: int = SHARDS) -> None:
 
 
 @contextmanager
-def system(home: Path, model: Path, *, data: Path | None = None, redis_url: str = "", **settings: Any) -> Iterator[Running]:
-    """Run the system of `home` on the store in `home`/store, or on the one at `redis_url`; stops it if the test has not."""
-    with at_home(home):
-        wanted = Wanted(
-            model=str(model),
-            store=str(home / "store"),
-            port=PORT,
-            redis_url=redis_url,
-            data=str(data) if data else "",
-            ray_folder=ray_folder(),
-            settings=SETTINGS | {"history": str(home / "history")} | settings,
-        )
-        started = start(wanted, lambda _: None)
+def system(home: Path, *words: str, redis_url: str = "", **settings: Any) -> Iterator[Running]:
+    """Run `tidings up --detach` in `home` with further words and settings, on its own store or on the one at `redis_url`.
+
+    Stops it where the test has not.
+    """
+    with at_home(home, **({"REDIS_URL": redis_url} if redis_url else {})):
+        up(home, *words, **settings)
         try:
-            yield running_at(home, started)
+            yield running_at(home)
         finally:
-            if started.process.poll() is None:
-                started.stop()
-            assert started.process.stdout is not None
-            started.process.stdout.close()
+            if running() is not None:
+                answer_of("down")
 
 
-def running_at(home: Path, started: System) -> Running:
-    """Return a started system, with a key to its API."""
-    stores = RedisStores.open(started.state.store_url)
+def up(home: Path, *words: str, **settings: Any) -> None:
+    """Run `tidings up --detach`."""
+    file = home / "settings.json"
+    file.write_text(json.dumps(SETTINGS | settings))
+    answer_of("up", "--detach", "--port", str(PORT), "--settings", str(file), *words)
+
+
+def running_at(home: Path) -> Running:
+    """Return the running system, with a key to its API."""
+    state = running()
+    assert state is not None
+    stores = RedisStores.open(state.store_url)
     key, token = new_key(SCOPES, stores.clock.now(), name="test")
     RedisApiKeys(stores.client).put(key)
-    return Running(home, started, stores, token)
+    return Running(home, state, stores, token)
 
 
 def tidings(*words: str) -> subprocess.CompletedProcess[str]:
@@ -138,13 +132,3 @@ def answer_of(*words: str) -> dict[str, Any]:
     assert done.returncode == 0, f"tidings {' '.join(words)} ended with {done.returncode}:\n{done.stderr}"
     report: dict[str, Any] = json.loads(done.stdout)
     return report
-
-
-def slot_after(now: float) -> int:
-    """Return the first slot whose tick comes after `now`."""
-    return int(now // SLOT_S) + 1
-
-
-def everybody(stores: RedisStores, users: Sequence[str]) -> int:
-    """Return the latest slot in which any of the users is due."""
-    return int(stores.due.slots(users).max())
