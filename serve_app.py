@@ -186,8 +186,9 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
     return record
 
 
+@cache
 def make_lane(settings: Settings) -> tuple[ScheduledLane, Clock]:
-    """Return the scheduled lane for a process that runs shards."""
+    """Return the scheduled lane of a process that runs shards: assembled once, for its item table stays in step from then on."""
     stores = stores_of(settings)
     scorer = HandleScorer(serve.get_deployment_handle("Ranker", APP_NAME))
     codes = stores.meta.channel_codes(settings.scheduled_channels)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import ray
 from ray.exceptions import RayError
@@ -18,21 +17,16 @@ from scheduler.ticker import ShardWork
 log = logging.getLogger(__name__)
 
 MakeLane = Callable[[], tuple[ScheduledLane, Clock]]
-"""Assembles the lane in whatever process runs a shard; hashable, so that a worker assembles it once."""
+"""Returns the lane of whatever process runs a shard; it is asked for every shard, and keeps what it has assembled."""
 
 ROUTER_ENV = {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 """Without it a task that calls Serve handles in throughput mode finds no event loop, or a closed one in a reused worker."""
 
 
-@cache
-def _assembled(make: MakeLane) -> tuple[ScheduledLane, Clock]:
-    return make()
-
-
 @ray.remote(max_retries=3, num_cpus=0.5, runtime_env={"env_vars": ROUTER_ENV})
 def decide_shard(make: MakeLane, work: ShardWork) -> LaneReport:
     """Decide one shard's due users; a retry finds those already decided gone from the slot."""
-    lane, clock = _assembled(make)
+    lane, clock = make()
     return lane.run(work.shard, work.slot, work.fence, clock)
 
 

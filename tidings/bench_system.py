@@ -10,18 +10,26 @@ from urllib.parse import urlsplit
 
 from gateway.api_keys import new_key
 from gateway.redis_api_keys import RedisApiKeys
+from lake.keys import Keys
 from tidings.bench_data import Bench
 from tidings.bench_peer import free_port
 from tidings.home import State
 from tidings.system import Wanted, ray_environment, ray_folder, start
+
+FOR_EVER_S = 1e9
 
 Step = Callable[[str], object]
 """Hears what is being done."""
 
 
 @contextmanager
-def system(bench: Bench, settings: dict[str, Any], step: Step) -> Iterator[State]:
-    """Run the whole system on the bench's store, under a home that is gone in the end; yields where to find it."""
+def system(bench: Bench, settings: dict[str, Any], step: Step, *, deliver: bool = False) -> Iterator[State]:
+    """Run the whole system on the bench's store, under a home that is gone in the end; yields where to find it.
+
+    `deliver`: whether the courier may deliver what is granted; else it stands by.
+    """
+    if not deliver:
+        pause_deliveries(bench)
     with _environment({"TIDINGS_HOME": str(bench.home / "h")}), _environment(ray_environment()):
         history = {"history": str(bench.home / "history")}
         wanted = Wanted(str(bench.model), "", free_port(), bench.store.url, ray_folder=ray_folder(), settings=settings | history)
@@ -31,6 +39,13 @@ def system(bench: Bench, settings: dict[str, Any], step: Step) -> Iterator[State
         finally:
             step("stopping the system")
             running.stop()
+
+
+def pause_deliveries(bench: Bench) -> None:
+    """Take the couriers' leases for good: what is granted waits in the outbox, so that only deciding is measured."""
+    keys = bench.stores.meta.keys
+    for shard in range(keys.shards):
+        bench.stores.leases.acquire(keys.of_shard(f"{Keys.LEASE}-courier", shard), "bench", bench.stores.clock.now(), FOR_EVER_S)
 
 
 def address_of(state: State) -> tuple[str, int]:
