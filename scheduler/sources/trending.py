@@ -30,8 +30,9 @@ class Trending:
         """See Source."""
         if self._of[0] != table.generation or abs(now - self._of[1]) >= self.fresh_s:
             self._hottest, self._of = self._rank(table, now), (table.generation, now)
+        alive = self._hottest[table.items.expires_at[self._hottest] > now]
         n = len(users.user_ids)
-        return Proposals(np.repeat(np.arange(n, dtype=np.int32), len(self._hottest)), np.tile(self._hottest, n))
+        return Proposals(np.repeat(np.arange(n, dtype=np.int32), len(alive)), np.tile(alive, n))
 
     def _rank(self, table: ItemTable, now: float) -> npt.NDArray[np.int32]:
         live = np.flatnonzero((table.items.created_at <= now) & (table.items.expires_at > now))
