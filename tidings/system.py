@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,9 +44,10 @@ class Wanted:
 
 
 def tell(message: Mapping[str, object]) -> None:
-    """Say something to whoever started this process."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    """Say something to whoever started this process, if they still listen: after `up --detach` nobody does."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
 
 
 @dataclass
