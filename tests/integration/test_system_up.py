@@ -11,13 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from scheduler.windows import SLOT_S
 from tests.integration.conftest import SmallWorld
 from tests.integration.processes import descendants, living, of_home
-from tests.integration.systems import Running, answer_of, prepare_store, system, tidings, up
+from tests.integration.systems import PORT, Running, answer_of, prepare_store, system, tidings, up
 from tests.integration.waiting import until
 from tests.unit.gateway.problems import problem_of
+from tidings.cli import app
 from tidings.home import running as running_state
 from tidings.ray_status import details
 
@@ -140,20 +142,29 @@ def test_the_console_opens_once_with_its_link_and_shows_numbers(running: Running
 
 
 def test_the_commands_see_the_running_system(running: Running) -> None:
-    status = answer_of("status")
+    status = said("status")
     assert status["running"]
     assert set(status["deployments"]) == {"Gateway", "Ranker", "Scheduler", "Courier"}
     assert all(text.startswith("healthy, 1") for text in status["deployments"].values())
-    key = answer_of("keys", "new", "--scope", "read")
-    assert any(each["id"] == key["id"] for each in answer_of("keys", "list")["keys"])
-    answer_of("keys", "revoke", key["id"])
-    assert answer_of("deadletters", "list")["letters"] == []
-    doctor = tidings("doctor", "--json")
-    found = {each["name"]: each for each in json.loads(doctor.stdout)["findings"]}
-    assert found["store"]["ok"], found["store"]
-    second = tidings("up", "--detach", "--model", running.state.model)
-    assert second.returncode == 2
+    key = said("keys", "new", "--scope", "read")
+    assert any(each["id"] == key["id"] for each in said("keys", "list")["keys"])
+    said("keys", "revoke", key["id"])
+    assert said("deadletters", "list")["letters"] == []
+    doctor = said("doctor", "--port", str(PORT))
+    assert doctor["problems"] == []
+    assert doctor["store"]["running"]
+    assert doctor["clock"]["held"]
+    second = CliRunner().invoke(app, ["up", "--detach", "--model", running.state.model])
+    assert second.exit_code == 2
     assert "running already" in " ".join(second.stderr.split())
+
+
+def said(*words: str) -> dict[str, Any]:
+    """Run a command in this process and return its JSON object."""
+    run = CliRunner().invoke(app, [*words, "--json"])
+    assert run.exit_code == 0, run.output
+    report: dict[str, Any] = json.loads(run.stdout)
+    return report
 
 
 def test_a_tick_decides_everybody_who_is_due_once_and_delivers(running: Running, small_world: SmallWorld, api: httpx.Client) -> None:
@@ -187,7 +198,7 @@ def in_inboxes(running: Running, users: list[str]) -> int:
 
 def test_our_metrics_leave_through_rays_and_its_dashboard_knows_the_deployments(running: Running, api: httpx.Client) -> None:
     urgent(api)
-    until(lambda: {"lane=\"urgent\"", "lane=\"scheduled\""} <= tags_of(running, "ray_tidings_candidates_total"), 60)
+    until(lambda: {'lane="urgent"', 'lane="scheduled"'} <= tags_of(running, "ray_tidings_candidates_total"), 60)
     names = set(re.findall(r"^(ray_tidings_\w+)", scraped(running), re.MULTILINE))
     assert {"ray_tidings_sends_total", "ray_tidings_windows_total", "ray_tidings_window_lag_s", "ray_tidings_rows_in_flight"} <= names
     application = details(running.state).applications["tidings"]
