@@ -50,6 +50,7 @@ from lake.ids import hash64
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
+from lake.user_keys import keyed
 from ranking.heat import heat_of
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
@@ -68,6 +69,7 @@ from scheduler.report import LaneReport, Recorder
 from scheduler.sources import HeldRows, NewPosts, Source, Trending
 from scheduler.thresholds import last_week, learn
 from scheduler.ticker import Ticker
+from tidings.home import folder
 
 APP_NAME = "tidings"
 FAR_SLOT = 1 << 40
@@ -83,8 +85,9 @@ class Settings(BaseModel):
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
     used. `public_url`: where users reach the gateway, for links in messages. `link_secret`: signs those links, by default
-    TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or URL of Parquet files. `ticking`: whether the
-    scheduler follows the clock by itself; a demo ticks by hand. `rankers`: [least, most] replicas.
+    TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or URL of Parquet files, by default under
+    TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo ticks by hand. `rankers`: [least,
+    most] replicas.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,7 +103,7 @@ class Settings(BaseModel):
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
     link_secret: SecretStr | None = None
-    history: str = "history"
+    history: str = Field(default_factory=lambda: str(folder() / "history"))
     ticking: bool = True
     rankers: tuple[int, int] = (1, 4)
     ranker_cpus: float = 1.0
@@ -247,7 +250,7 @@ def make_courier(settings: Settings, owner: str) -> Courier:
     )
 
     def keep(frame: pd.DataFrame, shard: int, name: str) -> None:
-        history.write("events", frame, at="at", shard=shard, name=name)
+        history.write("events", keyed(frame, stores.user_keys), at="at", shard=shard, name=name)
 
     def file_events(shard: int, _now: float) -> None:
         drain_events(events, shard, keep)

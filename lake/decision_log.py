@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from lake.decisions import DISPOSITIONS, REASONS, SEND, UPDATE, Decided
 from lake.history import KEEP_DAYS, History
-from lake.user_keys import UserKeys
+from lake.user_keys import UserKeys, keyed
 
 TABLE = "decisions"
 
@@ -184,9 +184,7 @@ class DecisionLog:
         entries = self.stream.read(shard, count)
         if not entries:
             return 0
-        frame = unpack(entries)
-        codes, users = pd.factorize(frame.pop("user_id"))
-        frame.insert(2, "user_key", np.array(self.user_keys.of(users.tolist()), object)[codes])
+        frame = keyed(unpack(entries), self.user_keys)
         self.history.write(TABLE, frame, at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
         self.stream.drop(shard, entries)
         return len(frame)
