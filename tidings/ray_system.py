@@ -25,13 +25,16 @@ from ray.serve.config import HTTPOptions
 
 from gateway.api_keys import login_token
 from gateway.redis_api_keys import RedisApiKeys
+from gateway.redis_faults import STORE_AWAY
 from lake.dataset import Dataset
 from lake.embedded import EmbeddedStore
+from lake.errors import InputError
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from ranking.refresh import refresh
 from scheduler.loading import load as load_users
 from scheduler.send_time import fit
+from tidings.doctor import without_password
 from tidings.home import State, folder
 from tidings.system import Wanted, tell
 
@@ -47,7 +50,11 @@ def main() -> None:
     stopping = threading.Event()
     _on_signals(stopping)
     with ExitStack() as stack:
-        state = start(wanted, stack)
+        try:
+            state = start(wanted, stack)
+        except InputError as error:
+            tell({"error": str(error)})
+            raise SystemExit(2) from error
         _on_signals(stopping)  # Ray has put its own handlers in their place, which end the process at once
         state.save()
         stack.callback(state.forget)
@@ -68,6 +75,7 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
     settings_args = wanted.settings | {"redis_url": store_url, "model": wanted.model, "public_url": f"http://127.0.0.1:{wanted.port}"}
     serve_app = import_module("serve_app")  # by name: nothing but a deployment may depend on what picks the implementations
     settings = serve_app.Settings(**settings_args)
+    _reach(store_url)
     if wanted.data:
         tell({"step": "loading users, items and features"})
         load(wanted, settings, serve_app)
@@ -86,6 +94,15 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
         model=wanted.model,
         login=login,
     )
+
+
+def _reach(store_url: str) -> None:
+    """Raise InputError where the store does not answer."""
+    try:
+        with connect(store_url) as client:
+            client.ping()
+    except STORE_AWAY as error:
+        raise InputError(f"the store at {without_password(store_url)} does not answer: {error}") from error
 
 
 def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:

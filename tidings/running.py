@@ -15,6 +15,7 @@ from rich.panel import Panel
 
 from lake.dataset import Dataset
 from lake.errors import InputError
+from ranking import bundle as bundles
 from tidings.console import Json, emit, facts, fail, say, step
 from tidings.home import State, folder, running
 from tidings.learning import train_bundle
@@ -112,11 +113,18 @@ def _model(model: Path | None, data: Path | None) -> Path:
     """Return the bundle to serve: the one given, else one trained on the data, else the last one trained here."""
     ours = folder() / "model"
     if model is not None:
-        return model.resolve()
+        return _verified(model.resolve())
     if data is not None:
         dataset = Dataset.load(data)
         train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), ours)
         return ours
     if not ours.exists():
         raise InputError("no model yet: give --model, or --data to train one")
-    return ours
+    return _verified(ours)
+
+
+def _verified(model: Path) -> Path:
+    """Return a model folder that may serve; raises BundleError, which replicas would raise again and again."""
+    with step("checking the model in a process of its own"):
+        bundles.verify(model)
+    return model

@@ -89,6 +89,9 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
         message = _message(line)
         if "ready" in message:
             return System(process, State(**message["ready"]))
+        if "error" in message:
+            process.wait()
+            raise InputError(message["error"])
         step(str(message.get("step", line.strip())))
     process.wait()
     tail = "\n".join(log.read_text().splitlines()[-15:])
