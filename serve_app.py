@@ -87,7 +87,7 @@ class Settings(BaseModel):
     used. `public_url`: where users reach the gateway, for links in messages. `link_secret`: signs those links, by default
     TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or URL of Parquet files, by default under
     TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo ticks by hand. `rankers`: [least,
-    most] replicas.
+    most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as upscale_delay_s.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -107,6 +107,7 @@ class Settings(BaseModel):
     ticking: bool = True
     rankers: tuple[int, int] = (1, 4)
     ranker_cpus: float = 1.0
+    autoscaling: dict[str, float] = Field(default_factory=dict)
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
@@ -119,7 +120,13 @@ def app(settings: Settings) -> serve.Application:
     """Return the application of Gateway, Ranker, Scheduler and Courier for `serve run` and `serve deploy`."""
     least, most = settings.rankers
     ranker = Ranker.options(
-        autoscaling_config={"min_replicas": least, "initial_replicas": least, "max_replicas": most, "target_ongoing_requests": 20},
+        autoscaling_config={
+            "min_replicas": least,
+            "initial_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": 20,
+            **settings.autoscaling,
+        },
         ray_actor_options={"num_cpus": settings.ranker_cpus},
     ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1))
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)

@@ -12,6 +12,7 @@ from lake.ids import Keys64
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+DAYS = tuple(f"day_{day}" for day in range(14))
 HOURS = tuple(f"hour_{hour}" for hour in range(24))
 USER_STATS = (
     "engaged_3d",
@@ -26,9 +27,10 @@ USER_STATS = (
     "item_age_log",
     "offset_minutes",
     "sent_30d",
+    *DAYS,
     *HOURS,
 )
-"""Offline, per user. NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
+"""Offline, per user. `day_0`: items first engaged with on the last day before the state's moment, `day_1` the day before, ... NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
 with the user's own; `item_age_log`: mean log(1 + hours) between an item's birth and the user's engagement."""
 
 AUTHOR_STATS = ("items_90d", "engaged_14d", "engaged_90d", "recency_h")
@@ -44,6 +46,7 @@ ITEM_COUNTS = ("events", "users", "users_1h", "users_1d", "users_7d", "last_at")
 DECAYED = {"users_1h": 3600.0, "users_1d": 86400.0, "users_7d": 7 * 86400.0}
 """Half-lives in seconds of the decayed counts of items."""
 
+HOURS_OF_WEEK = 168
 DIMENSIONS = 16
 """Of the co-engagement embedding."""
 
@@ -62,10 +65,24 @@ class Lists:
         return Lists(np.zeros(users + 1, np.int64), np.empty(0, np.uint64), np.empty((0, width), np.float32))
 
 
+Week = npt.NDArray[np.float64]
+"""Offline, of everybody: the share of a week's engagements that come before each hour of the week, UTC, 0 to 1, shape
+(HOURS_OF_WEEK + 1,); hours count from Thursday 00:00, as epoch seconds do."""
+
+
+def even_week() -> Week:
+    """Return the week of people who are awake at all hours."""
+    return np.linspace(0.0, 1.0, HOURS_OF_WEEK + 1)
+
+
 @dataclass(frozen=True)
 class UserBlock:
-    """Offline state of distinct users, one row per user: `stats` (U, USER_STATS), `vector` (U, DIMENSIONS), affinities."""
+    """Offline state of distinct users, one row per user.
 
+    `as_of`: float64 (U,), the moment of the state in seconds. `stats` (U, USER_STATS), `vector` (U, DIMENSIONS), affinities.
+    """
+
+    as_of: npt.NDArray[np.float64]
     stats: Matrix
     vector: Matrix
     authors: Lists
@@ -82,6 +99,7 @@ class ItemBlock:
     `at`, `created_at`: float64 seconds. `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
     float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
     `author_stats`, `author_vector`: one row per item. `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
+    `week`: see Week.
     """
 
     at: npt.NDArray[np.float64]
@@ -94,6 +112,7 @@ class ItemBlock:
     author_vector: Matrix
     topic_keys: Keys64
     topic_stats: Matrix
+    week: Week
 
     def __len__(self) -> int:
         return len(self.at)

@@ -10,9 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.ids import Keys64
-from ranking.blocks import AUTHOR_AFFINITY, AUTHOR_STATS, DECAYED, ITEM_COUNTS, TOPIC_STATS, USER_STATS, ItemBlock, Lists, Matrix, UserBlock
+from ranking.blocks import (
+    AUTHOR_AFFINITY,
+    AUTHOR_STATS,
+    DAYS,
+    DECAYED,
+    HOURS_OF_WEEK,
+    ITEM_COUNTS,
+    TOPIC_STATS,
+    USER_STATS,
+    ItemBlock,
+    Lists,
+    Matrix,
+    UserBlock,
+)
 
-VERSION = 1
+VERSION = 2
 """Counts up when a feature changes its meaning; a bundle of another version does not serve."""
 
 USER_FEATURES = (
@@ -29,6 +42,8 @@ USER_FEATURES = (
 )
 ITEM_FEATURES = (
     "item_age_h",
+    "item_age_active",
+    "item_users_per_active",
     "item_events",
     "item_users",
     "item_users_1h",
@@ -44,7 +59,7 @@ ITEM_FEATURES = (
     "topic_rate_most",
     "topic_rate_mean",
 )
-ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit")
+ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit", "seen_since_h", "touched_since")
 AUTHOR_FEATURES = ("by_author_30d", "by_author_180d", "back_author_180d", "by_author_rate")
 TOPIC_COLUMNS = ("by_topic_30d", "by_topic_180d", "own_topic_180d", "by_topic_rate", "by_topic_share")
 TOPIC_FEATURES = (*(f"{name}_most" for name in TOPIC_COLUMNS), *(f"{name}_sum" for name in TOPIC_COLUMNS))
@@ -57,6 +72,12 @@ NO_CHANNEL = 255
 
 DENSE_CELLS = 4_000_000
 """Up to this many (user, key) cells affinities are looked up in a dense table, beyond it by binary search."""
+
+DAY_S = 86400.0
+WEEK_S = 7 * DAY_S
+WEEK_HOURS_S = np.arange(HOURS_OF_WEEK + 1) * 3600.0
+LEAST_ACTIVE_WEEKS = 0.02
+"""Added to an age before dividing by it: about as long as the first engagements take to come."""
 
 _USER = {name: place for place, name in enumerate(USER_STATS)}
 _AUTHOR = {name: place for place, name in enumerate(AUTHOR_STATS)}
@@ -152,8 +173,11 @@ class Assembler:
         decayed = [
             counts[:, _COUNT[name]] * np.exp2(-np.nan_to_num(since_s, posinf=0.0) / half_life) for name, half_life in DECAYED.items()
         ]
+        active = self._active_age
         columns = [
             (items.at - items.created_at) / 3600,
+            active,
+            counts[:, _COUNT["users"]] / (active + LEAST_ACTIVE_WEEKS),
             counts[:, _COUNT["events"]],
             counts[:, _COUNT["users"]],
             *decayed,
@@ -166,6 +190,15 @@ class Assembler:
             *self._topic_summary,
         ]
         return np.stack(columns, axis=1).astype(np.float32)
+
+    @property
+    def _active_age(self) -> npt.NDArray[np.float64]:
+        """Return the age of items in weeks of activity: nights and weekends count as little as people do then."""
+        born, now = (
+            moment // WEEK_S + np.interp(moment % WEEK_S, WEEK_HOURS_S, self.items.week)
+            for moment in (self.items.created_at, self.items.at)
+        )
+        return now - born
 
     @property
     def _topic_summary(self) -> list[npt.NDArray[np.float64]]:
@@ -185,8 +218,27 @@ class Assembler:
         out[:, 0] = np.where(channel == NO_CHANNEL, np.nan, channel)
         out[:, 1] = hours % 24
         out[:, 2] = (hours // 24 + 3) % 7
-        out[:, 3] = self._hour_fit.take(user.astype(np.int64) * 24 + hours % 24)
+        wide = user.astype(np.int64)
+        out[:, 3] = self._hour_fit.take(wide * 24 + hours % 24)
+        out[:, 4] = (self._seen_at.take(user) - self.items.created_at.take(item)) / 3600
+        days = np.clip((self.users.as_of.take(user) - self.items.created_at.take(item)) / DAY_S, 0.0, len(DAYS))
+        whole = np.minimum(days.astype(np.int64), len(DAYS) - 1)
+        place = wide * (len(DAYS) + 1) + whole
+        low = self._touched_by_day.take(place)
+        out[:, 5] = low + (days - whole) * (self._touched_by_day.take(place + 1) - low)
         return out
+
+    @cached_property
+    def _seen_at(self) -> npt.NDArray[np.float64]:
+        """When users were last seen, in seconds; NaN: never."""
+        return self.users.as_of - self.users.stats[:, _USER["recency_h"]].astype(np.float64) * 3600
+
+    @cached_property
+    def _touched_by_day(self) -> Matrix:
+        """How many items users touched in the last 0, 1, ... days; flat (U x (DAYS + 1))."""
+        daily = self.users.stats[:, _USER[DAYS[0]] : _USER[DAYS[-1]] + 1]
+        sums: Matrix = np.concatenate([np.zeros((len(daily), 1), np.float32), np.cumsum(daily, axis=1)], axis=1, dtype=np.float32)
+        return sums.ravel()
 
     @cached_property
     def _offset_s(self) -> npt.NDArray[np.float64]:

@@ -13,7 +13,20 @@ from scipy.sparse.linalg import svds
 
 from lake.ids import Keys64, combine
 from ranking.asof import EventLog, Floats, Ints, Positions, ragged
-from ranking.blocks import DECAYED, DIMENSIONS, ITEM_COUNTS, TOPIC_STATS, USER_STATS, ItemBlock, Lists, Matrix, UserBlock
+from ranking.blocks import (
+    DAYS,
+    DECAYED,
+    DIMENSIONS,
+    HOURS_OF_WEEK,
+    ITEM_COUNTS,
+    TOPIC_STATS,
+    USER_STATS,
+    ItemBlock,
+    Lists,
+    Matrix,
+    UserBlock,
+    Week,
+)
 from ranking.labels import DAY_S
 from ranking.past import Codes, Past
 
@@ -22,6 +35,7 @@ MAX_AFFINITIES = 512
 """A user's list keeps the largest entries of at least this much; the rest says nothing."""
 EMBEDDED_S = 365 * DAY_S
 WEEK_S = 7 * DAY_S
+WEEK_HALF_LIFE_S = 28 * DAY_S
 MONDAY_S = 4 * DAY_S
 """1970-01-05 00:00 UTC, a Monday."""
 
@@ -71,7 +85,11 @@ class State:
         """Return the offline state of users (codes, shape (U,)) as of a moment."""
         rows = users.astype(np.int64)
         return UserBlock(
-            self._user_stats(rows, as_of), self.vectors(as_of)[rows], self._authors.lists(rows, as_of), self._topics.lists(rows, as_of)
+            as_of=np.full(len(rows), as_of),
+            stats=self._user_stats(rows, as_of),
+            vector=self.vectors(as_of)[rows],
+            authors=self._authors.lists(rows, as_of),
+            topics=self._topics.lists(rows, as_of),
         )
 
     def items(self, items: Codes, at: Floats, as_of: float) -> ItemBlock:
@@ -92,7 +110,14 @@ class State:
             author_vector=self.author_vectors(author, as_of),
             topic_keys=topic_keys,
             topic_stats=self.topic_stats(topic_keys, as_of),
+            week=self.week(as_of),
         )
+
+    def week(self, as_of: float) -> Week:
+        """Return when in the week people engage, as learned from what came before a moment."""
+        hours = np.arange(HOURS_OF_WEEK, dtype=np.uint64)
+        engaged = 1.0 + self._week_hours.decayed(self._week_hours.positions(hours, as_of), WEEK_HALF_LIFE_S)
+        return np.append(0.0, np.cumsum(engaged / engaged.sum()))
 
     def author_stats(self, authors: Keys64, as_of: float) -> Matrix:
         """Return AUTHOR_STATS of authors, shape (n, len(AUTHOR_STATS))."""
@@ -150,8 +175,15 @@ class State:
         }
         stats = np.empty((len(users), len(USER_STATS)), np.float32)
         stats[:, : len(columns)] = np.stack(list(columns.values()), axis=1)
-        stats[:, len(columns) :] = self._hours_of(keys, as_of)
+        stats[:, len(columns) : len(columns) + len(DAYS)] = self._days_of(keys, as_of)
+        stats[:, len(columns) + len(DAYS) :] = self._hours_of(keys, as_of)
         return stats
+
+    def _days_of(self, keys: Keys64, as_of: float) -> Floats:
+        """Return how many items users first engaged with on each of the days before `as_of`, the latest first."""
+        ends = as_of - DAY_S * np.arange(len(DAYS) + 1)
+        counts = self._touched.positions(np.repeat(keys, len(ends)), np.tile(ends, len(keys))).count
+        return -np.diff(counts.reshape(-1, len(ends)), axis=1).astype(np.float64)
 
     def _hours_of(self, keys: Keys64, as_of: float) -> Floats:
         joint = combine(np.repeat(keys, 24), np.tile(np.arange(24), len(keys)))
@@ -206,6 +238,15 @@ class State:
     @cached_property
     def _engaged(self) -> EventLog:
         return self._log(self._engaging)
+
+    @cached_property
+    def _touched(self) -> EventLog:
+        return self._log(self.past.is_first)
+
+    @cached_property
+    def _week_hours(self) -> EventLog:
+        at = self.past.at[self.past.is_first]
+        return EventLog((at // 3600 % HOURS_OF_WEEK).astype(np.uint64), at)
 
     @cached_property
     def _own(self) -> EventLog:

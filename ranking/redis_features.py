@@ -14,7 +14,7 @@ from redis import Redis
 
 from lake.ids import Keys64, author_key
 from lake.keys import LAYOUT, Keys
-from ranking.blocks import DIMENSIONS, UserBlock
+from ranking.blocks import DIMENSIONS, UserBlock, Week, even_week
 from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
 from ranking.store import KEEP_ITEMS_S, Fetched
 
@@ -37,13 +37,14 @@ class RedisFeatureStore:
     def get(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Fetched:
         """See FeatureStore."""
         users, items = self.keys.of_users(Keys.FEATURES, list(user_ids)), self.keys.of_users(Keys.ITEM_COUNTS, list(item_ids))
-        refreshed_at, *rows = self._mget([REFRESHED, *users, *items])
+        refreshed, *rows = self._mget([REFRESHED, *users, *items])
         block, known = unpack_users(rows[: len(users)])
-        return Fetched(block, known, unpack(rows[len(users) :], ITEM), float(refreshed_at or "nan"))
+        mark = np.frombuffer(refreshed) if refreshed else np.append(np.nan, even_week())
+        return Fetched(block, known, unpack(rows[len(users) :], ITEM), float(mark[0]), mark[1:])
 
-    def put_users(self, user_ids: Sequence[str], users: UserBlock, as_of: float, epoch: float) -> None:
+    def put_users(self, user_ids: Sequence[str], users: UserBlock, epoch: float) -> None:
         """See FeatureStore."""
-        self._write(dict(zip(self.keys.of_users(Keys.FEATURES, list(user_ids)), pack_users(users, as_of, epoch), strict=True)))
+        self._write(dict(zip(self.keys.of_users(Keys.FEATURES, list(user_ids)), pack_users(users, epoch), strict=True)))
 
     def get_authors(self, keys: Keys64) -> Records:
         """See FeatureStore."""
@@ -100,9 +101,9 @@ class RedisFeatureStore:
             self._engage(keys=self._item(item_id), args=args, client=pipe)
         pipe.execute()
 
-    def mark_refreshed(self, as_of: float) -> None:
+    def mark_refreshed(self, as_of: float, week: Week) -> None:
         """See FeatureStore."""
-        self.client.set(REFRESHED, repr(float(as_of)))
+        self.client.set(REFRESHED, np.append(as_of, week).tobytes())
 
     def delete_users(self, user_ids: Sequence[str]) -> None:
         """See FeatureStore."""

@@ -45,12 +45,12 @@ def refresh_from(state: State, at: float, store: FeatureStore, *, with_counts: b
     as_of = float(past.refreshed_at(np.array([at]))[0])
     for start in range(0, len(past.user_ids), USERS_PER_WRITE):
         codes = np.arange(start, min(start + USERS_PER_WRITE, len(past.user_ids)), dtype=np.int32)
-        store.put_users(past.user_ids[codes].tolist(), state.users(codes, as_of), as_of, epoch_of(as_of))
+        store.put_users(past.user_ids[codes].tolist(), state.users(codes, as_of), epoch_of(as_of))
     authors, topics = _distinct(past.items.author), _distinct(past.items.topics)
     store.put_authors(authors, author_rows(state, authors, as_of))
     store.put_topics(topics, topic_rows(state, topics, as_of))
     items = _put_counts(state, at, as_of, store) if with_counts else _put_vectors(state, at, as_of, store)
-    store.mark_refreshed(as_of)
+    store.mark_refreshed(as_of, state.week(as_of))
     return Refreshed(len(past.user_ids), len(authors), len(topics), items, as_of)
 
 

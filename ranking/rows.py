@@ -53,11 +53,11 @@ def blank(kind: np.dtype[Any]) -> bytes:
     return row.tobytes()
 
 
-def pack_users(users: UserBlock, as_of: float, epoch: float) -> list[bytes]:
+def pack_users(users: UserBlock, epoch: float) -> list[bytes]:
     """Return one packed row per user; `epoch` is the moment the embedding was made."""
     head = np.zeros(len(users), USER)
     head["authors"], head["topics"] = np.diff(users.authors.start), np.diff(users.topics.start)
-    head["as_of"], head["epoch"], head["vector"], head["stats"] = as_of, epoch, users.vector, users.stats
+    head["as_of"], head["epoch"], head["vector"], head["stats"] = users.as_of, epoch, users.vector, users.stats
     heads, (authors, topics) = head.tobytes(), (_entries(lists) for lists in (users.authors, users.topics))
     starts = [(lists.start * ENTRY.itemsize).tolist() for lists in (users.authors, users.topics)]
     return [
@@ -89,6 +89,7 @@ def unpack_users(packed: Sequence[bytes | None]) -> tuple[UserBlock, npt.NDArray
     counts = np.stack([head["authors"], head["topics"]], axis=1).astype(np.int64)
     is_topic = np.repeat(np.tile([False, True], len(rows)), counts.ravel())
     block = UserBlock(
+        np.ascontiguousarray(head["as_of"]),
         np.ascontiguousarray(head["stats"]),
         np.ascontiguousarray(head["vector"]),
         _lists(entries[~is_topic], counts[:, 0]),

@@ -15,7 +15,7 @@ from ranking.blocks import ItemBlock, Matrix
 from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
 from ranking.rows import AUTHOR, TOPIC, Records
-from ranking.store import FeatureStore
+from ranking.store import FeatureStore, Fetched
 from ranking.value import value_of
 
 CHUNK_S = 0.008
@@ -163,7 +163,7 @@ class Scorer:
         fetched = self.store.get(request.users, request.items)
         self._forget_older_than(fetched.refreshed_at)
         columns, codes = self.table.with_missing(request.items)
-        items = self._item_block(_rows_of(columns, codes, at), fetched.items, at)
+        items = self._item_block(_rows_of(columns, codes, at), fetched, at)
         return Job(
             bundle=self.bundle,
             assembler=Assembler(fetched.users, items),
@@ -179,7 +179,7 @@ class Scorer:
         if refreshed_at != self._refreshed_at:
             self._authors, self._topics, self._refreshed_at = Cache(AUTHOR), Cache(TOPIC), refreshed_at
 
-    def _item_block(self, items: Items, counts: Records, at: npt.NDArray[np.float64]) -> ItemBlock:
+    def _item_block(self, items: Items, fetched: Fetched, at: npt.NDArray[np.float64]) -> ItemBlock:
         used = max(1, int((items.topics != 0).sum(axis=1).max(initial=0)))
         topic_keys = np.unique(items.topics[items.topics != 0])
         authors = self._author_rows(items.author)
@@ -188,12 +188,13 @@ class Scorer:
             created_at=items.created_at,
             author=items.author,
             topics=items.topics[:, :used],
-            counts=counts["counts"],
-            vector=np.ascontiguousarray(counts["vector"]),
+            counts=fetched.items["counts"],
+            vector=np.ascontiguousarray(fetched.items["vector"]),
             author_stats=np.ascontiguousarray(authors["stats"]),
             author_vector=np.ascontiguousarray(authors["vector"]),
             topic_keys=topic_keys,
             topic_stats=np.ascontiguousarray(self._topic_rows(topic_keys)["stats"]),
+            week=fetched.week,
         )
 
     def _author_rows(self, keys: Keys64) -> Records:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.ids import Keys64, author_key
-from ranking.blocks import DECAYED, ITEM_COUNTS, UserBlock
+from ranking.blocks import DECAYED, ITEM_COUNTS, UserBlock, Week, even_week
 from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
 
 KEEP_ITEMS_S = 30 * 86400
@@ -21,12 +21,13 @@ _LAST_AT = ITEM_COUNTS.index("last_at")
 
 @dataclass(frozen=True)
 class Fetched:
-    """One round trip's worth of state: `users` with `known` (U,), `items` (I,) of kind ITEM, and when the rows were made."""
+    """One round trip's worth of state: `users` with `known` (U,), `items` (I,) of kind ITEM, when the rows were made, the `week`."""
 
     users: UserBlock
     known: npt.NDArray[np.bool_]
     items: Records
     refreshed_at: float
+    week: Week
 
 
 class FeatureStore(Protocol):
@@ -36,7 +37,7 @@ class FeatureStore(Protocol):
         """Return the state of users and of items, and the moment of the last refresh (NaN: never)."""
         ...
 
-    def put_users(self, user_ids: Sequence[str], users: UserBlock, as_of: float, epoch: float) -> None:
+    def put_users(self, user_ids: Sequence[str], users: UserBlock, epoch: float) -> None:
         """Replace users' rows; some round trips for many users."""
         ...
 
@@ -72,8 +73,8 @@ class FeatureStore(Protocol):
         """Count engagements, each atomically: two round trips. The caller must not hand in one event twice."""
         ...
 
-    def mark_refreshed(self, as_of: float) -> None:
-        """Say that all rows are as of a moment; caches of rows made before end."""
+    def mark_refreshed(self, as_of: float, week: Week) -> None:
+        """Say that all rows are as of a moment, and what the week looked like then; caches of rows made before end."""
         ...
 
     def delete_users(self, user_ids: Sequence[str]) -> None:
@@ -91,15 +92,16 @@ class MemoryFeatureStore:
     authors: dict[int, bytes] = field(default_factory=dict)
     topics: dict[int, bytes] = field(default_factory=dict)
     refreshed_at: float = np.nan
+    week: Week = field(default_factory=even_week)
 
     def get(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Fetched:
         """See FeatureStore."""
         users, known = unpack_users([self.users.get(user_id) for user_id in user_ids])
-        return Fetched(users, known, unpack([self.items.get(item_id) for item_id in item_ids], ITEM), self.refreshed_at)
+        return Fetched(users, known, unpack([self.items.get(item_id) for item_id in item_ids], ITEM), self.refreshed_at, self.week)
 
-    def put_users(self, user_ids: Sequence[str], users: UserBlock, as_of: float, epoch: float) -> None:
+    def put_users(self, user_ids: Sequence[str], users: UserBlock, epoch: float) -> None:
         """See FeatureStore."""
-        self.users.update(zip(user_ids, pack_users(users, as_of, epoch), strict=True))
+        self.users.update(zip(user_ids, pack_users(users, epoch), strict=True))
 
     def get_authors(self, keys: Keys64) -> Records:
         """See FeatureStore."""
@@ -147,9 +149,9 @@ class MemoryFeatureStore:
             self.items[item_id] = engage(row, user, moment, is_new=key not in engaged).tobytes()
             engaged.add(key)
 
-    def mark_refreshed(self, as_of: float) -> None:
+    def mark_refreshed(self, as_of: float, week: Week) -> None:
         """See FeatureStore."""
-        self.refreshed_at = as_of
+        self.refreshed_at, self.week = as_of, week
 
     def delete_users(self, user_ids: Sequence[str]) -> None:
         """See FeatureStore."""

@@ -62,17 +62,17 @@ def eligible(
     facts = facts if len(facts.items) else replace(facts, items=_NOTHING)
     row = facts.item_row[rows.item]
     bit = np.uint32(1) << rows.channel.astype(np.uint32)
-    profile = facts.profiles[rows.user]
+    flags, suppressed, addressed = (facts.profiles[name][rows.user] for name in ("flags", "suppressed", "addressed"))
     unknown_item = row < 0
     for drops, why, outcome in (
-        (profile["flags"] & KNOWN == 0, "unknown_user", INELIGIBLE),
+        (flags & KNOWN == 0, "unknown_user", INELIGIBLE),
         (unknown_item, "unknown_item", INELIGIBLE),
         (facts.items.created_at[row] > now + MAX_SKEW_S, "in_future", INELIGIBLE),
         (facts.items.expires_at[row] <= now, "item_expired", EXPIRED),
         (_author_is_recipient(rows, facts.items, row), "author_is_recipient", INELIGIBLE),
-        (profile["suppressed"] & bit != 0, "unsubscribed", SUPPRESSED),
+        (suppressed & bit != 0, "unsubscribed", SUPPRESSED),
         (~facts.allowed, "preference", INELIGIBLE),
-        ((profile["addressed"] & bit == 0) & ~np.isin(rows.channel, addressless), "no_address", INELIGIBLE),
+        ((addressed & bit == 0) & ~np.isin(rows.channel, addressless), "no_address", INELIGIBLE),
         (_already_sent(rows, facts), "already_sent", DUPLICATE),
         (_already_engaged(rows, facts), "already_engaged", INELIGIBLE),
     ):

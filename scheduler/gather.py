@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lake.decisions import Candidates
 from lake.items import ItemTable
-from scheduler.sources.base import Source, UserChunk, at_most
+from scheduler.sources.base import Source, UserChunk, at_most, first_of_each
 
 MAX_PER_USER = 500
 
@@ -26,33 +26,28 @@ def gather(
     user = np.concatenate([rows.user for rows in proposed] or [np.empty(0, np.int32)])
     item = np.concatenate([rows.item for rows in proposed] or [np.empty(0, np.int32)])
     source = np.repeat(np.arange(len(proposed), dtype=np.uint8), [len(rows.user) for rows in proposed])
+    distinct, code = _coded(item, len(table.items))
     if len(sources) > 1:
-        _, first = np.unique(user.astype(np.int64) * max(len(table.items), 1) + item, return_index=True)
-        first = np.sort(first)
+        first = first_of_each(user.astype(np.int64) * len(distinct) + code, len(users.user_ids) * len(distinct))
         first = first[np.argsort(user[first], kind="stable")]
-        user, item, source = user[first], item[first], source[first]
+        user, code, source = user[first], code[first], source[first]
     kept = at_most(user, max(limit // max(len(channels), 1), 1)) if len(user) else np.empty(0, bool)
-    return _on_channels(users, table, user[kept], item[kept], source[kept], tuple(each.name for each in sources), channels)
-
-
-def _on_channels(
-    users: UserChunk,
-    table: ItemTable,
-    user: npt.NDArray[np.int32],
-    item: npt.NDArray[np.int32],
-    source: npt.NDArray[np.uint8],
-    names: tuple[str, ...],
-    channels: Sequence[int],
-) -> Candidates:
-    distinct, codes = np.unique(item, return_inverse=True)
     width = len(channels)
     return Candidates(
         users=users.user_ids,
         items=table.items.ids[distinct].tolist(),
-        user=np.repeat(user, width),
-        item=np.repeat(codes.astype(np.int32), width),
-        channel=np.tile(np.asarray(channels, np.uint8), len(user)),
-        source=np.repeat(source, width),
-        sources=names,
-        request=np.zeros(len(user) * width, np.int32),
+        user=np.repeat(user[kept], width),
+        item=np.repeat(code[kept], width),
+        channel=np.tile(np.asarray(channels, np.uint8), int(kept.sum())),
+        source=np.repeat(source[kept], width),
+        sources=tuple(each.name for each in sources),
+        request=np.zeros(int(kept.sum()) * width, np.int32),
     )
+
+
+def _coded(item: npt.NDArray[np.int32], items: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+    """Return the distinct rows of the item table, ascending, and each row's code among them."""
+    there = np.zeros(items, bool)
+    there[item] = True
+    code = np.cumsum(there, dtype=np.int32) - np.int32(1)
+    return np.flatnonzero(there), code[item]

@@ -226,8 +226,9 @@ class Pipeline:
 
     def _commit(self, decided: Decided, batch: Batch) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
-        order = np.lexsort((-np.nan_to_num(decided.value, nan=np.inf), batch.rows.user))
-        proposals = order[np.isin(decided.disposition[order], (SEND, HOLD))]
+        proposals = np.flatnonzero((decided.disposition == SEND) | (decided.disposition == HOLD))
+        worth = np.nan_to_num(decided.value[proposals], nan=np.inf)
+        proposals = proposals[np.lexsort((-worth, batch.rows.user[proposals]))]
         decided.grant_id[proposals] = grant_ids(batch, proposals)
         parts = list(self._parts(decided, batch, proposals))
         results = self.committer.commit([part for part, _ in parts])

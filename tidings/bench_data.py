@@ -25,6 +25,7 @@ from lake.ids import hash64
 from lake.meta import Meta
 from ranking import bundle as bundles
 from ranking.examples import ExampleRule
+from ranking.features import FEATURES
 from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import refresh
 from ranking.train import Shape, train
@@ -246,7 +247,7 @@ def bench(data: BenchData, keep: Path | None = None) -> Iterator[Bench]:
     """
     with TemporaryDirectory(prefix="tidings-") as folder:
         home = Path(folder)
-        made = home / "made" if keep is None else keep / f"{hash64([repr(data)])[0]:016x}"
+        made = home / "made" if keep is None else keep / f"{hash64([repr((data, FEATURES))])[0]:016x}"
         if not made.exists():
             _make(data, home / "new")
             made.parent.mkdir(parents=True, exist_ok=True)

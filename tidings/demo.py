@@ -40,7 +40,7 @@ BUDGET = 3
 CHANNEL, URGENT_CHANNEL = "in_app", "maildir"
 URGENT_USERS = 55
 URGENT_AFTER = pd.Timedelta(days=2, hours=17)
-SHARDS = 4
+SHARDS = 2
 SEED = 1
 BASELINES: tuple[PolicyName, ...] = ("popular", "recent", "random")
 

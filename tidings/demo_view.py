@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Scene:
     ticks: int = 0
     urgent: Urgent | None = None
     decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    seconds: float = 0.0
     _bar: Progress = field(init=False)
     _live: Live = field(init=False)
 
@@ -56,8 +58,10 @@ class Scene:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show the scene while it goes on."""
+        started = time.perf_counter()
         with self._live:
             yield
+        self.seconds = time.perf_counter() - started
 
     def add(self, report: LaneReport | None) -> None:
         """Take in one tick."""
@@ -97,6 +101,7 @@ def result(scene: Scene, worth: dict[str, Any], state: State, home: Path) -> Ren
     sent = scene.decisions[scene.decisions["disposition"] == "send"]
     lucky = sent["user_id"].value_counts().index[0] if len(sent) else "USER"
     lines: dict[str, object] = {
+        "the week took": f"{scene.seconds:.0f} s",
         "windows": scene.total.users,
         "candidates": scene.total.candidates,
         "urgent item": _counted(scene.urgent) if scene.urgent else "none",

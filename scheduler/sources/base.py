@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from lake.items import ItemTable
 
+DENSE_CELLS = 4_000_000
+"""Up to so many (user, item) cells a table with a place for each is faster than sorting."""
+
 
 @dataclass(frozen=True)
 class UserChunk:
@@ -52,3 +55,26 @@ def at_most(user: npt.NDArray[np.int32], limit: int) -> npt.NDArray[np.bool_]:
     starts = np.flatnonzero(np.diff(user, prepend=-1))
     place = np.arange(len(user)) - np.repeat(starts, np.diff(starts, append=len(user)))
     return place < limit
+
+
+def first_of_each(key: npt.NDArray[np.int64], keys: int) -> npt.NDArray[np.intp]:
+    """Return the ascending places of the first occurrence of every key; keys are below `keys`."""
+    if keys > DENSE_CELLS:
+        return np.sort(np.unique(key, return_index=True)[1])
+    place = np.arange(len(key))
+    first = np.zeros(keys, np.intp)
+    first[key[::-1]] = place[::-1]  # of several values for one place, numpy keeps the last
+    return np.flatnonzero(first[key] == place)
+
+
+def distinct_pairs(
+    user: npt.NDArray[np.int32], place: npt.NDArray[np.int64], users: int, places: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the distinct pairs, ascending; users are below `users`, places below `places`."""
+    if users * places > DENSE_CELLS:
+        distinct = np.unique(user.astype(np.int64) * places + place)
+        return (distinct // places).astype(np.int32), distinct % places
+    there = np.zeros((users, places), bool)
+    there[user, place] = True
+    rows, columns = np.nonzero(there)
+    return rows.astype(np.int32), columns

@@ -11,7 +11,7 @@ from lake.follows import FollowStore
 from lake.ids import Keys64
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
-from scheduler.sources.base import Proposals, UserChunk, at_most
+from scheduler.sources.base import Proposals, UserChunk, at_most, distinct_pairs
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class NewPosts:
         everything = np.arange(min(self.limit, len(index.newest)))
         user = np.concatenate([user, np.repeat(idle, len(everything))])
         place = np.concatenate([place, np.tile(everything, len(idle))])
-        distinct = np.unique(user.astype(np.int64) * max(len(index.newest), 1) + place)
-        user, place = (distinct // max(len(index.newest), 1)).astype(np.int32), distinct % max(len(index.newest), 1)
+        user, place = distinct_pairs(user, place, len(users.user_ids), len(index.newest))
         kept = at_most(user, self.limit)
         return Proposals(user[kept], index.newest[place[kept]])
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from lake.ids import author_key
 from lake.meta import Meta
-from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock
+from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock, even_week
 from ranking.redis_features import RedisFeatureStore
 from ranking.rows import AUTHOR, ITEM, TOPIC, blank_stats
 from ranking.store import FeatureStore, MemoryFeatureStore
@@ -30,7 +30,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[FeatureStore]:
 
 def block(users: int) -> UserBlock:
     vector = np.arange(users * DIMENSIONS, dtype=np.float32).reshape(users, DIMENSIONS)
-    return UserBlock(blank_stats(users), vector, Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY)))
+    return UserBlock(np.full(users, AT), blank_stats(users), vector, Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY)))
 
 
 def test_nobody_and_nothing_are_blank_rows(store: FeatureStore) -> None:
@@ -43,8 +43,8 @@ def test_nobody_and_nothing_are_blank_rows(store: FeatureStore) -> None:
 
 
 def test_users_come_back_in_the_order_asked_for(store: FeatureStore) -> None:
-    store.put_users(["a", "b", "c"], block(3), AT, EPOCH)
-    store.mark_refreshed(AT)
+    store.put_users(["a", "b", "c"], block(3), EPOCH)
+    store.mark_refreshed(AT, even_week())
     fetched = store.get(["c", "x", "a"], [])
     assert fetched.known.tolist() == [True, False, True]
     assert np.array_equal(fetched.users.vector[[0, 2]], block(3).vector[[2, 0]])
@@ -52,7 +52,7 @@ def test_users_come_back_in_the_order_asked_for(store: FeatureStore) -> None:
 
 
 def test_forgotten_users_are_unknown(store: FeatureStore) -> None:
-    store.put_users(["a", "b"], block(2), AT, EPOCH)
+    store.put_users(["a", "b"], block(2), EPOCH)
     store.delete_users(["a"])
     store.delete_users([])
     assert store.get(["a", "b"], []).known.tolist() == [False, True]
@@ -88,7 +88,7 @@ def test_an_engagement_that_comes_late_counts_at_its_own_time(store: FeatureStor
 
 
 def test_an_items_vector_is_the_sum_over_those_who_engaged_once_each(store: FeatureStore) -> None:
-    store.put_users(["a", "b"], block(2), AT, EPOCH)
+    store.put_users(["a", "b"], block(2), EPOCH)
     store.record_engagements(["i"] * 4, ["a", "b", "b", "nobody"], [AT] * 4)
     row = store.get([], ["i"]).items
     assert np.array_equal(row["vector"][0], block(2).vector.sum(axis=0))
@@ -96,9 +96,9 @@ def test_an_items_vector_is_the_sum_over_those_who_engaged_once_each(store: Feat
 
 
 def test_embeddings_of_two_epochs_are_never_added_up(store: FeatureStore) -> None:
-    store.put_users(["a"], block(1), AT, EPOCH)
+    store.put_users(["a"], block(1), EPOCH)
     store.record_engagements(["i"], ["a"], [AT])
-    store.put_users(["b"], block(1), AT, EPOCH + 604800)
+    store.put_users(["b"], block(1), EPOCH + 604800)
     store.record_engagements(["i"], ["b"], [AT])
     row = store.get([], ["i"]).items
     assert np.array_equal(row["vector"][0], block(1).vector[0])
@@ -106,7 +106,7 @@ def test_embeddings_of_two_epochs_are_never_added_up(store: FeatureStore) -> Non
 
 
 def test_vectors_are_replaced_only_while_the_same_people_have_engaged(store: FeatureStore) -> None:
-    store.put_users(["a"], block(1), AT, EPOCH)
+    store.put_users(["a"], block(1), EPOCH)
     store.record_engagements(["i", "j", "j"], ["a", "a", "b"], [AT] * 3)
     fresh = np.full((3, DIMENSIONS), 9, np.float32)
     assert store.put_item_vectors(["i", "j", "k"], fresh, EPOCH + 604800, [1, 1, 0]) == ["j"]

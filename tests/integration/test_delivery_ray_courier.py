@@ -56,7 +56,7 @@ def make_courier(url: str, owner: str) -> Courier:
 
 @pytest.fixture
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="Disabled")
     yield
     shut_down: Callable[[], None] = serve.shutdown
@@ -74,7 +74,7 @@ async def test_a_deployed_courier_delivers_and_gives_up_its_leases_when_it_is_st
     serve.run(CourierReplica.bind(partial(make_courier, embedded_store)), route_prefix=None)
     inbox = RedisInbox(redis_client, META.keys)
     redis_client.xadd(META.keys.of_shard(Keys.OUTBOX, shard_of("u1", META.shards)), {FIELD: message.pack()})
-    (entry,) = await inbox.wait("u1", "", 30.0)
+    (entry,) = await inbox.wait("u1", "", 120.0)
     assert entry.title == "A new room"
     serve.delete("default")
     now = RedisClock(redis_client).now()

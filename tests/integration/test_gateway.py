@@ -31,6 +31,8 @@ from scheduler.lanes import UrgentRequest, UrgentResult
 from tests.unit.gateway.conftest import META, World
 from tests.unit.gateway.problems import problem_of
 
+pytestmark = pytest.mark.timeout(300)  # starting Ray takes a minute on a busy machine
+
 PORT = 18231
 BASE = f"http://127.0.0.1:{PORT}"
 BODY = {"item_id": "i1", "users": ["u1", "u2"], "channels": ["push"]}
@@ -87,7 +89,7 @@ def token(gateway_store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory
     client = connect(gateway_store.url)
     key, token = new_key(("urgent", "users", "read"), RedisClock(client).now())
     RedisApiKeys(client).put(key)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     serve.run(Gateway.bind(Assemble(gateway_store.url, tmp_path_factory.mktemp("history")), {}, Limits(batch_wait_s=0.02)))
     yield token
@@ -104,7 +106,7 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any], **headers: str)
 
 
 async def test_requests_at_once_are_decided_together_and_answered_apart(token: str) -> None:
-    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}) as client:
+    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         answers = await asyncio.gather(*(_post(client, BODY | {"users": [f"a{i}"]}) for i in range(40)))
     rows = [answer.json()["results"][0] for answer in answers]
     assert [row["user_id"] for row in rows] == [f"a{i}" for i in range(40)]
@@ -113,14 +115,14 @@ async def test_requests_at_once_are_decided_together_and_answered_apart(token: s
 
 
 async def test_a_large_request_goes_past_the_batcher(token: str) -> None:
-    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}) as client:
+    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         large = BODY | {"users": [f"b{i}" for i in range(600)]}
         answers = await asyncio.gather(_post(client, large), *(_post(client, BODY) for _ in range(10)))
     assert {row["score"] for row in answers[0].json()["results"]} == {1.0}
 
 
 async def test_fifty_requests_at_once_with_one_key_get_one_answer(token: str) -> None:
-    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         answers = await asyncio.gather(*(_post(client, BODY | {"users": ["c"]}, **{"Idempotency-Key": "once"}) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.content for answer in answers}) == 1
@@ -128,7 +130,7 @@ async def test_fifty_requests_at_once_with_one_key_get_one_answer(token: str) ->
 
 
 async def test_bad_input_is_refused_behind_the_proxy_too(token: str) -> None:
-    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         problem_of(await client.post("/v1/urgent", content=b" " * (2 << 20)), 413)
         problem_of(await _post(client, BODY | {"users": ["u"] * 10_001}), 422)
         problem_of(await _post(client, BODY | {"users": ["u\x00"]}), 422)
@@ -139,7 +141,7 @@ async def test_bad_input_is_refused_behind_the_proxy_too(token: str) -> None:
 
 async def test_without_its_store_it_answers_503_and_when_to_come_back(token: str, gateway_store: EmbeddedStore) -> None:
     gateway_store.stop()
-    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
         answer = await _post(client, BODY)
         health = await client.get("/healthz")
     for away in (answer, health):

@@ -51,7 +51,7 @@ def expected(model: Path, asked: ScoreRequest) -> np.ndarray[tuple[int, ...], np
 
 @pytest.fixture
 def handle(model: Path) -> Iterator[DeploymentHandle[Ranking]]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     app = Ranker.options(num_replicas=1, ray_actor_options={"num_cpus": 0.1}).bind(str(model), stores)
     try:
         yield serve.run(app, name="ranker", route_prefix=None)
