@@ -1,0 +1,128 @@
+"""Several nodes: rankers spread over them, grow under load and shrink after it, and every score stays right."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+from ray.serve.context import _get_global_client
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ServeInstanceDetails
+
+import serve_app
+from lake.embedded import EmbeddedStore
+from lake.items import ItemTable
+from ranking import bundle as bundles
+from ranking.ray_ranker import Ranking
+from ranking.scorer import Scorer, ScoreRequest
+from tests.integration.waiting import until
+from tests.unit.ranking.models import write_bundle
+
+pytestmark = pytest.mark.timeout(400)
+
+NODES = 3
+AT = 1_700_000_000.0
+CALLERS, ROWS = 60, 20_000
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[serve_app.Settings]:
+    """One to three rankers, which come and go within seconds, on a store of their own."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with EmbeddedStore(home / "store") as store:
+        yield settings_of(folder, store.url)
+
+
+def settings_of(folder: Path, store_url: str) -> serve_app.Settings:
+    made = serve_app.Settings(
+        model=str(write_bundle(folder / "model")),
+        redis_url=store_url,
+        history=str(folder / "history"),
+        ticking=False,
+        rankers=(1, NODES),
+        ranker_cpus=1.0,
+        autoscaling={"upscale_delay_s": 1, "downscale_delay_s": 3, "look_back_period_s": 2, "metrics_interval_s": 1},
+    )
+    serve_app.stores_of(made).items.put([{"item_id": f"i{n}", "created_at": AT - n, "topics": ["a"]} for n in range(20)])
+    return made
+
+
+@pytest.fixture(scope="module")
+def rankers(settings: serve_app.Settings, home: Path) -> Iterator[DeploymentHandle[Ranking]]:
+    """The application on a cluster of three nodes of two CPUs each, so that nothing but choice spreads what it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(home))  # nobody else's ray.init shall find this cluster
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        for _ in range(NODES - 1):
+            cluster.add_node(num_cpus=2)
+        ray.init(address=cluster.address, log_to_driver=False)
+        serve.start(proxy_location="Disabled")
+        serve.run(serve_app.app(settings), name=serve_app.APP_NAME)
+        yield serve.get_deployment_handle("Ranker", serve_app.APP_NAME)
+        shut_down: Callable[[], None] = serve.shutdown
+        shut_down()
+        ray.shutdown()
+        cluster.shutdown()
+        with warnings.catch_warnings():  # Ray leaves the processes it stopped unwaited for
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def nodes_of_rankers() -> list[str]:
+    """Return the node of each ranker that runs."""
+    client = _get_global_client()
+    assert client is not None
+    details = ServeInstanceDetails.model_validate(client.get_serve_details())
+    replicas = details.applications[serve_app.APP_NAME].deployments["Ranker"].replicas
+    return [str(replica.node_id) for replica in replicas if replica.state == "RUNNING"]
+
+
+def a_window(seed: int) -> ScoreRequest:
+    random = np.random.default_rng(seed)
+    users, items = [f"u{seed}-{n}" for n in range(50)], [f"i{n}" for n in random.permutation(20)]
+    user, item = random.integers(0, 50, ROWS).astype(np.int32), random.integers(0, 20, ROWS).astype(np.int32)
+    return ScoreRequest(users, items, user, item, np.zeros(ROWS, np.uint8), ("in_app",), AT + seed)
+
+
+def test_rankers_spread_over_nodes_under_load_and_go_when_it_is_over(
+    settings: serve_app.Settings, rankers: DeploymentHandle[Ranking]
+) -> None:
+    assert len(nodes_of_rankers()) == 1
+    seeds, grown = count(), False
+
+    def ask(_: int) -> bool:
+        """Ask one window after the other until the rankers have grown; returns whether every score was right."""
+        while not grown:
+            rankers.score.remote(a_window(next(seeds))).result(timeout_s=300)
+        return right(settings, rankers, next(seeds))
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        answers = [callers.submit(ask, n) for n in range(CALLERS)]
+        try:
+            until(lambda: len(nodes_of_rankers()) == NODES, 240, "the rankers have grown to three")
+            spread = set(nodes_of_rankers())
+        finally:
+            grown = True
+    assert all(answer.result() for answer in answers)
+    assert len(spread) == NODES
+    until(lambda: len(nodes_of_rankers()) == 1, 120, "the rankers have shrunk to one")
+    assert right(settings, rankers, 12345)
+
+
+def right(settings: serve_app.Settings, rankers: DeploymentHandle[Ranking], seed: int) -> bool:
+    """Return whether a ranker's scores are those of the same rows scored here."""
+    asked = a_window(seed)
+    there = rankers.score.remote(asked).result(timeout_s=300)
+    stores = serve_app.ranker_stores(settings)
+    scorer = Scorer(bundles.load(Path(settings.model), verified=True), stores.features, ItemTable(stores.items))
+    here = scorer.score(asked.users, asked.items, asked.user, asked.item, asked.channel, asked.channels, float(asked.at))
+    return bool(np.array_equal(there.probability, here.probability))
