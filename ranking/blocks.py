@@ -30,8 +30,10 @@ USER_STATS = (
     *DAYS,
     *HOURS,
 )
-"""Offline, per user. `day_0`: items first engaged with on the last day before the state's moment, `day_1` the day before, ... NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
-with the user's own; `item_age_log`: mean log(1 + hours) between an item's birth and the user's engagement."""
+"""Offline, per user. NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
+with the user's own; `item_age_log`: mean log(1 + hours) between an item's birth and the user's engagement; `day_0`: items
+first engaged with on the last day before the state's moment, `day_1`: on the day before that; `hour_0`: engagements
+between 00:00 and 01:00 local, halving every 90 days."""
 
 AUTHOR_STATS = ("items_90d", "engaged_14d", "engaged_90d", "recency_h")
 TOPIC_STATS = ("items_180d", "engaged_30d", "engaged_180d")

@@ -194,11 +194,12 @@ class Assembler:
     @property
     def _active_age(self) -> npt.NDArray[np.float64]:
         """Return the age of items in weeks of activity: nights and weekends count as little as people do then."""
-        born, now = (
-            moment // WEEK_S + np.interp(moment % WEEK_S, WEEK_HOURS_S, self.items.week)
-            for moment in (self.items.created_at, self.items.at)
-        )
-        return now - born
+        week = self.items.week
+
+        def clock(moment: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return moment // WEEK_S + np.interp(moment % WEEK_S, WEEK_HOURS_S, week)
+
+        return clock(self.items.at) - clock(self.items.created_at)
 
     @property
     def _topic_summary(self) -> list[npt.NDArray[np.float64]]:

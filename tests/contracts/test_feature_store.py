@@ -30,7 +30,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[FeatureStore]:
 
 def block(users: int) -> UserBlock:
     vector = np.arange(users * DIMENSIONS, dtype=np.float32).reshape(users, DIMENSIONS)
-    return UserBlock(np.full(users, AT), blank_stats(users), vector, Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY)))
+    return UserBlock(
+        np.full(users, AT), blank_stats(users), vector, Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY))
+    )
 
 
 def test_nobody_and_nothing_are_blank_rows(store: FeatureStore) -> None:
@@ -49,6 +51,7 @@ def test_users_come_back_in_the_order_asked_for(store: FeatureStore) -> None:
     assert fetched.known.tolist() == [True, False, True]
     assert np.array_equal(fetched.users.vector[[0, 2]], block(3).vector[[2, 0]])
     assert fetched.refreshed_at == AT
+    assert np.array_equal(fetched.week, even_week())
 
 
 def test_forgotten_users_are_unknown(store: FeatureStore) -> None:

@@ -20,6 +20,7 @@ from ranking.blocks import (
     ItemBlock,
     Lists,
     UserBlock,
+    even_week,
 )
 from ranking.features import FEATURES, assemble, order_of
 from ranking.rows import blank_stats
@@ -30,7 +31,11 @@ NO_CHANNEL = np.array([255], np.uint8)
 
 def nobody() -> UserBlock:
     return UserBlock(
-        blank_stats(1), np.zeros((1, DIMENSIONS), np.float32), Lists.empty(1, len(AUTHOR_AFFINITY)), Lists.empty(1, len(TOPIC_AFFINITY))
+        np.array([AT]),
+        blank_stats(1),
+        np.zeros((1, DIMENSIONS), np.float32),
+        Lists.empty(1, len(AUTHOR_AFFINITY)),
+        Lists.empty(1, len(TOPIC_AFFINITY)),
     )
 
 
@@ -47,6 +52,7 @@ def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
         author_vector=np.zeros((1, DIMENSIONS), np.float32),
         topic_keys=np.sort(keys),
         topic_stats=np.ones((len(keys), len(TOPIC_STATS)), np.float32),
+        week=even_week(),
     )
 
 
@@ -91,6 +97,26 @@ def test_affinity_with_other_topics_says_nothing() -> None:
     assert value(elsewhere, new_item(), "by_topic_180d_most") == 0
 
 
+def test_an_item_ages_only_while_people_are_about() -> None:
+    hour = int((AT - 7200) // 3600 % 168)
+    assert value(nobody(), new_item(), "item_age_active") == pytest.approx(2 / 168)
+    asleep = replace(new_item(), week=np.where(np.arange(169) > hour + 9, 1.0, 0.0))
+    assert value(nobody(), asleep, "item_age_active") == 0
+    busy = replace(new_item(), week=np.where(np.arange(169) > hour, 1.0, 0.0))
+    assert 0 < value(nobody(), busy, "item_age_active") <= 1
+
+
+def test_what_a_user_did_since_an_item_was_born_is_known_to_the_day_and_shared_out_within_it() -> None:
+    stats = blank_stats(1)
+    stats[0, [USER_STATS.index(name) for name in ("day_0", "day_1", "recency_h")]] = [4, 2, 1]
+    users = replace(nobody(), stats=stats)
+    for age_days, touched in ((0.5, 2.0), (1.0, 4.0), (1.5, 5.0), (30.0, 6.0), (-1.0, 0.0)):
+        item = replace(new_item(), created_at=np.array([AT - age_days * 86400]))
+        assert value(users, item, "touched_since") == pytest.approx(touched)
+        assert value(users, item, "seen_since_h") == pytest.approx(24 * age_days - 1, abs=1e-3)
+    assert np.isnan(value(nobody(), new_item(), "seen_since_h"))
+
+
 def test_local_time_is_the_users_own() -> None:
     stats = blank_stats(1)
     stats[0, USER_STATS.index("offset_minutes")] = -180
@@ -106,7 +132,11 @@ def test_the_search_for_many_pairs_finds_what_the_dense_table_finds(monkeypatch:
     chosen = np.tile(keys, 30)[: start[-1]]
     lists = Lists(start, chosen, random.random((len(chosen), len(AUTHOR_AFFINITY))).astype(np.float32))
     users = UserBlock(
-        np.repeat(blank_stats(1), 30, axis=0), np.zeros((30, DIMENSIONS), np.float32), lists, Lists.empty(30, len(TOPIC_AFFINITY))
+        np.full(30, AT),
+        np.repeat(blank_stats(1), 30, axis=0),
+        np.zeros((30, DIMENSIONS), np.float32),
+        lists,
+        Lists.empty(30, len(TOPIC_AFFINITY)),
     )
     items = replace(new_item(), author=keys[3:4])
     rows = np.arange(30, dtype=np.int32)

@@ -18,17 +18,24 @@ def block(users: int, seed: int = 0) -> UserBlock:
         return Lists(start, keys, random.normal(size=(start[-1], width)).astype(np.float32))
 
     stats, vector = random.normal(size=(users, len(USER_STATS))), random.normal(size=(users, DIMENSIONS))
-    return UserBlock(stats.astype(np.float32), vector.astype(np.float32), lists(len(AUTHOR_AFFINITY)), lists(len(TOPIC_AFFINITY)))
+    return UserBlock(
+        random.uniform(0, 1e9, users),
+        stats.astype(np.float32),
+        vector.astype(np.float32),
+        lists(len(AUTHOR_AFFINITY)),
+        lists(len(TOPIC_AFFINITY)),
+    )
 
 
 def test_users_come_back_as_they_went_in_with_nobody_in_between() -> None:
     users = block(50)
-    packed: list[bytes | None] = list(pack_users(users, 5.0, 7.0))
+    packed: list[bytes | None] = list(pack_users(users, 7.0))
     packed.insert(3, None)
     found, known = unpack_users(packed)
     kept = np.delete(np.arange(51), 3)
     assert known.tolist() == [i != 3 for i in range(51)]
     assert np.array_equal(found.stats[kept], users.stats)
+    assert np.array_equal(found.as_of[kept], users.as_of)
     assert np.array_equal(found.stats[3:4], blank_stats(1), equal_nan=True)
     assert np.array_equal(found.vector[kept], users.vector)
     for mine, theirs in ((found.authors, users.authors), (found.topics, users.topics)):
