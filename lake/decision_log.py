@@ -42,7 +42,10 @@ LOG_ROW = np.dtype(
         ("grant_id", "<u8"),
     ]
 )
-"""One logged row. `user`, `item`, `request`: codes into the entry's own dictionaries. `weight`: 1 / its chance of being logged."""
+"""One logged row, as it is read back; an entry holds columns. `user`, `item`, `request`: codes into the entry's own
+dictionaries. `weight`: 1 / its chance of being logged."""
+
+_DECIDED = ("disposition", "reason", "allowance", "probability", "value", "threshold", "propensity")
 
 LOG_COLUMNS = (
     *("at", "decision_id", "user_id", "item_id", "channel", "source", "lane", "disposition", "reason"),
@@ -68,34 +71,64 @@ def pack(
     `rows`: indices into `decided`, the rows to log. `committed`: places within `rows` of those the commit settles, in
     its order. `weight`: float32 (len(rows),).
     """
-    users, user = np.unique(decided.candidates.user[rows], return_inverse=True)
-    items, item = np.unique(decided.candidates.item[rows], return_inverse=True)
-    requests, request = np.unique(decided.candidates.request[rows], return_inverse=True)
-    table = np.empty(len(rows), LOG_ROW)
-    table["user"], table["item"], table["request"], table["weight"] = user, item, request, weight
-    table["channel"], table["source"] = decided.candidates.channel[rows], decided.candidates.source[rows]
-    for name in ("disposition", "reason", "allowance", "probability", "value", "threshold", "propensity", "grant_id"):
-        table[name] = getattr(decided, name)[rows]
+    given, granted = decided.candidates, np.flatnonzero(decided.grant_id[rows])
+    users, user = _recoded(given.user[rows], len(given.users))
+    items, item = _recoded(given.item[rows], len(given.items))
+    requests, request = _recoded(given.request[rows], len(decided.decision_ids))
+    columns = {
+        "user": user,
+        "item": item,
+        "request": request,
+        "channel": given.channel[rows],
+        "source": given.source[rows],
+        "weight": weight,
+    }
+    columns |= {name: getattr(decided, name)[rows] for name in _DECIDED}
     entry = {
-        "users": [decided.candidates.users[code] for code in users.tolist()],
-        "items": [decided.candidates.items[code] for code in items.tolist()],
+        "users": [given.users[code] for code in users.tolist()],
+        "items": [given.items[code] for code in items.tolist()],
         "decisions": [decided.decision_ids[code] for code in requests.tolist()],
         "channels": list(channels),
-        "sources": list(decided.candidates.sources),
+        "sources": list(given.sources),
         "lane": decided.lane,
         "model": decided.model_id,
         "at": decided.at,
-        "rows": table.tobytes(),
+        "size": len(rows),
+        "columns": {name: _pack_column(values) for name, values in columns.items()},
+        "granted": granted.astype("<u4").tobytes(),
+        "grant_id": decided.grant_id[rows[granted]].astype("<u8").tobytes(),
         "committed": committed.astype("<u4").tobytes(),
     }
     return bytes(msgpack.packb(entry))
 
 
+def _recoded(code: npt.NDArray[np.integer[Any]], size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
+    """Return which codes below `size` occur, ascending, and each row's place among them in the narrowest type."""
+    there = np.zeros(size, bool)
+    there[code] = True
+    place = np.cumsum(there) - 1
+    return np.flatnonzero(there), place.astype(np.min_scalar_type(size))[code]
+
+
+def _pack_column(values: npt.NDArray[Any]) -> tuple[str, bytes]:
+    """Return a column's type and bytes: of one value where all rows have the same, as most do in most columns."""
+    same = len(values) > 0 and bool((values == values[0]).all())
+    return values.dtype.str, (values[:1] if same else values).tobytes()
+
+
+def _rows_of(entry: dict[str, Any]) -> Rows:
+    rows = np.zeros(entry["size"], LOG_ROW)
+    for name, (kind, values) in entry["columns"].items():
+        rows[name] = np.frombuffer(values, kind)
+    rows["grant_id"][np.frombuffer(entry["granted"], "<u4")] = np.frombuffer(entry["grant_id"], "<u8")
+    return rows
+
+
 def unpack(entries: Sequence[Entry]) -> pd.DataFrame:
     """Return the rows of entries, in their order, with their final dispositions; the columns are LOG_COLUMNS."""
     packed = [msgpack.unpackb(entry.blob) for entry in entries]
-    rows = np.frombuffer(b"".join(each["rows"] for each in packed), LOG_ROW).copy()
-    sizes = np.array([len(each["rows"]) // LOG_ROW.itemsize for each in packed], np.intp)
+    rows = np.concatenate([np.zeros(0, LOG_ROW), *map(_rows_of, packed)])
+    sizes = np.array([each["size"] for each in packed], np.intp)
     of = np.repeat(np.arange(len(packed)), sizes)
     _settle(rows, entries, packed, np.cumsum(sizes) - sizes)
 
