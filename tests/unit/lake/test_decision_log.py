@@ -1,91 +1,163 @@
-"""What a decision's packed log entry says is what was decided, whichever rows and columns it holds."""
+"""The decision log: rows survive packing, the commit has the last word, files hold no user ids, and nothing is filed twice."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lake.decision_log import Entry, pack, unpack
-from lake.decisions import DISPOSITIONS, REASONS, Candidates, Decided
+from lake.decision_log import LOG_COLUMNS, TABLE, DecisionLog, Entry, MemoryDecisionStream, pack, unpack
+from lake.decisions import BELOW_THRESHOLD, DISPOSITIONS, OVER_BUDGET, REASONS, SEND, Candidates, Decided
+from lake.history import History
+from lake.user_keys import MemoryUserKeys
 
 CHANNELS = ("in_app", "email")
+NOW = 1_700_000_000.0
+FLOATS = ("probability", "value", "threshold", "propensity")
 
 
-def _decided(random: np.random.Generator, n: int, *, alike: bool) -> Decided:
-    """A decision about n rows; `alike`: every column has one value in all rows."""
+def decided(n: int, *, seed: int = 0, at: float = NOW, decision: str = "d") -> Decided:
+    """Return `n` rows about five users and four items, in two requests, decided at random."""
+    random = np.random.default_rng(seed)
 
-    def codes(high: int, kind: type[np.integer[Any]]) -> npt.NDArray[Any]:
-        return np.full(n, random.integers(high), kind) if alike else random.integers(0, high, n).astype(kind)
+    def codes(below: int, kind: Any = np.int32) -> Any:
+        return random.integers(0, below, n).astype(kind)
 
-    def number() -> npt.NDArray[np.float32]:
-        return (np.full(n, random.random()) if alike else random.random(n)).astype(np.float32)
+    def numbers() -> Any:
+        return random.random(n).astype(np.float32)
 
     rows = Candidates(
-        users=[f"u{i}" for i in range(300)],
-        items=[f"i{i}" for i in range(5)],
-        user=np.sort(codes(300, np.int32)),
-        item=codes(5, np.int32),
+        users=[f"u{k}" for k in range(5)],
+        items=[f"i{k}" for k in range(4)],
+        user=np.sort(codes(5)),
+        item=codes(4),
         channel=codes(2, np.uint8),
         source=codes(2, np.uint8),
         sources=("held", "new_posts"),
-        request=codes(2, np.int32),
+        request=codes(2),
     )
-    grants = np.where(random.random(n) < 0.3, random.integers(1, 2**63, n), 0).astype(np.uint64)
     return Decided(
         candidates=rows,
-        probability=number(),
-        value=number(),
-        threshold=number(),
-        propensity=number(),
+        probability=numbers(),
+        value=numbers(),
+        threshold=numbers(),
+        propensity=numbers(),
         allowance=codes(9, np.int16),
         disposition=codes(len(DISPOSITIONS), np.uint8),
         reason=codes(len(REASONS), np.uint8),
-        grant_id=grants,
-        decision_ids=["d0", "d1"],
+        grant_id=random.integers(1, 2**63, n).astype(np.uint64),
+        decision_ids=[f"{decision}1", f"{decision}2"],
         lane="urgent",
         model_id="m",
-        at=1e9,
+        at=at,
     )
 
 
-@given(n=st.integers(0, 40), alike=st.booleans(), seed=st.integers(0, 2**32), share=st.floats(0, 1))
-def test_an_entry_holds_the_chosen_rows_as_they_were_decided(n: int, alike: bool, seed: int, share: float) -> None:
-    random = np.random.default_rng(seed)
-    decided = _decided(random, n, alike=alike)
-    rows = np.flatnonzero(random.random(n) < share)
-    weight = random.random(len(rows)).astype(np.float32)
-    frame = unpack([Entry("1", pack(decided, CHANNELS, rows, np.empty(0, np.intp), weight), b"")])
-    given_rows = decided.candidates.take(rows)
-    assert frame["user_id"].tolist() == [f"u{user}" for user in given_rows.user]
-    assert frame["item_id"].tolist() == [f"i{item}" for item in given_rows.item]
-    assert frame["decision_id"].tolist() == [f"d{request}" for request in given_rows.request]
-    assert frame["channel"].tolist() == [CHANNELS[channel] for channel in given_rows.channel]
-    assert frame["source"].tolist() == [given_rows.sources[source] for source in given_rows.source]
-    assert frame["disposition"].tolist() == [DISPOSITIONS[code] for code in decided.disposition[rows]]
-    for name in ("probability", "value", "threshold", "propensity", "allowance"):
-        np.testing.assert_array_equal(frame[name], getattr(decided, name)[rows])
-    np.testing.assert_array_equal(frame["weight"], weight)
-    sent = frame["disposition"].isin(["send", "update"]).to_numpy()
-    wanted = [f"{grant:016x}" if grant and is_sent else "" for grant, is_sent in zip(decided.grant_id[rows].tolist(), sent, strict=True)]
-    assert frame["grant_id"].tolist() == wanted
+def packed(rows: Decided, chosen: list[int] | None = None, committed: list[int] | None = None) -> bytes:
+    kept = np.array(range(len(rows.candidates)) if chosen is None else chosen, np.intp)
+    return pack(rows, CHANNELS, kept, np.array(committed or [], np.intp), np.ones(len(kept), np.float32))
 
 
-def test_what_the_commit_settled_stands_over_what_was_proposed() -> None:
-    decided = _decided(np.random.default_rng(0), 6, alike=False)
-    rows, committed = np.arange(6), np.array([4, 1])
-    final = bytes([DISPOSITIONS.index("send"), REASONS.index("critical"), DISPOSITIONS.index("duplicate"), REASONS.index("already_sent")])
-    frame = unpack([Entry("1", pack(decided, CHANNELS, rows, committed, np.ones(6, np.float32)), final)])
-    assert frame.loc[[4, 1], ["disposition", "reason"]].to_numpy().tolist() == [["send", "critical"], ["duplicate", "already_sent"]]
-    assert frame.loc[0, "disposition"] == DISPOSITIONS[decided.disposition[0]]
+def entry(rows: Decided, name: str = "1-0", chosen: list[int] | None = None) -> Entry:
+    return Entry(name, packed(rows, chosen), b"")
 
 
-@pytest.mark.parametrize("n", [1, 1000])
-def test_columns_of_one_value_take_no_room(n: int) -> None:
-    decided = _decided(np.random.default_rng(0), n, alike=True)
-    decided.grant_id[:] = 0
-    assert len(pack(decided, CHANNELS, np.arange(n), np.empty(0, np.intp), np.ones(n, np.float32))) < 1000
+@given(st.integers(0, 12), st.integers(0, 99), st.data())
+def test_any_rows_come_back_as_they_were_decided(n: int, seed: int, data: st.DataObject) -> None:
+    rows = decided(n, seed=seed)
+    chosen = sorted(data.draw(st.sets(st.integers(0, n - 1)))) if n else []
+    back = unpack([entry(rows, chosen=chosen)])
+    assert back.columns.tolist() == list(LOG_COLUMNS)
+    assert len(back) == len(chosen)
+    where = np.array(chosen, np.intp)
+    assert back["user_id"].tolist() == [f"u{code}" for code in rows.candidates.user[where]]
+    assert back["item_id"].tolist() == [f"i{code}" for code in rows.candidates.item[where]]
+    assert back["decision_id"].tolist() == [rows.decision_ids[code] for code in rows.candidates.request[where]]
+    assert back["channel"].tolist() == [CHANNELS[code] for code in rows.candidates.channel[where]]
+    assert back["disposition"].tolist() == [DISPOSITIONS[code] for code in rows.disposition[where]]
+    assert back["reason"].tolist() == [REASONS[code] for code in rows.reason[where]]
+    for name in FLOATS:
+        assert np.array_equal(back[name].to_numpy(), getattr(rows, name)[where])
+
+
+def test_several_entries_keep_their_own_names_and_order() -> None:
+    one, two = decided(6, seed=1), decided(4, seed=2, at=NOW + 60, decision="e")
+    both = unpack([entry(one), entry(two, "2-0")])
+    apart = pd.concat([unpack([entry(one)]), unpack([entry(two)])], ignore_index=True)
+    pd.testing.assert_frame_equal(both, apart, check_categorical=False)
+
+
+def test_what_the_commit_said_is_final_and_only_grants_have_an_id() -> None:
+    rows = decided(3)
+    rows.disposition[:] = (SEND, SEND, BELOW_THRESHOLD)
+    final = bytes([OVER_BUDGET, REASONS.index("budget_spent"), SEND, REASONS.index("above_threshold")])
+    back = unpack([Entry("1-0", packed(rows, committed=[1, 0]), final)])
+    assert back["disposition"].tolist() == ["send", "over_budget", "below_threshold"]
+    assert back["reason"].tolist()[:2] == ["above_threshold", "budget_spent"]
+    assert back["grant_id"].tolist() == [f"{int(rows.grant_id[0]):016x}", "", ""]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> DecisionLog:
+    return DecisionLog(MemoryDecisionStream(), History(str(tmp_path)), MemoryUserKeys(), 2)
+
+
+def append(log: DecisionLog, shard: int, rows: Decided) -> None:
+    assert isinstance(log.stream, MemoryDecisionStream)
+    log.stream.append(shard, packed(rows), b"")
+
+
+def test_draining_moves_rows_into_files_without_user_ids(log: DecisionLog, tmp_path: Path) -> None:
+    rows = decided(9)
+    append(log, 1, rows)
+    assert log.drain(1) == 9
+    assert log.drain(1) == 0
+    filed = log.history.read(TABLE, NOW, NOW)
+    assert "user_id" not in filed
+    assert filed["user_key"].nunique() == len(np.unique(rows.candidates.user))
+    for file in tmp_path.rglob("*.parquet"):
+        assert b"u0" not in file.read_bytes()
+
+
+def test_a_drain_that_died_before_dropping_repeats_itself(log: DecisionLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(log, 0, decided(5))
+    append(log, 0, decided(4, seed=3, decision="e"))
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryDecisionStream, "drop", lambda *_: None)
+        log.drain(0)
+    log.drain(0)
+    assert len(log.history.read(TABLE, NOW, NOW)) == 9
+
+
+def test_a_decision_is_found_whether_it_is_filed_yet_or_not(log: DecisionLog) -> None:
+    append(log, 0, decided(8, seed=1))
+    before = log.find(NOW, decision_id="d1")
+    log.drain(0)
+    after = log.find(NOW, decision_id="d1", user_id=before["user_id"].iloc[0])
+    assert len(before) > 0
+    assert set(after["item_id"]) == set(before[before["user_id"] == before["user_id"].iloc[0]]["item_id"])
+
+
+def test_a_user_finds_the_newest_of_their_rows_first_from_both_places(log: DecisionLog) -> None:
+    append(log, 0, decided(30, seed=1))
+    log.drain(0)
+    append(log, 0, decided(30, seed=2, at=NOW + 60, decision="e"))
+    found = log.find(NOW + 61, user_id="u2", limit=5)
+    assert set(found["user_id"]) == {"u2"}
+    assert found["at"].is_monotonic_decreasing
+    assert len(found) == 5
+    assert {name[0] for name in log.find(NOW + 61, user_id="u2")["decision_id"]} == {"d", "e"}
+
+
+def test_forgetting_a_users_key_leaves_nothing_to_find(log: DecisionLog) -> None:
+    append(log, 0, decided(30))
+    log.drain(0)
+    assert len(log.find(NOW, user_id="u1")) > 0
+    log.user_keys.forget(["u1"])
+    assert log.find(NOW, user_id="u1").empty
+    assert log.find(NOW, user_id="nobody").empty

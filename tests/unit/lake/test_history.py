@@ -1,0 +1,69 @@
+"""History: what was written comes back, by date and narrowed, once however often it was written, until it is pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.compute as pc
+import pytest
+
+from lake.history import History
+
+DAY = pd.Timedelta(days=1)
+NOON = pd.Timestamp("2024-03-04T12:00:00Z")
+
+
+def rows(*days: float, **columns: list[str]) -> pd.DataFrame:
+    at = pd.DatetimeIndex([NOON + day * DAY for day in days], tz="UTC").as_unit("us")
+    return pd.DataFrame({"at": at, "n": range(len(days))}).assign(**columns)
+
+
+@pytest.fixture(params=["path", "url"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> History:
+    """A history in a folder, named as a path or as a URL."""
+    folder = tmp_path / "kept"
+    return History(str(folder) if request.param == "path" else folder.as_uri())
+
+
+def test_what_was_written_comes_back_whichever_shard_wrote_it(history: History) -> None:
+    assert history.write("events", rows(0, 1), at="at", shard=0, name="a") == 2
+    history.write("events", rows(0), at="at", shard=7, name="a")
+    found = history.read("events", NOON.timestamp(), (NOON + DAY).timestamp())
+    assert sorted(found["n"]) == [0, 0, 1]
+    assert set(found["shard"]) == {0, 7}
+    assert str(found["at"].dt.tz) == "UTC"
+
+
+def test_a_table_that_was_never_written_is_empty(history: History) -> None:
+    assert len(history.read("events", 0.0, NOON.timestamp())) == 0
+    assert history.read("events", 0.0, 1.0, columns=["n"]).columns.tolist() == ["n"]
+
+
+def test_reading_is_narrowed_to_dates_columns_and_conditions(history: History) -> None:
+    history.write("events", rows(-2, -1, 0, 1, kind=["a", "b", "a", "b"]), at="at", shard=0, name="a")
+    since, until = (NOON - DAY).timestamp(), NOON.timestamp()
+    assert history.read("events", since, until, columns=["n"])["n"].tolist() == [1, 2]
+    assert history.read("events", since, until, where=pc.field("kind") == "a")["n"].tolist() == [2]
+    assert len(history.read("events", 0.0, 1e12)) == 4
+
+
+def test_writing_again_under_the_same_name_replaces_and_under_another_adds(history: History) -> None:
+    for name in ("a", "a", "b"):
+        history.write("events", rows(0), at="at", shard=0, name=name)
+    assert len(history.read("events", NOON.timestamp(), NOON.timestamp())) == 2
+
+
+def test_a_file_that_is_being_written_is_not_read(history: History, tmp_path: Path) -> None:
+    history.write("events", rows(0), at="at", shard=0, name="a")
+    (tmp_path / "kept/events/date=2024-03-04/shard=0/.b.part").write_bytes(b"half a file")
+    assert len(history.read("events", NOON.timestamp(), NOON.timestamp())) == 1
+
+
+def test_pruning_deletes_whole_dates_before_a_moment_and_nothing_else(history: History) -> None:
+    history.write("events", rows(-3, -2, -1, 0), at="at", shard=0, name="a")
+    history.write("sends", rows(-3), at="at", shard=0, name="a")
+    assert history.prune("events", (NOON - DAY).timestamp()) == 2
+    assert history.read("events", 0.0, 1e12)["n"].tolist() == [2, 3]
+    assert len(history.read("sends", 0.0, 1e12)) == 1
+    assert history.prune("never-written", NOON.timestamp()) == 0

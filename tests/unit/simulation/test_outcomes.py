@@ -1,0 +1,101 @@
+"""What sends were worth: engagement counts once, after the send, within its time; budgets are counted as the ledger does."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulation.outcomes import engaged_at, overspends, report, returned_users
+
+START = pd.Timestamp("2024-03-04T10:00:00Z")
+HOUR = pd.Timedelta(hours=1)
+DAY = pd.Timedelta(days=1)
+
+
+def rows(*triples: tuple[str, str, float], **more: str | list[str]) -> pd.DataFrame:
+    """Return (user_id, item_id, at) rows; times in hours after the start."""
+    users, items, hours = zip(*triples, strict=True) if triples else ((), (), ())
+    at = pd.DatetimeIndex([START + hour * HOUR for hour in hours], tz="UTC").as_unit("us")
+    return pd.DataFrame({"user_id": list(users), "item_id": list(items), "at": at}).assign(**more)
+
+
+def decisions(*triples: tuple[str, str, float], **more: str | list[str]) -> pd.DataFrame:
+    plain: dict[str, str | list[str]] = {"disposition": "send", "reason": "above_threshold", "lane": "scheduled", "channel": "in_app"}
+    return rows(*triples, **plain | more)
+
+
+def test_a_send_is_engaged_by_the_first_event_of_its_user_with_its_item_after_it() -> None:
+    sends = rows(("ann", "x", 5), ("bob", "x", 0), ("ann", "y", 0))
+    events = rows(("ann", "x", 4), ("ann", "x", 9), ("ann", "x", 7), ("bob", "y", 1))
+    assert engaged_at(sends, events).tolist() == [START + 7 * HOUR, pd.NaT, pd.NaT]
+
+
+def test_engagement_is_counted_within_48_hours_7_days_and_the_horizon() -> None:
+    sends = decisions(*((user, "x", 0) for user in "abcd"))
+    events = rows(("a", "x", 48), ("b", "x", 49), ("c", "x", 7 * 24), ("d", "x", 10 * 24 + 1))
+    worth = report(sends, events, horizon_days=10, overspent=0)
+    assert (worth["engaged_48h"], worth["engaged_7d"], worth["engaged_in_horizon"]) == (1, 3, 3)
+    assert (worth["sends"], worth["users"], worth["engaged_per_send"]) == (4, 4, 0.75)
+
+
+def test_only_what_was_sent_is_worth_anything() -> None:
+    sent, not_sent = decisions(("ann", "x", 0)), decisions(("ann", "y", 0), disposition="over_budget", reason="window_full")
+    worth = report(pd.concat([sent, not_sent], ignore_index=True), rows(("ann", "y", 1)), horizon_days=14, overspent=0)
+    assert (worth["sends"], worth["engaged_in_horizon"]) == (1, 0)
+    assert worth["dispositions"] == {"over_budget": 1, "send": 1}
+    assert worth["reasons"] == {"above_threshold": 1, "window_full": 1}
+    assert (worth["by_lane"], worth["by_channel"]) == ({"scheduled": 1}, {"in_app": 1})
+
+
+@pytest.mark.parametrize("events", [rows(), rows(("ann", "x", 1))])
+def test_no_sends_are_worth_nothing(events: pd.DataFrame) -> None:
+    worth = report(decisions(("ann", "x", 0)).head(0), events, horizon_days=14, overspent=0)
+    assert (worth["sends"], worth["engaged_per_send"], worth["sends_per_user"], worth["returned_users"]) == (0, 0.0, 0.0, 0)
+
+
+def test_users_return_when_anything_of_theirs_follows_a_send_within_a_week() -> None:
+    sends = rows(("ann", "x", 0), ("bob", "x", 0), ("cid", "x", 0), ("cid", "y", 200))
+    events = rows(("ann", "z", 1), ("bob", "x", 7 * 24 + 1), ("cid", "z", 300), ("dee", "x", 1))
+    assert returned_users(sends, events) == 2
+
+
+def test_one_send_more_than_the_budget_within_seven_days_is_one_overspend() -> None:
+    sends = rows(*(("ann", f"i{n}", 24.0 * n) for n in range(8)), channel="in_app")
+    assert overspends(sends, 8) == 0
+    assert overspends(sends, 7) == 1
+    assert overspends(sends.iloc[:7], 7) == 0
+
+
+def test_a_send_exactly_seven_days_after_another_still_shares_its_week() -> None:
+    assert overspends(rows(("ann", "x", 0), ("ann", "y", 7 * 24), channel="in_app"), 1) == 1
+    assert overspends(rows(("ann", "x", 0), ("ann", "y", 7 * 24 + 0.001), channel="in_app"), 1) == 0
+
+
+def test_users_and_channels_have_budgets_of_their_own() -> None:
+    sends = rows(("ann", "x", 0), ("ann", "y", 1), ("bob", "x", 0), channel=["in_app", "email", "in_app"])
+    assert overspends(sends, 1) == 0
+    assert overspends(sends, pd.Series([1, 0, 0])) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 400)), max_size=25), st.integers(0, 4))
+def test_overspends_are_what_counting_send_by_send_gives(sent: list[tuple[str, int]], weekly: int) -> None:
+    sends = rows(*((user, f"i{n}", float(hour)) for n, (user, hour) in enumerate(sent)), channel="in_app")
+    over = 0
+    for n, (user, hour) in enumerate(sorted(sent, key=lambda each: each[1])):
+        before = sorted(sent, key=lambda each: each[1])[:n]
+        over += sum(other == user and hour - at <= 7 * 24 for other, at in before) + 1 > weekly
+    assert overspends(sends, weekly) == over
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 60)), max_size=12), st.randoms())
+def test_engagement_does_not_depend_on_the_order_of_rows(events: list[tuple[str, str, int]], random: Random) -> None:
+    sends = rows(("a", "x", 10), ("b", "x", 20), ("a", "y", 0))
+    log = rows(*((user, item, float(hour)) for user, item, hour in events))
+    shuffled = log.sample(frac=1, random_state=random.randint(0, 2**31))
+    assert engaged_at(sends, log).equals(engaged_at(sends, shuffled))
+    backwards = engaged_at(sends[::-1], log)
+    assert engaged_at(sends, log).equals(backwards[::-1])
