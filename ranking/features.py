@@ -117,8 +117,8 @@ class Affinities:
             self._values = np.append(values, np.zeros((1, self._width), np.float32), axis=0)
 
     def __call__(self, user: npt.NDArray[np.int32], code: npt.NDArray[np.int64]) -> Matrix:
-        """Return the values of pairs, zero where the user has no such entry; the shape of `code` plus one axis."""
-        place = user.astype(np.int64) * self._keys + code if code.ndim == 1 else user.astype(np.int64)[:, None] * self._keys + code
+        """Return the values of pairs, one row each, zero where the user has no such entry."""
+        place = user.astype(np.int64) * self._keys + code
         if self._dense is not None:
             return self._dense.take(place, axis=0)
         found = np.searchsorted(self._place, place)
@@ -270,8 +270,16 @@ class Assembler:
     def _of_topics(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Matrix:
         if not len(self.items.topic_keys):
             return np.zeros((len(user), len(TOPIC_FEATURES)), np.float32)
-        values = self._by_topic(user, self._topic_codes[item])
-        return np.concatenate([values.max(axis=1), values.sum(axis=1)], axis=1)
+        out = np.empty((len(user), len(TOPIC_FEATURES)), np.float32)
+        most, total = out[:, : len(TOPIC_COLUMNS)], out[:, len(TOPIC_COLUMNS) :]
+        codes = self._topic_codes.take(item, axis=0)
+        most[:] = total[:] = self._by_topic(user, codes[:, 0])
+        for place in range(1, codes.shape[1]):
+            rows = np.flatnonzero(codes[:, place] < len(self.items.topic_keys))  # topics are padded at the end, and few items have many
+            values = self._by_topic(user[rows], codes[rows, place])
+            most[rows] = np.maximum(most[rows], values)
+            total[rows] += values
+        return out
 
     @cached_property
     def _by_topic(self) -> Affinities:
