@@ -92,7 +92,11 @@ def windows_at(profiles: Profiles, slots: npt.NDArray[np.int64]) -> npt.NDArray[
 
 @dataclass(frozen=True)
 class UrgentRequest:
-    """One urgent item and whom to tell. `item`: its row where it is new, else None. `key_id`: the API key that asked."""
+    """One urgent item and whom to tell.
+
+    `item`: its row where it is new, else None; without `created_at` it came to be when it is decided. `key_id`: the API
+    key that asked.
+    """
 
     item: ItemRow | None
     item_id: str
@@ -126,7 +130,7 @@ class UrgentLane:
 
     def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
         """Decide every user of every request; results come back in the order of the requests."""
-        if fresh := [request.item for request in requests if request.item is not None]:
+        if fresh := [{"created_at": now, **request.item} for request in requests if request.item is not None]:
             self.pipeline.table.store.put(fresh)
         self.pipeline.table.sync(now)
         candidates, order = candidates_of(requests, self.pipeline.meta)
