@@ -143,8 +143,11 @@ def drained(stores: RedisStores) -> list[Entry]:
 
 
 def budget_use(decisions: pd.DataFrame, config: ReplayConfig) -> float:
-    """Return the sends as a share of what the budgets of the users who had a window allow over the time replayed."""
-    weeks = (config.until - config.since) / (7 * 86400)
+    """Return the sends as a share of what the budgets of the users who had a window allow over the time replayed.
+
+    A week's budget may be spent in a day, so less than a week allows as much as a week does.
+    """
+    weeks = max((config.until - config.since) / (7 * 86400), 1.0)
     allowed = decisions["user_id"].nunique() * config.budget * weeks
     return float((decisions["disposition"] == "send").sum() / allowed) if allowed else 0.0
 
