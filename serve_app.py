@@ -46,7 +46,7 @@ from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from lake.clock import Clock
 from lake.history import History
-from lake.ids import hash64
+from lake.ids import hash64, shard_of
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
@@ -336,5 +336,8 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
 def erase(settings: Settings, user_id: str, now: float) -> None:
     """Forget a user in every store and rewrite the append-only file; rows about them in files can no longer be linked to anyone."""
     stores = stores_of(settings)
+    log, shard = stores.decision_log(History(settings.history)), shard_of(user_id, stores.meta.shards)
+    while log.drain(shard):
+        pass
     RedisErasure(stores.client, stores.meta.keys)(user_id, now)
     stores.client.bgrewriteaof()

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
+
 import numpy as np
 from redis import Redis
 
 from delivery.inbox import InboxEntry
+from delivery.outbox import Outcome
+from delivery.redis_feedback import RedisEventLog
 from delivery.redis_inbox import RedisInbox
+from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from gateway.redis_erasure import KINDS, RedisErasure
 from gateway.redis_user_rows import RedisUserRows
 from gateway.users import UserBook
 from lake.follows import Followed
+from lake.ids import shard_of
 from lake.keys import Keys
+from lake.messages import FIELD
 from lake.meta import Meta
 from lake.profiles import KNOWN
 from lake.redis_follows import RedisFollowStore
 from lake.redis_profiles import RedisProfileStore
 from lake.redis_user_keys import RedisUserKeys
 from scheduler.redis_due import RedisDueIndex
+from tests.unit.delivery.examples import a_message
 
 META = Meta(shards=4)
 NOW = 1_700_000_000.0
@@ -41,6 +49,15 @@ def _fill(client: Redis, user_id: str) -> UserBook:
     return book
 
 
+def _deliver(client: Redis, user_id: str) -> None:
+    """Leave an outcome, a dead letter and an event of a user in their shard's streams."""
+    shard, outbox = shard_of(user_id, META.shards), RedisOutbox(client, META.keys)
+    client.xadd(META.keys.of_shard(Keys.OUTBOX, shard), {FIELD: a_message(user_id=user_id).pack()})
+    entries = outbox.read(shard, "courier", 10, NOW, 60_000)
+    outbox.settle(shard, [Outcome(entry, "failed", "no such address", dead=True) for entry in entries], NOW)
+    RedisEventLog(client, META.keys).append([{"user_id": user_id, "kind": "open", "at": NOW}], secrets.token_hex(8), NOW)
+
+
 def _traces(client: Redis, user_id: str) -> set[bytes]:
     """Return the keys whose name or value mentions a user."""
     needle = user_id.encode()
@@ -55,6 +72,18 @@ def test_nothing_of_an_erased_user_is_left(redis_client: Redis) -> None:
     RedisErasure(redis_client, META.keys)("someone-to-forget", NOW)
     assert _traces(redis_client, "someone-to-forget") == set()
     assert _traces(redis_client, "somebody-else") == others
+
+
+def test_nothing_of_an_erased_user_is_left_in_their_shards_streams(redis_client: Redis) -> None:
+    stay = next(name for name in (f"neighbour{n}" for n in range(99)) if shard_of(name, META.shards) == shard_of("forgotten", META.shards))
+    for user_id in ("forgotten", stay, "forgotten"):
+        _deliver(redis_client, user_id)
+    shard, outbox, events = shard_of(stay, META.shards), RedisOutbox(redis_client, META.keys), RedisEventLog(redis_client, META.keys)
+    assert len(outbox.outcomes(shard, "", 10)) == len(outbox.dead(shard, 10)) == len(events.read(shard, 10)) == 3
+    RedisErasure(redis_client, META.keys)("forgotten", NOW)
+    assert [outcome.user_id for _, outcome in outbox.outcomes(shard, "", 10)] == [stay]
+    assert [letter.message and letter.message.user_id for letter in outbox.dead(shard, 10)] == [stay]
+    assert [row["user_id"] for _, row in events.read(shard, 10)] == [stay]
 
 
 def test_whoever_unsubscribed_stays_unsubscribed_should_they_come_back(redis_client: Redis) -> None:
