@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +51,11 @@ def test_candidates_get_a_probability_and_a_score_each_in_their_order(data: Path
     source = candidates(tmp_path, "c.csv" if extension == "csv" else "c.parquet", note=["x", "y", "z"])
     run = CliRunner().invoke(app, ["score", "--data", str(data), "--model", str(model), "--candidates", str(source), "--out", str(out)])
     assert run.exit_code == 0, run.output
-    read = {"parquet": pd.read_parquet, "csv": pd.read_csv, "ndjson": partial(pd.read_json, lines=True)}
+    read: dict[str, Callable[[Path], pd.DataFrame]] = {
+        "parquet": pd.read_parquet,
+        "csv": pd.read_csv,
+        "ndjson": partial(pd.read_json, lines=True),
+    }
     scored = read[extension](out)
     assert scored["user_id"].tolist() == ["u1", "u2", "new"]
     assert scored["note"].tolist() == ["x", "y", "z"]
