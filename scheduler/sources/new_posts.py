@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class NewPosts:
     live_s: float = 7 * 86400.0
     name: str = "new_posts"
     _index: Index | None = None
-    _of: tuple[int, float] = field(default=(-1, -np.inf))
+    _of: tuple[int, float, float] = (-1, np.inf, -np.inf)
 
     def propose(self, users: UserChunk, table: ItemTable, now: float) -> Proposals:
         """See Source."""
@@ -65,11 +65,14 @@ class NewPosts:
         return Proposals(user[kept], index.newest[place[kept]])
 
     def _current(self, table: ItemTable, now: float) -> Index:
-        """Rebuild the index where the table changed or time moved: a post must be out, alive and new."""
-        if self._index is None or self._of != (table.generation, now):
+        """Rebuild the index where the table changed, or a post has come out, grown old or ended since: it must be out, alive and new."""
+        generation, since, until = self._of
+        if self._index is None or generation != table.generation or not since <= now < until:
             items = table.items
-            live = (items.created_at <= now) & (items.created_at > now - self.live_s) & (items.expires_at > now)
-            self._index, self._of = Index.of(items, live), (table.generation, now)
+            out, ends_at = items.created_at <= now, np.minimum(items.expires_at, items.created_at + self.live_s)
+            live = out & (ends_at > now)
+            changes_at = np.concatenate([items.created_at[~out], ends_at[live], [np.inf]])
+            self._index, self._of = Index.of(items, live), (table.generation, now, float(changes_at.min()))
         return self._index
 
     def _followed(self, follows: KeyLists, index: Index) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +50,12 @@ def test_candidates_get_a_probability_and_a_score_each_in_their_order(data: Path
     source = candidates(tmp_path, "c.csv" if extension == "csv" else "c.parquet", note=["x", "y", "z"])
     run = CliRunner().invoke(app, ["score", "--data", str(data), "--model", str(model), "--candidates", str(source), "--out", str(out)])
     assert run.exit_code == 0, run.output
-    read: dict[str, Callable[[Path], pd.DataFrame]] = {
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         "parquet": pd.read_parquet,
         "csv": pd.read_csv,
-        "ndjson": partial(pd.read_json, lines=True),
+        "ndjson": lambda path: pd.read_json(path, lines=True),
     }
-    scored = read[extension](out)
+    scored = readers[extension](out)
     assert scored["user_id"].tolist() == ["u1", "u2", "new"]
     assert scored["note"].tolist() == ["x", "y", "z"]
     assert np.isfinite(scored[["probability", "score"]]).all(axis=None)

@@ -87,7 +87,12 @@ def test_new_posts_notice_what_changed_and_that_time_has_passed(
 ) -> None:
     source = NewPosts(follows)
     assert "over" in told(source, table, NOW)["ann"]
-    assert "over" not in told(source, table, NOW + 2)["ann"]
+    assert "over" not in told(source, table, NOW + 1)["ann"]
+    assert "over" in told(source, table, NOW)["ann"]
+    assert "future" not in told(source, table, NOW + 59)["ann"]
+    assert "future" in told(source, table, NOW + 60)["ann"]
+    assert "chess4" in told(source, table, NOW + 7 * DAY_S - 4 * HOUR_S - 1)["ann"]
+    assert "chess4" not in told(source, table, NOW + 7 * DAY_S - 4 * HOUR_S)["ann"]
     items.put([{"item_id": "fresh", "created_at": NOW + 3, "topics": ["chess"]}])
     items.delete(["chess1"])
     table.sync(NOW + 4)
