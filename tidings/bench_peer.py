@@ -23,7 +23,7 @@ from ranking import bundle as bundles
 
 NAME = "plain FastAPI on uvicorn, model in process, one worker per core, no features, no budgets"
 MODEL, ROWS = "TIDINGS_BENCH_MODEL", "TIDINGS_BENCH_ROWS"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 
 def create_app() -> FastAPI:

@@ -28,18 +28,20 @@ def urgent(
     connections: Annotated[str, typer.Option(help="How many requests at once, one run each.")] = "8,16,32,48,64",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each run is measured.")] = 8.0,
     with_window: Annotated[bool, typer.Option("--window", help="Meanwhile decide everybody's windows without pause.")] = False,
+    users: Annotated[int, typer.Option(min=500, help="How many users there are.")] = 20_000,
     new_items: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that bring an item nobody has heard of.")] = 0.0,
     keep: Keep = None,
     as_json: Json = False,
 ) -> None:
     """Urgent requests over HTTP: 55 candidates each, ranked, decided, and on disk when answered."""
+    from tidings.bench_data import BenchData
     from tidings.bench_urgent import UrgentLoad, run
 
     counts = tuple(int(count) for count in connections.split(",") if count.strip().isdecimal() and int(count))
     if not counts:
         raise typer.BadParameter(f"{connections!r} is no list of numbers such as 8,16,32", param_hint="--connections")
     load = UrgentLoad(counts, measure_s=seconds, new_items=new_items)
-    _emit(run(load, with_window=with_window, keep=keep, step=_step), as_json)
+    _emit(run(load, BenchData(users=users), with_window=with_window, keep=keep, step=_step), as_json)
 
 
 def window(
