@@ -47,7 +47,13 @@ demo: $(STAMP) ## Watch a week of history go through the whole system; DATA=fold
 	$(BIN)/tidings demo $(if $(DATA),--data '$(DATA)') $(if $(GIT),--git '$(GIT)')
 
 test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folder adds those on real data
+ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/python -m pytest tests --ignore=tests/integration
+	@# A file that starts Ray gets a process of its own: Serve keeps state in the process that started it.
+	@set -e; for file in tests/integration/test_*.py; do echo "$$file"; $(BIN)/python -m pytest "$$file"; done
+endif
 
 lint: $(STAMP) ## Check style, types and the house rules
 	$(BIN)/ruff check .
