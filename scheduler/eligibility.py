@@ -94,10 +94,16 @@ def _already_sent(rows: Candidates, facts: Facts) -> Bools:
     entity = np.where(facts.item_row >= 0, facts.items.entity[facts.item_row], np.uint64(0))
     entities, of_item = np.unique(entity, return_inverse=True)
     at, relevant = _places(entities, sent.entity)
-    newest = np.full((len(rows.users), len(entities)), -1, np.int64)
-    np.maximum.at(newest, (sent.user[relevant], at[relevant]), sent.version[relevant].astype(np.int64))
-    version = facts.items.version[facts.item_row[rows.item]].astype(np.int64)
-    return np.asarray(version <= newest[rows.user, of_item[rows.item]], np.bool_)
+    user, at, version = sent.user[relevant], at[relevant], sent.version[relevant]
+    there = np.zeros((len(rows.users), len(entities)), bool)
+    there[user, at] = True
+    again = np.flatnonzero(there[rows.user, of_item[rows.item]])
+    pair, asked = user.astype(np.int64) * len(entities) + at, rows.user[again].astype(np.int64) * len(entities) + of_item[rows.item[again]]
+    order = np.lexsort((version, pair))
+    newest = version[order][np.searchsorted(pair[order], asked, side="right") - 1]
+    repeats = np.zeros(len(rows), bool)
+    repeats[again] = facts.items.version[facts.item_row[rows.item[again]]] <= newest
+    return repeats
 
 
 def _already_engaged(rows: Candidates, facts: Facts) -> Bools:

@@ -1,17 +1,33 @@
-"""The pipeline's scorer behind Serve: rows go to a ranker replica, scores come back."""
+"""The pipeline's scorer behind Serve: rows go to ranker replicas, scores come back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray.serve.handle import DeploymentHandle
 
 from lake.decisions import Candidates, Lane
-from ranking.scorer import ScoreRequest, Scores
+from ranking.blocks import Matrix
+from ranking.scorer import ScoreRequest
+from scheduler.pipeline import Scores
 
 TIMEOUT_S: dict[Lane, float] = {"urgent": 5.0, "scheduled": 60.0}
 """How long a lane waits for scores; a window can wait for a replica to start, a live room can't."""
+
+MOST_ROWS = 100_000
+"""Rows of one call: 1 to 2 MB, where Serve's messages end at 4 MiB."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The scores of several calls, end to end."""
+
+    probability: Matrix
+    value: Matrix
+    model_id: str
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,20 @@ class HandleScorer:
 
     def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
         """See scheduler.pipeline.Scorer; raises TimeoutError where no replica answers in time."""
-        request = ScoreRequest(rows.users, rows.items, rows.user, rows.item, rows.channel, channels, now)
-        scores: Scores = self.handle.score.remote(request, is_urgent=lane == "urgent").result(timeout_s=TIMEOUT_S[lane])
-        return scores
+        calls = [self.handle.score.remote(request, is_urgent=lane == "urgent") for request in requests_of(rows, channels, now)]
+        scores = [call.result(timeout_s=TIMEOUT_S[lane]) for call in calls]
+        if len(scores) == 1:
+            answer: Scores = scores[0]
+            return answer
+        probability, value = (np.concatenate([getattr(part, name) for part in scores]) for name in ("probability", "value"))
+        return Joined(probability, value, scores[0].model_id)
+
+
+def requests_of(rows: Candidates, channels: tuple[str, ...], now: float) -> Iterator[ScoreRequest]:
+    """Yield requests of at most MOST_ROWS rows, in order, each with the users it is about; at least one. Rows are sorted by user."""
+    for start in range(0, max(len(rows), 1), MOST_ROWS):
+        part = slice(start, start + MOST_ROWS)
+        user = rows.user[part]
+        first, last = (int(user[0]), int(user[-1])) if len(user) else (0, -1)
+        users = rows.users[first : last + 1]
+        yield ScoreRequest(users, rows.items, user - np.int32(first), rows.item[part], rows.channel[part], channels, now)
