@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
+from functools import cache
 
 from lake.ids import shard_of
 
@@ -32,7 +34,8 @@ class Keys:
 
     def of_users(self, kind: str, user_ids: list[str]) -> list[str]:
         """Return `of_user` for many users."""
-        return [self.of_user(kind, user_id) for user_id in user_ids]
+        prefixes, shards, crc32 = _prefixes(kind, self.shards), self.shards, zlib.crc32
+        return [prefixes[crc32(user_id.encode()) % shards] + user_id for user_id in user_ids]
 
     # The rooms' kinds of keys, in one place so that no two rooms pick the same one.
     PROFILE = "p"
@@ -62,3 +65,9 @@ class Keys:
     METRICS = "metrics"
     USER_KEY = "k"
     SEEN = "s"
+
+
+@cache
+def _prefixes(kind: str, shards: int) -> list[str]:
+    """Return what the names of a kind of user key begin with, by shard."""
+    return [f"{LAYOUT}:{{{shard}}}:{kind}:" for shard in range(shards)]

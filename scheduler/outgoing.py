@@ -59,8 +59,8 @@ def _field(name: str, value: object) -> bytes:
 
 def _coded(name: str, values: Sequence[object], codes: npt.NDArray[np.integer[Any]]) -> list[bytes]:
     """The packed field of each row, packed once per distinct value."""
-    used = codes.tolist()
-    packed = {code: _field(name, values[code]) for code in set(used)}
+    used, mark, pack = codes.tolist(), msgpack.packb(name), msgpack.Packer().pack
+    packed = {code: mark + pack(values[code]) for code in set(used)}
     return [packed[code] for code in used]
 
 

@@ -306,9 +306,10 @@ class Pipeline:
 
     def _allowed(self, batch: Batch) -> Bools:
         picky = np.flatnonzero(batch.profiles["flags"] & HAS_KIND_PREFERENCES)
-        told: list[list[dict[str, Any]]] = [[] for _ in batch.rows.users]
-        for user, rows in zip(picky.tolist(), self.profiles.preferences([batch.rows.users[user] for user in picky]), strict=True):
-            told[user] = rows
+        told: list[list[dict[str, Any]]] = [[]] * len(batch.rows.users)
+        if len(picky):
+            for user, rows in zip(picky.tolist(), self.profiles.preferences([batch.rows.users[user] for user in picky]), strict=True):
+                told[user] = rows
         kind = np.append(batch.items.kind, np.uint64(0))[batch.item]
         return allowed(batch.profiles, KindRules.of(told, self.meta), batch.rows.user, kind, batch.rows.channel)
 
