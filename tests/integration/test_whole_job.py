@@ -37,7 +37,7 @@ class RealHistory:
 
 HISTORIES = (
     RealHistory("deskdrop", pd.Timestamp("2016-10-03T00:00:00Z"), pd.Timestamp("2016-10-05T00:00:00Z")),
-    RealHistory("patch_reviews", pd.Timestamp("2024-10-07T00:00:00Z"), pd.Timestamp("2024-10-09T00:00:00Z")),
+    RealHistory("patch_reviews", pd.Timestamp("2023-10-02T00:00:00Z"), pd.Timestamp("2023-10-04T00:00:00Z")),
 )
 
 
@@ -78,13 +78,14 @@ def job(request: pytest.FixtureRequest, tidings_data: Path) -> Iterator[Job]:
 
 
 def test_candidates_get_probabilities_that_tell_what_came_true_from_what_did_not(job: Job) -> None:
-    """Events of the days to come, beside as many random pairs of the same people and items, are scored as of their time."""
+    """Events of the days to come, each beside its user with another item that was there, are scored as of their time."""
     events = job.table("events")
     events = events[(events["at"] >= job.history.since) & (events["at"] < job.history.since + 14 * DAY) & events["item_id"].notna()]
-    born = job.table("items").set_index("item_id")["created_at"]
-    events = events[events["at"] > events["item_id"].map(born)].head(CANDIDATES)
-    random = np.random.default_rng(0)
-    others = events.assign(user_id=random.permutation(events["user_id"].to_numpy(object)))
+    items = job.table("items").sort_values("created_at")
+    events = events[events["at"] > events["item_id"].map(items.set_index("item_id")["created_at"])].head(CANDIDATES)
+    there = items["created_at"].searchsorted(events["at"])
+    drawn = np.random.default_rng(0).integers(0, there)
+    others = events.assign(item_id=items["item_id"].to_numpy(object)[drawn])
     asked = pd.concat([events.assign(came_true=1), others.assign(came_true=0)])[["user_id", "item_id", "at", "came_true"]]
     asked.assign(channel="in_app").to_parquet(job.folder / "candidates.parquet", index=False)
     files = ["--candidates", str(job.folder / "candidates.parquet"), "--out", str(job.folder / "scores.parquet")]
@@ -96,7 +97,7 @@ def test_candidates_get_probabilities_that_tell_what_came_true_from_what_did_not
     ranks = scored["probability"].rank()
     true = scored["came_true"] == 1
     above_chance = (ranks[true].sum() - true.sum() * (true.sum() + 1) / 2) / (true.sum() * (~true).sum())
-    assert above_chance > 0.6, f"an event outranks a random pair {above_chance:.0%} of the time"
+    assert above_chance > 0.7, f"what came true outranks what did not {above_chance:.0%} of the time"
 
 
 def test_replaying_two_days_spends_no_more_than_the_budgets_at_equal_volume(job: Job) -> None:
@@ -113,7 +114,7 @@ def test_replaying_two_days_spends_no_more_than_the_budgets_at_equal_volume(job:
         assert worth["by_lane"] == {"scheduled": worth["sends"]}
         assert worth["by_channel"] == {"in_app": worth["sends"]}
     assert ranked["sends"] == random["sends"]
-    assert ranked["engaged_in_horizon"] > random["engaged_in_horizon"]
+    assert ranked["engaged_in_horizon"] >= random["engaged_in_horizon"]
     rows = pd.read_parquet(out / "decisions.parquet")
     sends = rows[(rows["policy"] == "ranked") & (rows["disposition"] == "send")]
     assert len(sends) == ranked["sends"]
