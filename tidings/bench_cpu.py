@@ -24,7 +24,8 @@ PARTS = (
     ("ray::IDLE", "shard tasks"),
     ("ray::", "ray"),
     ("uvicorn", "peer"),
-    ("multiprocessing", "load generator"),
+    ("multiprocessing.spawn", "peer"),
+    ("multiprocessing.forkserver", "load generator"),
 )
 """What a command line contains, and the part it belongs to; the first that fits counts."""
 
