@@ -200,7 +200,7 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
 def make_lane(settings: Settings) -> tuple[ScheduledLane, Clock]:
     """Return the scheduled lane of a process that runs shards: assembled once, for its item table stays in step from then on."""
     stores = stores_of(settings)
-    scorer = HandleScorer(serve.get_deployment_handle("Ranker", APP_NAME))
+    scorer = HandleScorer(serve.get_deployment_handle("Ranker", APP_NAME).score)
     codes = stores.meta.channel_codes(settings.scheduled_channels)
     lane = ScheduledLane(pipeline_of(settings, scorer), stores.due, sources_of(settings), codes, recorder_of(settings, RayMetrics()))
     return lane, stores.clock
@@ -304,7 +304,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     """Return the parts behind the routes."""
     stores = stores_of(settings)
     ranker = handles["Ranker"]
-    pipeline = pipeline_of(settings, HandleScorer(ranker))
+    pipeline = pipeline_of(settings, HandleScorer(ranker.score))
     weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
     return Services(
         meta=stores.meta,

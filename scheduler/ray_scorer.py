@@ -32,13 +32,17 @@ class Joined:
 
 @dataclass(frozen=True)
 class HandleScorer:
-    """Scores by the `Ranker` deployment; urgent rows go before all others. For threads without an event loop."""
+    """Scores by the `Ranker` deployment; urgent rows go before all others. For threads without an event loop.
 
-    handle: DeploymentHandle[Any]
+    `score`: the method of the deployment's handle, which is taken once: a handle makes its router when it is first touched,
+    and threads that touch it together make several, of which the autoscaler hears but one.
+    """
+
+    score: DeploymentHandle[Any]
 
     def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
         """See scheduler.pipeline.Scorer; raises TimeoutError where no replica answers in time."""
-        calls = [self.handle.score.remote(request, is_urgent=lane == "urgent") for request in requests_of(rows, channels, now)]
+        calls = [self.score.remote(request, is_urgent=lane == "urgent") for request in requests_of(rows, channels, now)]
         scores = [call.result(timeout_s=TIMEOUT_S[lane]) for call in calls]
         if len(scores) == 1:
             answer: Scores = scores[0]

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(400)
 
 NODES = 3
 AT = 1_700_000_000.0
-CALLERS, ROWS = 60, 50_000
+CALLERS, ROWS = 60, 20_000
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,15 @@ def settings_of(folder: Path, store_url: str) -> serve_app.Settings:
         ticking=False,
         rankers=(1, NODES),
         ranker_cpus=1.0,
-        autoscaling={"upscale_delay_s": 1, "downscale_delay_s": 20, "look_back_period_s": 5, "metrics_interval_s": 1},
+        autoscaling={"upscale_delay_s": 1, "downscale_delay_s": 5, "look_back_period_s": 5, "metrics_interval_s": 1},
     )
     serve_app.stores_of(made).items.put([{"item_id": f"i{n}", "created_at": AT - n, "topics": ["a"]} for n in range(20)])
     return made
 
 
 @pytest.fixture(scope="module")
-def rankers(settings: serve_app.Settings, home: Path) -> Iterator[DeploymentHandle[Ranking]]:
-    """The application on a cluster of three nodes of two CPUs each, so that nothing but choice spreads what it runs."""
+def score(settings: serve_app.Settings, home: Path) -> Iterator[DeploymentHandle[Ranking]]:
+    """The ranker's method, of an application on three nodes of two CPUs each, so that nothing but choice spreads what it runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(home))  # nobody else's ray.init shall find this cluster
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
@@ -67,7 +67,7 @@ def rankers(settings: serve_app.Settings, home: Path) -> Iterator[DeploymentHand
         ray.init(address=cluster.address, log_to_driver=False)
         serve.start(proxy_location="Disabled")
         serve.run(serve_app.app(settings), name=serve_app.APP_NAME)
-        yield serve.get_deployment_handle("Ranker", serve_app.APP_NAME)
+        yield serve.get_deployment_handle("Ranker", serve_app.APP_NAME).score
         shut_down: Callable[[], None] = serve.shutdown
         shut_down()
         ray.shutdown()
@@ -94,33 +94,33 @@ def a_window(seed: int) -> ScoreRequest:
 
 
 def test_rankers_spread_over_nodes_under_load_and_go_when_it_is_over(
-    settings: serve_app.Settings, rankers: DeploymentHandle[Ranking]
+    settings: serve_app.Settings, score: DeploymentHandle[Ranking]
 ) -> None:
     assert len(nodes_of_rankers()) == 1
     windows, enough = [a_window(seed) for seed in range(6)], threading.Event()
 
     def ask(n: int) -> None:
         while not enough.is_set():
-            rankers.score.remote(windows[n % len(windows)]).result(timeout_s=120)
+            score.remote(windows[n % len(windows)]).result(timeout_s=120)
 
     with ThreadPoolExecutor(CALLERS) as callers:
         asked = [callers.submit(ask, n) for n in range(CALLERS)]
         try:
             until(lambda: len(nodes_of_rankers()) == NODES, 240, "the rankers have grown to three")
             assert len(set(nodes_of_rankers())) == NODES
-            assert all(right(settings, rankers, seed) for seed in range(6, 12))
+            assert all(right(settings, score, seed) for seed in range(6, 12))
         finally:
             enough.set()
     for each in asked:
         each.result()
     until(lambda: len(nodes_of_rankers()) == 1, 120, "the rankers have shrunk to one")
-    assert right(settings, rankers, 12)
+    assert right(settings, score, 12)
 
 
-def right(settings: serve_app.Settings, rankers: DeploymentHandle[Ranking], seed: int) -> bool:
+def right(settings: serve_app.Settings, score: DeploymentHandle[Ranking], seed: int) -> bool:
     """Return whether a ranker's scores are those of the same rows scored here."""
     asked = a_window(seed)
-    there = rankers.score.remote(asked).result(timeout_s=300)
+    there = score.remote(asked).result(timeout_s=300)
     stores = serve_app.ranker_stores(settings)
     scorer = Scorer(bundles.load(Path(settings.model), verified=True), stores.features, ItemTable(stores.items))
     here = scorer.score(asked.users, asked.items, asked.user, asked.item, asked.channel, asked.channels, float(asked.at))

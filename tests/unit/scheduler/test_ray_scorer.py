@@ -31,13 +31,9 @@ class Answer:
 
 @dataclass
 class Ranker:
-    """Stands in for the deployment's handle: a row's score is made of its own ids."""
+    """Stands in for the method of the deployment's handle: a row's score is made of its own ids."""
 
     calls: list[tuple[ScoreRequest, bool]] = field(default_factory=list)
-
-    @property
-    def score(self) -> Ranker:
-        return self
 
     def remote(self, request: ScoreRequest, is_urgent: bool) -> Answer:
         self.calls.append((request, is_urgent))
