@@ -297,7 +297,7 @@ def feedback_of(settings: Settings) -> Feedback:
             stores.ledger.mark_opened(users, grants)
 
     events = RedisEventLog(stores.client, stores.meta.keys)
-    return Feedback(events, suppression_of(settings), Effects(engaged, lambda _: None, opened))
+    return Feedback(events, suppression_of(settings), Effects(engaged, opened))
 
 
 def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[Any]], metrics: Metrics) -> Services:

@@ -49,7 +49,6 @@ class Effects:
     """What events change beyond this package; each callable gets whole batches of rows and may do nothing."""
 
     record_engagement: Callable[[Sequence[EventRow]], None]
-    record_visits: Callable[[Sequence[EventRow]], None]
     mark_opened: Callable[[Sequence[EventRow]], None]
 
 
@@ -57,7 +56,7 @@ def _nothing(rows: Sequence[EventRow]) -> None:
     del rows
 
 
-NO_EFFECTS = Effects(_nothing, _nothing, _nothing)
+NO_EFFECTS = Effects(_nothing, _nothing)
 
 
 def opened_grants(rows: Sequence[EventRow]) -> tuple[list[str], Keys64]:
@@ -117,7 +116,6 @@ class Feedback:
     def _act(self, fresh: Sequence[EventRow]) -> None:
         for effect, chosen in (
             (self.effects.record_engagement, [row for row in fresh if row.get("item_id") is not None and row["kind"] not in SILENT]),
-            (self.effects.record_visits, [row for row in fresh if row["kind"] != "unsubscribe"]),
             (self.effects.mark_opened, [row for row in fresh if row.get("send_id") is not None and row["kind"] in OPENED]),
         ):
             if chosen:

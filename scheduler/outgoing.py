@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -54,22 +55,35 @@ def pack_messages(batch: CommitBatch, channels: Sequence[str]) -> list[bytes]:
 
 
 def _field(name: str, value: object) -> bytes:
-    return bytes(msgpack.packb(name) + msgpack.packb(value))
+    return _mark(name) + bytes(msgpack.packb(value))
 
 
 def _coded(name: str, values: Sequence[object], codes: npt.NDArray[np.integer[Any]]) -> list[bytes]:
     """The packed field of each row, packed once per distinct value."""
-    used, mark, pack = codes.tolist(), msgpack.packb(name), msgpack.Packer().pack
+    used, mark, pack = codes.tolist(), _mark(name), msgpack.Packer().pack
     packed = {code: mark + pack(values[code]) for code in set(used)}
     return [packed[code] for code in used]
 
 
+@cache
+def _mark(name: str) -> bytes:
+    return bytes(msgpack.packb(name))
+
+
+@cache
+def _blank() -> npt.NDArray[np.void]:
+    """One row of the numbers' names and marks, its numbers still to be filled in; made once."""
+    marks = {name: _mark(name) + mark for name, mark, _ in _NUMBERS}
+    row = np.zeros(1, [pair for name, _, kind in _NUMBERS for pair in ((f"{name}:", f"S{len(marks[name])}"), (name, kind))])
+    for name, mark in marks.items():
+        row[f"{name}:"] = mark
+    return row
+
+
 def _numbers(batch: CommitBatch, rows: npt.NDArray[np.intp]) -> list[bytes]:
-    marks = {name: msgpack.packb(name) + mark for name, mark, _ in _NUMBERS}
-    table = np.empty(len(rows), [pair for name, _, kind in _NUMBERS for pair in ((f"{name}:", f"S{len(marks[name])}"), (name, kind))])
+    table = np.repeat(_blank(), len(rows))
     for name, _, kind in _NUMBERS:
         column = getattr(batch, name)[rows]
-        table[f"{name}:"] = marks[name]
         table[name] = _hex(column) if kind == "S16" else column
     packed, size = table.tobytes(), table.itemsize
     return [packed[start : start + size] for start in range(0, len(packed), size)]

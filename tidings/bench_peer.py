@@ -20,6 +20,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 
 from ranking import bundle as bundles
+from tidings.ports import free_port
 
 NAME = "plain FastAPI on uvicorn, model in process, one worker per core, no features, no budgets"
 MODEL, ROWS = "TIDINGS_BENCH_MODEL", "TIDINGS_BENCH_ROWS"
@@ -55,13 +56,6 @@ def peer(model: Path, rows: Path, workers: int) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait(START_TIMEOUT_S)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _await(address: tuple[str, int], process: subprocess.Popen[bytes]) -> None:

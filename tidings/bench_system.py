@@ -12,8 +12,8 @@ from gateway.api_keys import new_key
 from gateway.redis_api_keys import RedisApiKeys
 from lake.keys import Keys
 from tidings.bench_data import Bench
-from tidings.bench_peer import free_port
 from tidings.home import State
+from tidings.ports import free_port
 from tidings.system import Wanted, ray_environment, ray_folder, start
 
 FOR_EVER_S = 1e9

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lake.embedded import EmbeddedStore
 from lake.redis_health import StoreHealth, inspect_store
 from tidings.console import Json, emit
 from tidings.home import folder, running
+from tidings.ports import in_use
 
 WAITAOF_SINCE = (7, 2)
 LEAST_FREE_BYTES = 1 << 30
@@ -192,7 +192,7 @@ def examine_network(port: int) -> list[Finding]:
     running = bool(ray.facts["running"])
     ports = {port: ("HTTP", _answers(port, "/healthz")), DASHBOARD_PORT: ("Ray dashboard", running)}
     ports |= {number: (name, running) for number, name in HAPROXY_PORTS.items()}
-    used = {number: _in_use(number) for number in ports}
+    used = {number: in_use(number) for number in ports}
     advice = [
         Advice(f"port {number} ({name}) is taken by another program", _port_remedy(number, port))
         for number, (name, ours) in ports.items()
@@ -234,12 +234,6 @@ def _port_remedy(number: int, port: int) -> str:
 
 def _listed(numbers: Iterable[int]) -> str:
     return " and ".join(str(number) for number in numbers)
-
-
-def _in_use(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(PROBE_TIMEOUT_S)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(port: int, path: str) -> bool:

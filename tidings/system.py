@@ -18,11 +18,21 @@ from typing import Any
 
 from lake.errors import InputError
 from tidings.home import State, folder, running
+from tidings.ports import free_port, in_use
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 120.0
 MAX_RAY_FOLDER = 60
 """Ray puts sockets some 45 characters below its folder, and a socket's path holds about 107."""
+MAX_HAPROXY_THREADS = 4
+HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_STATS_PORT": 8404, "RAY_SERVE_HAPROXY_METRICS_PORT": 9101}
+HAPROXY_FILES = {
+    "CONFIG_FILE_LOC": "haproxy.cfg",
+    "SOCKET_PATH": "admin.sock",
+    "METRICS_SOCKET_PATH": "metrics.sock",
+    "SERVER_STATE_BASE": "",
+    "SERVER_STATE_FILE": "server-state",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
     """
     if found := running():
         raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with `tidings down`")
+    if in_use(wanted.port):
+        raise InputError(f"port {wanted.port} is taken by another program; name a free one with --port")
     log = folder() / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
@@ -78,7 +90,7 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | ray_environment(),
+            env=os.environ | ray_environment() | haproxy_environment(),
             start_new_session=True,
         )
     assert process.stdin is not None
@@ -123,6 +135,20 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def haproxy_environment() -> dict[str, str]:
+    """Return where this system's HAProxy keeps its files and listens, so that two systems on one machine don't meet.
+
+    Its usual ports are kept where they are free, since whoever scrapes them expects them there.
+    """
+    wanted = {"RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, MAX_HAPROXY_THREADS))}
+    for name, port in HAPROXY_PORTS.items():
+        wanted[name] = str(free_port() if in_use(port) else port)
+    own = folder() / "haproxy"
+    if len(str(own)) <= MAX_RAY_FOLDER:
+        wanted |= {f"RAY_SERVE_HAPROXY_{name}": str(own / file) for name, file in HAPROXY_FILES.items()}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 

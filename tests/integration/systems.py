@@ -27,12 +27,6 @@ from tidings.system import ray_environment
 
 PORT = 8231
 SHARDS = 4
-RAY_SETTINGS = {
-    "RAY_SERVE_HAPROXY_STATS_PORT": "18404",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": "19101",
-}
-"""Others on this machine may run a system with HAProxy's usual ports."""
-
 SETTINGS: dict[str, Any] = {
     "shards": SHARDS,
     "ticking": False,
@@ -80,7 +74,7 @@ def at_home(home: Path, **environment: str) -> Iterator[None]:
     """Have commands and their children find the system of `home`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("REDIS_URL", raising=False)
-        for name, value in {"TIDINGS_HOME": str(home), **RAY_SETTINGS, **environment}.items():
+        for name, value in {"TIDINGS_HOME": str(home), **environment}.items():
             patch.setenv(name, value)
         yield
 

@@ -21,14 +21,13 @@ class Seen:
     """The rows each effect got."""
 
     engagement: list[EventRow] = field(default_factory=list)
-    visits: list[EventRow] = field(default_factory=list)
     opened: list[EventRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         profiles = MemoryProfileStore()
         profiles.put(["ada"], blank(1))
         self.suppression = Suppression(MemorySuppressionStore(), profiles, META)
-        effects = Effects(self.engagement.extend, self.visits.extend, self.opened.extend)
+        effects = Effects(self.engagement.extend, self.opened.extend)
         self.feedback = Feedback(MemoryEventLog(META.shards), self.suppression, effects)
 
 
@@ -41,7 +40,6 @@ def test_events_reach_what_they_change() -> None:
     rows = [an_event("visit"), an_event("like", item_id="i1"), an_event("open", item_id="i1", send_id="00000000000000aa")]
     assert seen.feedback.accept(rows, NOW) == FeedbackCounts(accepted=3, duplicates=0, unsubscribed=0)
     assert seen.engagement == rows[1:]
-    assert seen.visits == rows
     assert seen.opened == rows[2:]
 
 
@@ -57,7 +55,7 @@ def test_an_unsubscribe_event_suppresses() -> None:
     seen = Seen()
     assert seen.feedback.accept([an_event("unsubscribe", channel="email")], NOW).unsubscribed == 1
     assert set(seen.suppression.records("ada")) == {"email"}
-    assert seen.visits == []
+    assert seen.engagement == seen.opened == []
     seen.feedback.accept([an_event("unsubscribe")], NOW)
     assert set(seen.suppression.records("ada")) == set(META.channels)
 
@@ -66,7 +64,7 @@ def test_an_unknown_channel_is_refused_before_anything_changes() -> None:
     seen = Seen()
     with pytest.raises(ValueError, match="pigeon"):
         seen.feedback.accept([an_event("visit"), an_event("unsubscribe", channel="email"), an_event("unsubscribe", channel="pigeon")], NOW)
-    assert (seen.visits, seen.suppression.records("ada")) == ([], {})
+    assert (seen.opened, seen.suppression.records("ada")) == ([], {})
 
 
 def test_a_followed_link_counts_once() -> None:

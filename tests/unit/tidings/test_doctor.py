@@ -42,7 +42,7 @@ def quiet_ports(monkeypatch: pytest.MonkeyPatch) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    monkeypatch.setattr(doctor, "_in_use", lambda _: False)
+    monkeypatch.setattr(doctor, "in_use", lambda _: False)
     monkeypatch.setattr(doctor, "DASHBOARD_PORT", port)
     return port
 

@@ -1,0 +1,42 @@
+"""What a system on this machine needs before it starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lake.errors import InputError
+from tidings import system
+from tidings.home import folder
+from tidings.system import Wanted, haproxy_environment, start
+
+
+@pytest.fixture
+def taken() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(taken: socket.socket, tmp_path: Path) -> None:
+    with taken, pytest.raises(InputError, match=rf"port {taken.getsockname()[1]} is taken by another program; name a free one with --port"):
+        start(Wanted(model="m", store=str(tmp_path), port=taken.getsockname()[1]), lambda _: None)
+
+
+def test_haproxy_keeps_its_usual_ports_unless_another_system_has_them(taken: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = taken.getsockname()[1]
+    monkeypatch.setattr(system, "HAPROXY_PORTS", {"STATS": number})
+    with taken:
+        assert haproxy_environment()["STATS"] != str(number)
+    assert haproxy_environment()["STATS"] == str(number)
+
+
+def test_haproxy_keeps_its_files_in_the_home_and_hears_what_its_owner_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDINGS_HOME", "/tmp/t")
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_NBTHREAD", "7")
+    found = haproxy_environment()
+    assert found["RAY_SERVE_HAPROXY_SOCKET_PATH"] == str(folder() / "haproxy" / "admin.sock")
+    assert found["RAY_SERVE_HAPROXY_NBTHREAD"] == "7"
