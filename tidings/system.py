@@ -26,13 +26,6 @@ MAX_RAY_FOLDER = 60
 """Ray puts sockets some 45 characters below its folder, and a socket's path holds about 107."""
 MAX_HAPROXY_THREADS = 4
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_STATS_PORT": 8404, "RAY_SERVE_HAPROXY_METRICS_PORT": 9101}
-HAPROXY_FILES = {
-    "CONFIG_FILE_LOC": "haproxy.cfg",
-    "SOCKET_PATH": "admin.sock",
-    "METRICS_SOCKET_PATH": "metrics.sock",
-    "SERVER_STATE_BASE": "",
-    "SERVER_STATE_FILE": "server-state",
-}
 
 
 @dataclass(frozen=True)
@@ -139,16 +132,13 @@ def ray_environment() -> dict[str, str]:
 
 
 def haproxy_environment() -> dict[str, str]:
-    """Return where this system's HAProxy keeps its files and listens, so that two systems on one machine don't meet.
+    """Return where this system's HAProxy listens for statistics, so that two systems on one machine don't meet.
 
     Its usual ports are kept where they are free, since whoever scrapes them expects them there.
     """
     wanted = {"RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, MAX_HAPROXY_THREADS))}
     for name, port in HAPROXY_PORTS.items():
         wanted[name] = str(free_port() if in_use(port) else port)
-    own = folder() / "haproxy"
-    if len(str(own)) <= MAX_RAY_FOLDER:
-        wanted |= {f"RAY_SERVE_HAPROXY_{name}": str(own / file) for name, file in HAPROXY_FILES.items()}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
