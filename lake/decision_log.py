@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgpack
@@ -71,10 +72,26 @@ def pack(
     `rows`: indices into `decided`, the rows to log. `committed`: places within `rows` of those the commit settles, in
     its order. `weight`: float32 (len(rows),).
     """
-    given, granted = decided.candidates, np.flatnonzero(decided.grant_id[rows])
-    users, user = _recoded(given.user[rows], len(given.users))
-    items, item = _recoded(given.item[rows], len(given.items))
-    requests, request = _recoded(given.request[rows], len(decided.decision_ids))
+    return pack_parts(decided, channels, rows, np.array([0, len(rows)]), [committed], weight)[0]
+
+
+def pack_parts(
+    decided: Decided,
+    channels: Sequence[str],
+    rows: npt.NDArray[np.intp],
+    cuts: npt.NDArray[np.intp],
+    committed: Sequence[npt.NDArray[np.intp]],
+    weight: npt.NDArray[np.float32],
+) -> list[bytes]:
+    """Return rows of a decision as one entry per part: part i logs `rows[cuts[i]:cuts[i + 1]]`.
+
+    `committed`: per part, places within its rows of those the commit settles, in its order. `weight`: float32 (len(rows),).
+    What can be done for all parts at once is: an urgent decision has a part for every shard, each of a few rows.
+    """
+    given, part = decided.candidates, np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    users, user = _recoded(given.user[rows], part, len(committed), given.users)
+    items, item = _recoded(given.item[rows], part, len(committed), given.items)
+    decisions, request = _recoded(given.request[rows], part, len(committed), decided.decision_ids)
     columns = {
         "user": user,
         "item": item,
@@ -83,37 +100,52 @@ def pack(
         "source": given.source[rows],
         "weight": weight,
     }
-    columns |= {name: getattr(decided, name)[rows] for name in _DECIDED}
-    entry = {
-        "users": [given.users[code] for code in users.tolist()],
-        "items": [given.items[code] for code in items.tolist()],
-        "decisions": [decided.decision_ids[code] for code in requests.tolist()],
-        "channels": list(channels),
-        "sources": list(given.sources),
-        "lane": decided.lane,
-        "model": decided.model_id,
-        "at": decided.at,
-        "size": len(rows),
-        "columns": {name: _pack_column(values) for name, values in columns.items()},
-        "granted": granted.astype("<u4").tobytes(),
-        "grant_id": decided.grant_id[rows[granted]].astype("<u8").tobytes(),
-        "committed": committed.astype("<u4").tobytes(),
-    }
-    return bytes(msgpack.packb(entry))
+    packed = {name: _pack_column(values, cuts) for name, values in columns.items()}
+    packed |= {name: _pack_column(getattr(decided, name)[rows], cuts) for name in _DECIDED}
+    granted = np.flatnonzero(decided.grant_id[rows])
+    grants = np.searchsorted(granted, cuts).tolist()
+    grant_id = decided.grant_id[rows[granted]].astype("<u8")
+    shared = {"channels": list(channels), "sources": list(given.sources), "lane": decided.lane, "model": decided.model_id, "at": decided.at}
+    packer = msgpack.Packer()
+    return [
+        packer.pack(
+            shared
+            | {
+                "users": users[place],
+                "items": items[place],
+                "decisions": decisions[place],
+                "size": end - start,
+                "columns": {name: parts[place] for name, parts in packed.items()},
+                "granted": (granted[grants[place] : grants[place + 1]] - start).astype("<u4").tobytes(),
+                "grant_id": grant_id[grants[place] : grants[place + 1]].tobytes(),
+                "committed": committed[place].astype("<u4").tobytes(),
+            }
+        )
+        for place, (start, end) in enumerate(pairwise(cuts.tolist()))
+    ]
 
 
-def _recoded(code: npt.NDArray[np.integer[Any]], size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
-    """Return which codes below `size` occur, ascending, and each row's place among them in the narrowest type."""
-    there = np.zeros(size, bool)
-    there[code] = True
-    place = np.cumsum(there) - 1
-    return np.flatnonzero(there), place.astype(np.min_scalar_type(size))[code]
+def _recoded(
+    code: npt.NDArray[np.integer[Any]], part: npt.NDArray[np.intp], parts: int, names: Sequence[str]
+) -> tuple[list[list[str]], npt.NDArray[Any]]:
+    """Return the names that occur in each part, and each row's place among those of its part in the narrowest type."""
+    slot = part * len(names) + code
+    there = np.zeros(parts * len(names), bool)
+    there[slot] = True
+    place, found = np.cumsum(there) - 1, np.flatnonzero(there)
+    starts = np.searchsorted(found, np.arange(parts + 1) * len(names))
+    occurring = [names[code] for code in (found % max(len(names), 1)).tolist()]
+    by_part = [occurring[start:end] for start, end in pairwise(starts.tolist())]
+    return by_part, (place[slot] - starts[part]).astype(np.min_scalar_type(len(names)))
 
 
-def _pack_column(values: npt.NDArray[Any]) -> tuple[str, bytes]:
-    """Return a column's type and bytes: of one value where all rows have the same, as most do in most columns."""
-    same = len(values) > 0 and bool((values == values[0]).all())
-    return values.dtype.str, (values[:1] if same else values).tobytes()
+def _pack_column(values: npt.NDArray[Any], cuts: npt.NDArray[np.intp]) -> list[tuple[str, bytes]]:
+    """Return a column's type and bytes per part: of one value where all rows have the same, as most do in most columns."""
+    changes, kind, packed, size = np.flatnonzero(values[1:] != values[:-1]) + 1, values.dtype.str, values.tobytes(), values.itemsize
+    starts, ends = cuts[:-1], cuts[1:]
+    same = (np.searchsorted(changes, starts, "right") == np.searchsorted(changes, ends)) & (ends > starts)
+    ends = np.where(same, starts + 1, ends)
+    return [(kind, packed[start:end]) for start, end in zip((starts * size).tolist(), (ends * size).tolist(), strict=True)]
 
 
 def _rows_of(entry: dict[str, Any]) -> Rows:

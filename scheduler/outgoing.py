@@ -1,4 +1,4 @@
-"""The outbox messages of a batch, packed as `Message.pack` does but a column at a time: the commit's hottest Python."""
+"""The outbox messages of batches, packed as `Message.pack` does but a column at a time: the commit's hottest Python."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lake.decisions import REASONS, SEND
 from lake.ids import Keys64
 from scheduler.commit import CommitBatch
+from scheduler.parts import spans
 
 FIELDS = 18
 _MAP = b"\xde" + FIELDS.to_bytes(2, "big")
@@ -30,37 +31,68 @@ _NUMBERS = (
 )
 
 
-def pack_messages(batch: CommitBatch, channels: Sequence[str]) -> list[bytes]:
-    """Return the packed Message of each row, b"" for one that is to be held.
+def pack_messages(batches: Sequence[CommitBatch], channels: Sequence[str]) -> list[list[bytes]]:
+    """Return the packed Message of each row of each batch, b"" for one that is to be held.
 
     The field `update` comes last, so that its byte, the last one, is all that the script changes in an update.
     """
-    going = np.flatnonzero(batch.disposition == SEND)
-    shared = _MAP + _field("lane", batch.lane) + _field("model_id", batch.model_id) + _field("granted_at", batch.now)
+    rows = Joined(batches)
+    going = np.flatnonzero(rows.column("disposition") == SEND)
     parts = (
-        _coded("user_id", batch.users, batch.user[going]),
-        _coded("item_id", batch.items, batch.item[going]),
-        _coded("channel", channels, batch.channel[going]),
-        _coded("decision_id", batch.decision_ids, batch.request[going]),
-        _coded("source", batch.sources, batch.source[going]),
-        _coded("reason", REASONS, batch.reason[going]),
-        _numbers(batch, going),
-        _coded("critical", (False, True), batch.critical[going].astype(np.intp)),
+        _coded("user_id", *rows.coded("users", "user"), going),
+        _coded("item_id", *rows.coded("items", "item"), going),
+        _coded("channel", channels, rows.column("channel"), going),
+        _coded("decision_id", *rows.coded("decision_ids", "request"), going),
+        _coded("source", *rows.coded("sources", "source"), going),
+        _coded("reason", REASONS, rows.column("reason"), going),
+        _numbers(rows, going),
+        _coded("critical", (False, True), rows.column("critical").astype(np.intp), going),
     )
-    end = _field("update", False)
-    messages = [b""] * len(batch)
-    for row, texts in zip(going.tolist(), zip(*parts, strict=True), strict=True):
-        messages[row] = b"".join((shared, *texts, end))
-    return messages
+    starts = [_MAP + _field("lane", batch.lane) + _field("model_id", batch.model_id) + _field("granted_at", batch.now) for batch in batches]
+    of, end = rows.batch[going].tolist(), _field("update", False)
+    messages = [b""] * len(rows)
+    for row, batch, texts in zip(going.tolist(), of, zip(*parts, strict=True), strict=True):
+        messages[row] = b"".join((starts[batch], *texts, end))
+    return [messages[span] for span in rows.spans]
+
+
+class Joined:
+    """The rows of some batches laid end to end: a batch of a few rows costs as many calls as one of many. `batch`: of each row."""
+
+    def __init__(self, batches: Sequence[CommitBatch]) -> None:
+        self._batches = batches
+        sizes = np.array([len(batch) for batch in batches], np.intp)
+        self.batch = np.repeat(np.arange(len(batches)), sizes)
+        self.spans = spans(np.append(0, np.cumsum(sizes)))
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def now(self) -> npt.NDArray[np.float64]:
+        """When each row was decided."""
+        return np.array([batch.now for batch in self._batches])[self.batch]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column of all rows."""
+        return np.concatenate([getattr(batch, name) for batch in self._batches])
+
+    def coded(self, names: str, codes: str) -> tuple[Sequence[str], npt.NDArray[Any]]:
+        """Return the batches' names, and each row's code among them."""
+        lists = [getattr(batch, names) for batch in self._batches]
+        if all(each is lists[0] for each in lists):
+            return lists[0], self.column(codes)
+        starts = np.cumsum([0, *map(len, lists)])[:-1]
+        return [name for each in lists for name in each], self.column(codes) + starts[self.batch]
 
 
 def _field(name: str, value: object) -> bytes:
     return _mark(name) + bytes(msgpack.packb(value))
 
 
-def _coded(name: str, values: Sequence[object], codes: npt.NDArray[np.integer[Any]]) -> list[bytes]:
-    """The packed field of each row, packed once per distinct value."""
-    used, mark, pack = codes.tolist(), _mark(name), msgpack.Packer().pack
+def _coded(name: str, values: Sequence[object], codes: npt.NDArray[np.integer[Any]], rows: npt.NDArray[np.intp]) -> list[bytes]:
+    """The packed field of each of some rows, packed once per distinct value."""
+    used, mark, pack = codes[rows].tolist(), _mark(name), msgpack.Packer().pack
     packed = {code: mark + pack(values[code]) for code in set(used)}
     return [packed[code] for code in used]
 
@@ -80,10 +112,10 @@ def _blank() -> npt.NDArray[np.void]:
     return row
 
 
-def _numbers(batch: CommitBatch, rows: npt.NDArray[np.intp]) -> list[bytes]:
+def _numbers(joined: Joined, rows: npt.NDArray[np.intp]) -> list[bytes]:
     table = np.repeat(_blank(), len(rows))
     for name, _, kind in _NUMBERS:
-        column = getattr(batch, name)[rows]
+        column = joined.column(name)[rows]
         table[name] = _hex(column) if kind == "S16" else column
     packed, size = table.tobytes(), table.itemsize
     return [packed[start : start + size] for start in range(0, len(packed), size)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from budgets.allowance import allowance, weekly_budget
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
-from lake.decision_log import pack
+from lake.decision_log import pack_parts
 from lake.decisions import HOLD, OVER_BUDGET, PENDING, SEND, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
@@ -21,9 +20,10 @@ from lake.key_lists import KeyLists
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
-from scheduler.commit import MAX_USERS, STALE_FENCE, CommitBatch, Committer, Released
+from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.parts import Parts, spans
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
@@ -226,83 +226,84 @@ class Pipeline:
 
     def _commit(self, decided: Decided, batch: Batch) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
+        users, occasion = batch.rows.users, batch.occasion
+        parts = Parts.of(np.full(len(users), occasion.shard) if occasion.shard >= 0 else shards_of(users, self.meta.shards))
         proposals = np.flatnonzero((decided.disposition == SEND) | (decided.disposition == HOLD))
-        worth = np.nan_to_num(decided.value[proposals], nan=np.inf)
-        proposals = proposals[np.lexsort((-worth, batch.rows.user[proposals]))]
+        worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
+        proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
         decided.grant_id[proposals] = grant_ids(batch, proposals)
-        parts = list(self._parts(decided, batch, proposals))
-        results = self.committer.commit([part for part, _ in parts])
+        results = self.committer.commit(self._batches(decided, batch, parts, proposals))
         stale = False
-        for (_, settled), result in zip(parts, results, strict=True):
+        for span, result in zip(parts.spans(batch.rows.user[proposals]), results, strict=True):
+            settled = proposals[span]
             decided.disposition[settled], decided.reason[settled] = result.disposition, result.reason
             decided.grant_id[settled[~result.granted]] = 0
             stale |= bool((result.status == STALE_FENCE).any())
         return replace(decided, stale=stale)
 
-    def _parts(self, decided: Decided, batch: Batch, proposals: npt.NDArray[np.intp]) -> Iterator[tuple[CommitBatch, npt.NDArray[np.intp]]]:
-        """Split a decision into batches of one shard and at most MAX_USERS users, each with the proposals it settles."""
-        occasion = batch.occasion
-        users = batch.rows.users
-        shard_of_user = np.full(len(users), occasion.shard) if occasion.shard >= 0 else shards_of(users, self.meta.shards)
-        for shard in np.unique(shard_of_user).tolist():
-            mine = np.flatnonzero(shard_of_user == shard)
-            for start in range(0, len(mine), MAX_USERS):
-                yield self._part(decided, batch, proposals, shard, mine[start : start + MAX_USERS])
+    def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> list[CommitBatch]:
+        """Return the batch of each part, its columns cut from those of all proposals, which are in the order of parts."""
+        rows, occasion, user = batch.rows, batch.occasion, batch.rows.user[proposals]
+        columns, held = self._columns(decided, batch, parts, proposals), released(decided)
+        blobs = self._log(decided, batch, parts, proposals)
+        return [
+            CommitBatch(
+                shard=shard,
+                lane=occasion.lane,
+                now=batch.now,
+                users=[rows.users[code] for code in members.tolist()],
+                window_id=occasion.window_id[members],
+                slot=occasion.slot[members],
+                next_slot=occasion.next_slot[members],
+                items=rows.items,
+                **{name: values[span] for name, values in columns.items()},
+                sources=rows.sources,
+                decision_ids=batch.decision_ids,
+                model_id=decided.model_id,
+                fence=occasion.fence,
+                released=released_of(decided, held, parts, number),
+                log_blob=blob,
+            )
+            for number, (shard, members, span, blob) in enumerate(zip(parts.shard, parts.members, parts.spans(user), blobs, strict=True))
+        ]
 
-    def _part(
-        self, decided: Decided, batch: Batch, proposals: npt.NDArray[np.intp], shard: int, members: npt.NDArray[np.intp]
-    ) -> tuple[CommitBatch, npt.NDArray[np.intp]]:
-        rows, occasion = batch.rows, batch.occasion
-        code = np.full(len(rows.users), -1, np.int32)
-        code[members] = np.arange(len(members), dtype=np.int32)
-        settled = proposals[code[rows.user[proposals]] >= 0]
-        item = batch.item[settled]
-        logged, weight = self._logged(decided, np.flatnonzero(code[rows.user] >= 0), settled)
+    def _columns(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns of commit batches, one entry per proposal."""
+        rows, item, user = batch.rows, batch.item[proposals], batch.rows.user[proposals]
         expires_at = batch.items.expires_at[item]
-        part = CommitBatch(
-            shard=shard,
-            lane=occasion.lane,
-            now=batch.now,
-            users=[rows.users[user] for user in members.tolist()],
-            window_id=occasion.window_id[members],
-            slot=occasion.slot[members],
-            next_slot=occasion.next_slot[members],
-            items=rows.items,
-            user=code[rows.user[settled]],
-            item=rows.item[settled],
-            channel=rows.channel[settled],
-            budget=batch.weekly[rows.user[settled], rows.channel[settled]],
-            grant_id=decided.grant_id[settled],
-            entity=batch.items.entity[item],
-            version=batch.items.version[item],
-            deliver_by=np.minimum(expires_at, batch.now + self.config.deliver_within_s),
-            expires_at=expires_at,
-            disposition=decided.disposition[settled],
-            reason=decided.reason[settled],
-            critical=batch.critical[settled],
-            probability=decided.probability[settled],
-            value=decided.value[settled],
-            threshold=decided.threshold[settled],
-            source=rows.source[settled],
-            sources=rows.sources,
-            request=rows.request[settled],
-            decision_ids=batch.decision_ids,
-            model_id=decided.model_id,
-            fence=occasion.fence,
-            released=released(decided, code),
-            log_blob=pack(decided, self.meta.channels, logged, np.searchsorted(logged, settled), weight),
-        )
-        return part, settled
+        return {
+            "user": parts.place[user],
+            "budget": batch.weekly[user, rows.channel[proposals]],
+            "entity": batch.items.entity[item],
+            "version": batch.items.version[item],
+            "deliver_by": np.minimum(expires_at, batch.now + self.config.deliver_within_s),
+            "expires_at": expires_at,
+            "critical": batch.critical[proposals],
+            **{name: getattr(rows, name)[proposals] for name in ("item", "channel", "source", "request")},
+            **{
+                name: getattr(decided, name)[proposals]
+                for name in ("grant_id", "disposition", "reason", "probability", "value", "threshold")
+            },
+        }
 
-    def _logged(self, decided: Decided, mine: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], F32]:
-        """Return the rows to log, ascending, and the weight of each: all of them, or all settled ones and a share of the others."""
+    def _log(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> list[bytes]:
+        """Return the decision log's entry of each part."""
+        in_order = np.argsort(parts.part[batch.rows.user], kind="stable")
+        logged, weight = self._logged(decided, in_order, proposals)
+        cuts = np.searchsorted(parts.part[batch.rows.user[logged]], np.arange(len(parts) + 1))
+        settled = parts.spans(batch.rows.user[proposals])
+        committed = [np.searchsorted(logged[rows], proposals[span]) for rows, span in zip(spans(cuts), settled, strict=True)]
+        return pack_parts(decided, self.meta.channels, logged, cuts, committed, weight)
+
+    def _logged(self, decided: Decided, rows: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], F32]:
+        """Return the rows to log, in their order, and the weight of each: all of them, or all settled ones and a share of the others."""
         if self.config.log_share >= 1.0:
-            return mine, np.ones(len(mine), np.float32)
-        rows = decided.candidates
-        draw = combine(hash64(rows.users)[rows.user[mine]], hash64(rows.items)[rows.item[mine]]) / np.float64(2**64)
-        kept = np.isin(mine, settled)
+            return rows, np.ones(len(rows), np.float32)
+        given = decided.candidates
+        draw = combine(hash64(given.users)[given.user[rows]], hash64(given.items)[given.item[rows]]) / np.float64(2**64)
+        kept = np.isin(rows, settled)
         chosen = kept | (draw < self.config.log_share)
-        return mine[chosen], np.where(kept, 1.0, 1.0 / self.config.log_share).astype(np.float32)[chosen]
+        return rows[chosen], np.where(kept, 1.0, 1.0 / self.config.log_share).astype(np.float32)[chosen]
 
     def _allowed(self, batch: Batch) -> Bools:
         picky = np.flatnonzero(batch.profiles["flags"] & HAS_KIND_PREFERENCES)
@@ -330,6 +331,10 @@ class Pipeline:
         return np.array(self.meta.channel_codes([name for name in self.config.addressless if name in self.meta.channels]), np.uint8)
 
 
+_SETTLED = ("grant_id", "disposition", "reason", "probability", "value", "threshold")
+"""What of a decision a commit needs to know, row by row."""
+
+
 def granted_by_others(ledger: LedgerColumns, decision_ids: list[str]) -> LedgerColumns:
     """Return the grants that other decisions made: a decision that is repeated must not stumble over its own."""
     own = np.isin(ledger.decision, decision_tags(decision_ids))
@@ -343,11 +348,16 @@ def grant_ids(batch: Batch, rows: npt.NDArray[np.intp]) -> Keys64:
     return combine(user, batch.items.entity[item], batch.items.version[item], batch.rows.channel[rows])
 
 
-def released(decided: Decided, code: npt.NDArray[np.int32]) -> Released:
+def released(decided: Decided) -> npt.NDArray[np.intp]:
     """Return the held rows that were offered and need not be offered again: all but those that only lacked budget or room."""
     rows = decided.candidates
     if "held" not in rows.sources:
-        return Released.none()
-    offered = (rows.source == rows.sources.index("held")) & (code[rows.user] >= 0)
-    done = np.flatnonzero(offered & ~np.isin(decided.disposition, (HOLD, OVER_BUDGET)))
-    return Released(code[rows.user[done]], rows.item[done], rows.channel[done])
+        return np.empty(0, np.intp)
+    return np.flatnonzero((rows.source == rows.sources.index("held")) & ~np.isin(decided.disposition, (HOLD, OVER_BUDGET)))
+
+
+def released_of(decided: Decided, held: npt.NDArray[np.intp], parts: Parts, part: int) -> Released:
+    """Return those of some held rows that belong to a part."""
+    rows = decided.candidates
+    mine = held[parts.part[rows.user[held]] == part] if len(held) else held
+    return Released(parts.place[rows.user[mine]], rows.item[mine], rows.channel[mine])

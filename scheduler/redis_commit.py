@@ -1,8 +1,12 @@
-"""The commit on a Redis-protocol server: one script call per batch, all batches of a call in one round trip."""
+"""The commit on a Redis-protocol server: one script call per batch, all batches of a call in one round trip.
+
+The calls go in transactions, for the sake of the disk: outside of one the server may write and sync its file after every
+call, inside it does so once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha1
@@ -17,7 +21,7 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S
+from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S, decision_tags
 from lake.decisions import HOLD
 from lake.keys import Keys
 from lake.meta import Meta
@@ -36,11 +40,14 @@ from scheduler.commit import (
 )
 from scheduler.held import MAX_HELD
 from scheduler.lease import shard_lease
-from scheduler.outgoing import pack_messages
+from scheduler.outgoing import Joined, pack_messages
 
 KEEP_S = int(RETENTION_S) + 86400
 REPLY_S = 60
 """How long a batch's answer is kept for whoever lost it."""
+
+TOGETHER = 1000
+"""Most users of one transaction: it blocks the store while it runs."""
 
 DURABLE_TIMEOUT_MS = 2000
 ATTEMPTS = 2
@@ -48,6 +55,14 @@ ATTEMPTS = 2
 
 _OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY)]
 _LIMITS = [ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One batch's call of the script: its keys and arguments, and how many users it is about."""
+
+    arguments: list[str | bytes]
+    users: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ class RedisCommitter:
         """See Committer."""
         if not batches:
             return []
-        calls = [self._call(batch) for batch in batches]
+        packed = pack_batches(batches, self.meta)
+        calls = [Call(self._arguments(batch, argument), len(batch.users)) for batch, argument in zip(batches, packed, strict=True)]
         retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError,))
         replies = retry.call_with_retry(lambda: self._run(calls), lambda _: None)
         return [_result(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
@@ -75,33 +91,59 @@ class RedisCommitter:
     def _sha(self) -> str:
         return sha1(self._script.encode(), usedforsecurity=False).hexdigest()
 
-    def _call(self, batch: CommitBatch) -> list[str | bytes]:
+    def _arguments(self, batch: CommitBatch, packed: bytes) -> list[str | bytes]:
         """Return the script's keys and arguments for a batch."""
         keys, shard = self.meta.keys, batch.shard
         names = [keys.of_shard(kind, shard) for kind in (Keys.DUE, Keys.OUTBOX, Keys.DECISIONS, f"commit:{batch.batch_id.hex()}")]
-        return [names[0], shard_lease(shard), *names[1:], pack_batch(batch, self.meta), batch.log_blob]
+        return [names[0], shard_lease(shard), *names[1:], packed, batch.log_blob]
 
-    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
+    def _run(self, calls: list[Call], *, loaded: bool = False) -> list[bytes]:
         """Run the calls and wait for the disk: WAITAOF waits for the writes of its own connection, so it rides behind."""
         pipe = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipe.evalsha(self._sha, len(call) - 2, *call)
+        for together in transactions(calls):
+            pipe.execute_command("MULTI")
+            for call in together:
+                pipe.evalsha(self._sha, len(call.arguments) - 2, *call.arguments)
+            pipe.execute_command("EXEC")
         if self.durable:
             pipe.waitaof(1, 0, DURABLE_TIMEOUT_MS)
-        replies = pipe.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        answers = pipe.execute(raise_on_error=False)
+        replies = [reply for answer in answers if isinstance(answer, list) for reply in answer]
+        errors = [reply for reply in (*answers, *replies) if isinstance(reply, Exception)]
         if not loaded and any(isinstance(error, NoScriptError) for error in errors):
             self.client.script_load(self._script)
             return self._run(calls, loaded=True)
         if errors:
             raise errors[0]
-        if self.durable and replies.pop()[0] < 1:
+        if self.durable and answers[-1][0] < 1:
             raise NotDurableError(f"the store has not written a commit to its disk within {DURABLE_TIMEOUT_MS} ms")
-        return list(replies)
+        return replies[: len(calls)]
 
 
-def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
-    """Return a batch as the one argument that lua/commit.lua unpacks; users and rows are numbered from 1 there."""
+def transactions(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    """Yield the calls in order, together as long as the store is not blocked for more than TOGETHER users."""
+    together: list[Call] = []
+    for call in calls:
+        if together and sum(other.users for other in together) + call.users > TOGETHER:
+            yield together
+            together = []
+        together.append(call)
+    yield together
+
+
+def pack_batches(batches: Sequence[CommitBatch], meta: Meta) -> list[bytes]:
+    """Return each batch as the one argument that lua/commit.lua unpacks."""
+    rows = Joined(batches)
+    entries, size = _entries(rows).tobytes(), ENTRY.itemsize
+    proposals = np.stack([rows.column(name) for name in ("budget", "disposition", "reason")], axis=1).astype(np.uint8).tobytes()
+    return [
+        pack_batch(batch, meta, entries[size * span.start : size * span.stop], proposals[3 * span.start : 3 * span.stop], messages)
+        for batch, span, messages in zip(batches, rows.spans, pack_messages(batches, meta.channels), strict=True)
+    ]
+
+
+def pack_batch(batch: CommitBatch, meta: Meta, entries: bytes, proposals: bytes, messages: list[bytes]) -> bytes:
+    """Return one batch packed, given its rows' ledger records, proposed outcomes and messages; the script counts from 1."""
     keys, shard, hold = meta.keys, batch.shard, batch.disposition == HOLD
     held_users = {*batch.user[hold].tolist(), *batch.released.user.tolist()}
     parts = [
@@ -112,9 +154,9 @@ def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
         batch.slot.tolist() if np.any(batch.slot != NO_SLOT) else [],
         batch.next_slot.tolist() if np.any(batch.next_slot != NO_SLOT) else [],
         batch.rows_per_user.tolist(),
-        _entries(batch).tobytes(),
-        np.stack([batch.budget, batch.disposition, batch.reason], axis=1).astype(np.uint8).tobytes(),
-        pack_messages(batch, meta.channels),
+        entries,
+        proposals,
+        messages,
         _holds(batch, np.flatnonzero(hold)),
         _releases(batch),
         [user + 1 for user in sorted(held_users)],
@@ -126,13 +168,14 @@ def pack_batch(batch: CommitBatch, meta: Meta) -> bytes:
     return bytes(msgpack.packb(parts, use_bin_type=False))
 
 
-def _entries(batch: CommitBatch) -> np.ndarray[Any, np.dtype[np.void]]:
+def _entries(rows: Joined) -> np.ndarray[Any, np.dtype[np.void]]:
     """The ledger records that the rows will leave where they are granted."""
-    entries = np.zeros(len(batch), ENTRY)
-    entries["at"], entries["decision"] = batch.now, batch.decision_tags
-    entries["flags"] = np.where(batch.critical, CRITICAL, 0)
+    entries = np.zeros(len(rows), ENTRY)
+    decisions, request = rows.coded("decision_ids", "request")
+    entries["at"], entries["decision"] = rows.now, decision_tags(decisions)[request]
+    entries["flags"] = np.where(rows.column("critical"), CRITICAL, 0)
     for name in ("channel", "version", "grant_id", "entity"):
-        entries[name] = getattr(batch, name)
+        entries[name] = rows.column(name)
     return entries
 
 

@@ -31,7 +31,7 @@ rows = st.builds(
 @given(st.dictionaries(st.text(max_size=300), st.lists(rows, max_size=4), min_size=1, max_size=4))
 def test_columns_are_packed_as_one_message_at_a_time_would_be(proposed: dict[str, list[Row]]) -> None:
     made = batch(proposed)
-    for row, packed in enumerate(pack_messages(made, CHANNELS)):
+    for row, packed in enumerate(pack_messages([made], CHANNELS)[0]):
         if made.disposition[row]:
             assert packed == b""
         else:
@@ -41,11 +41,11 @@ def test_columns_are_packed_as_one_message_at_a_time_would_be(proposed: dict[str
 
 def test_the_last_byte_says_whether_a_message_is_an_update() -> None:
     made = batch({"ann": [Row("a")]})
-    (packed,) = pack_messages(made, CHANNELS)
+    ((packed,),) = pack_messages([made], CHANNELS)
     assert Message.unpack(packed[:-1] + b"\xc3") == replace(message_of(made, 0, CHANNELS), update=True)
 
 
 def test_whole_numbers_stay_floats() -> None:
     made = replace(batch({"ann": [Row("a", value=1.0)]}), deliver_by=np.array([5.0]))
-    message = Message.unpack(pack_messages(made, CHANNELS)[0])
+    message = Message.unpack(pack_messages([made], CHANNELS)[0][0])
     assert [type(number) for number in (message.value, message.granted_at, message.deliver_by)] == [float] * 3
