@@ -27,6 +27,6 @@ class Limits:
     batch_rows: int = 500
     batch_requests: int = 64
     batch_wait_s: float = 0.002
-    lane_threads: int = 4
+    lane_threads: int = 6
     pending_wait_s: float = 5.0
     stuck_after_s: float = 30.0

@@ -23,7 +23,7 @@ Assemble = Callable[[Mapping[str, DeploymentHandle[Any]], Metrics], Services]
 """Makes the services inside the replica, of the handles it was deployed with; must be importable by name, or picklable."""
 
 DEFAULT_LIMITS = Limits()
-BATCHES_AT_ONCE = 2
+BATCHES_AT_ONCE = 4
 """While one batch waits for the ranker or the store, the next one is being prepared."""
 
 
