@@ -256,7 +256,7 @@ class Pipeline:
                 slot=occasion.slot[members],
                 next_slot=occasion.next_slot[members],
                 items=rows.items,
-                **{name: values[span] for name, values in columns.items()},
+                **cut(columns, span),
                 sources=rows.sources,
                 decision_ids=batch.decision_ids,
                 model_id=decided.model_id,
@@ -329,6 +329,11 @@ class Pipeline:
     @cached_property
     def _addressless(self) -> npt.NDArray[np.uint8]:
         return np.array(self.meta.channel_codes([name for name in self.config.addressless if name in self.meta.channels]), np.uint8)
+
+
+def cut(columns: dict[str, npt.NDArray[Any]], span: slice) -> dict[str, Any]:
+    """Return a span of columns."""
+    return {name: values[span] for name, values in columns.items()}
 
 
 _SETTLED = ("grant_id", "disposition", "reason", "probability", "value", "threshold")

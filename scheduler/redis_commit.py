@@ -1,12 +1,8 @@
-"""The commit on a Redis-protocol server: one script call per batch, all batches of a call in one round trip.
-
-The calls go in transactions, for the sake of the disk: outside of one the server may write and sync its file after every
-call, inside it does so once.
-"""
+"""The commit on a Redis-protocol server: one script call per batch, all batches of a call in one round trip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha1
@@ -46,23 +42,12 @@ KEEP_S = int(RETENTION_S) + 86400
 REPLY_S = 60
 """How long a batch's answer is kept for whoever lost it."""
 
-TOGETHER = 1000
-"""Most users of one transaction: it blocks the store while it runs."""
-
 DURABLE_TIMEOUT_MS = 2000
 ATTEMPTS = 2
 """A broken connection is tried once more: a repeat finds its own answer. A store that is slow is the caller's to know."""
 
 _OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY)]
 _LIMITS = [ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One batch's call of the script: its keys and arguments, and how many users it is about."""
-
-    arguments: list[str | bytes]
-    users: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class RedisCommitter:
         if not batches:
             return []
         packed = pack_batches(batches, self.meta)
-        calls = [Call(self._arguments(batch, argument), len(batch.users)) for batch, argument in zip(batches, packed, strict=True)]
+        calls = [self._arguments(batch, argument) for batch, argument in zip(batches, packed, strict=True)]
         retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError,))
         replies = retry.call_with_retry(lambda: self._run(calls), lambda _: None)
         return [_result(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
@@ -97,38 +82,23 @@ class RedisCommitter:
         names = [keys.of_shard(kind, shard) for kind in (Keys.DUE, Keys.OUTBOX, Keys.DECISIONS, f"commit:{batch.batch_id.hex()}")]
         return [names[0], shard_lease(shard), *names[1:], packed, batch.log_blob]
 
-    def _run(self, calls: list[Call], *, loaded: bool = False) -> list[bytes]:
+    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
         """Run the calls and wait for the disk: WAITAOF waits for the writes of its own connection, so it rides behind."""
         pipe = self.client.pipeline(transaction=False)
-        for together in transactions(calls):
-            pipe.execute_command("MULTI")
-            for call in together:
-                pipe.evalsha(self._sha, len(call.arguments) - 2, *call.arguments)
-            pipe.execute_command("EXEC")
+        for call in calls:
+            pipe.evalsha(self._sha, len(call) - 2, *call)
         if self.durable:
             pipe.waitaof(1, 0, DURABLE_TIMEOUT_MS)
-        answers = pipe.execute(raise_on_error=False)
-        replies = [reply for answer in answers if isinstance(answer, list) for reply in answer]
-        errors = [reply for reply in (*answers, *replies) if isinstance(reply, Exception)]
+        replies = pipe.execute(raise_on_error=False)
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
         if not loaded and any(isinstance(error, NoScriptError) for error in errors):
             self.client.script_load(self._script)
             return self._run(calls, loaded=True)
         if errors:
             raise errors[0]
-        if self.durable and answers[-1][0] < 1:
+        if self.durable and replies.pop()[0] < 1:
             raise NotDurableError(f"the store has not written a commit to its disk within {DURABLE_TIMEOUT_MS} ms")
-        return replies[: len(calls)]
-
-
-def transactions(calls: Sequence[Call]) -> Iterator[list[Call]]:
-    """Yield the calls in order, together as long as the store is not blocked for more than TOGETHER users."""
-    together: list[Call] = []
-    for call in calls:
-        if together and sum(other.users for other in together) + call.users > TOGETHER:
-            yield together
-            together = []
-        together.append(call)
-    yield together
+        return list(replies)
 
 
 def pack_batches(batches: Sequence[CommitBatch], meta: Meta) -> list[bytes]:
