@@ -30,6 +30,7 @@ from tests.integration.processes import descendants, living, title
 from tests.integration.systems import Running, at_home, prepare_store, system, tidings
 from tests.integration.waiting import until
 from tests.unit.gateway.problems import problem_of
+from tidings.ports import free_port
 from tidings.ray_status import details
 
 pytestmark = pytest.mark.timeout(300)
@@ -226,7 +227,7 @@ def test_without_a_store_or_a_sound_model_it_says_why_it_does_not_start(
         ):
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
-            done = tidings("up", "--detach", "--port", "8231", *words)
+            done = tidings("up", "--detach", "--port", str(free_port()), *words)
             assert done.returncode == 2, done.stderr
             assert complaint in " ".join(done.stderr.split())
             assert "Traceback" not in done.stderr
