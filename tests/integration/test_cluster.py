@@ -31,7 +31,8 @@ pytestmark = pytest.mark.timeout(400)
 
 NODES = 3
 AT = 1_700_000_000.0
-CALLERS, ROWS = 60, 20_000
+CALLERS, ROWS = 60, 10_000
+"""So few that neither a request nor its answer takes 100 kB: above that Ray would put them into its object store, which fills up."""
 
 
 @pytest.fixture(scope="module")
