@@ -42,6 +42,7 @@ COMMANDS = {
     "train": Command("tidings.learning", "Train a model on what happened before a moment.", _DATA),
     "score": Command("tidings.learning", "Score candidates with a trained model.", _DATA),
     "send-times": Command("tidings.timing", "Predict each user's best hours of the week.", _DATA),
+    "evaluate": Command("tidings.evaluating", "Estimate from logs what a policy or a treatment is worth.", _DATA),
     "demo": Command("tidings.replaying", "Watch a week of history go through the whole system.", _TRY),
     "replay": Command("tidings.replaying", "Play history through the pipeline and compare policies.", _TRY),
     "bench": Command("tidings.benching", "Measure speed against a peer in the same run.", _TRY),
