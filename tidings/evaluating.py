@@ -13,6 +13,7 @@ from rich.table import Table
 from lake.errors import InputError
 from ranking.policy_value import WEIGHT_TOLERANCE, Estimate, Support, evaluate, support
 from tidings.console import Json, emit, facts, say, step
+from tidings.evaluating_uplift import uplift
 from tidings.policy_tables import Tables, read_tables
 
 NAMES = {
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Estimate from logs what a policy or a treatment is worth.")
     group.callback()(_group)
     group.command("policy")(policy)
+    group.command("uplift")(uplift)
     app.add_typer(group, name="evaluate")
 
 
