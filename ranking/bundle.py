@@ -21,9 +21,12 @@ from lake.meta import CHANNELS
 from ranking.blocks import Matrix
 from ranking.calibration import Calibration
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
+from ranking.opt_out import OptOut
 
 MODEL, SCHEMA, CALIBRATION, METRICS, MANIFEST = "model.ubj", "features.json", "calibration.json", "metrics.json", "manifest.json"
 FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
+OPT_OUT = "opt_out.json"
+"""What is known of the risk of opting out; a bundle may lack it."""
 TRIAL_ROWS = 16
 TRIAL_TIMEOUT_S = 60.0
 REMEDY = "train it again, or take the folder from where it was made"
@@ -52,6 +55,7 @@ class Bundle:
     window: Window
     metrics: dict[str, Any]
     created_at: float
+    opt_out: OptOut = OptOut()
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
@@ -79,6 +83,7 @@ def write(
     window: Window,
     created_at: float,
     channels: tuple[str, ...] = CHANNELS,
+    opt_out: OptOut | None = None,
 ) -> str:
     """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
 
@@ -89,7 +94,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels)
+        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out)
         if folder.exists():
             folder.rename(aside / "old")
         (aside / "new").rename(folder)
@@ -106,6 +111,7 @@ def _fill(
     window: Window,
     created_at: float,
     channels: tuple[str, ...],
+    opt_out: OptOut | None,
 ) -> str:
     folder.mkdir()
     booster.save_model(folder / MODEL)
@@ -116,8 +122,11 @@ def _fill(
         (METRICS, metrics),
     ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
-    hashes = {name: _sha256(folder / name) for name in FILES}
-    model_id = hashlib.sha256("".join(hashes[name] for name in (MODEL, SCHEMA, CALIBRATION)).encode()).hexdigest()[:16]
+    if opt_out is not None:
+        (folder / OPT_OUT).write_text(json.dumps(opt_out.as_json()) + "\n")
+    hashes = {name: _sha256(folder / name) for name in (*FILES, *((OPT_OUT,) if opt_out is not None else ()))}
+    scoring = [name for name in hashes if name != METRICS]
+    model_id = hashlib.sha256("".join(hashes[name] for name in scoring).encode()).hexdigest()[:16]
     manifest = {"model_id": model_id, "tidings": version("tidings"), "created_at": created_at, "window": asdict(window), "sha256": hashes}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return model_id
@@ -163,6 +172,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
         window=Window(**manifest["window"]),
         metrics=_json(folder / METRICS),
         created_at=manifest["created_at"],
+        opt_out=_opt_out(folder, threads) if OPT_OUT in manifest["sha256"] else OptOut(),
     )
 
 
@@ -192,12 +202,19 @@ def _calibration(folder: Path) -> Calibration:
         raise BundleError(f"{folder / CALIBRATION}: {error}; {REMEDY}") from None
 
 
+def _opt_out(folder: Path, threads: int) -> OptOut:
+    try:
+        return OptOut.from_json(_json(folder / OPT_OUT), threads)
+    except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
+        raise BundleError(f"{folder / OPT_OUT}: {error}; {REMEDY}") from None
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BundleError(f"{folder}: there is no such model folder; `tidings train` writes one")
     manifest = _json(folder / MANIFEST)
     lacking = {"model_id", "created_at", "window", "sha256"} - manifest.keys()
-    if lacking or set(manifest["sha256"]) != set(FILES):
+    if lacking or set(manifest["sha256"]) - {OPT_OUT} != set(FILES):
         raise BundleError(f"{folder / MANIFEST}: is not a manifest of a model; {REMEDY}")
     return manifest
 
@@ -224,7 +241,7 @@ def _trial(folder: Path) -> None:
     bundle = load(folder, verified=True)
     rows = np.random.default_rng(0).normal(0, 100, (TRIAL_ROWS, len(FEATURES))).astype(np.float32)
     rows[0], rows[1], rows[2] = np.nan, 0, 1e30
-    if not np.isfinite(bundle.probabilities(rows)).all():
+    if not (np.isfinite(bundle.probabilities(rows)).all() and np.isfinite(bundle.opt_out.risks(rows)).all()):
         raise BundleError(f"{folder / MODEL}: gives probabilities that are not finite")
 
 

@@ -16,6 +16,7 @@ from lake.table_files import format_of, read_file
 from lake.tables import ID, NAME, TIME, Column, Schema
 from ranking import bundle as bundles
 from ranking.offline_score import score_candidates
+from ranking.opt_out import learn as opt_outs
 from ranking.train import Progress, Trained
 from ranking.train import train as train_model
 from tidings.console import Json, emit, facts, progress, step
@@ -59,7 +60,10 @@ def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, *, trials: 
         trained = train_model(dataset, until.timestamp(), trials=trials, progress=_drawn(bars))
     # Training is a loop of its own: only here is it known when the model was made.
     created_at = time.clock_gettime(time.CLOCK_REALTIME)
-    model_id = bundles.write(model, trained.booster, trained.calibration, trained.metrics, trained.window, created_at)
+    with step("learning the risk of opting out"):
+        opt_out = opt_outs(dataset, until.timestamp())
+    metrics = trained.metrics | {"opt_out": {"rate": opt_out.rate, "learned": opt_out.booster is not None}}
+    model_id = bundles.write(model, trained.booster, trained.calibration, metrics, trained.window, created_at, opt_out=opt_out)
     with step("trying the model in a process of its own"):
         bundles.verify(model)
     return model_id, trained
