@@ -24,7 +24,7 @@ def score_candidates(bundle: Bundle, dataset: Dataset, candidates: pd.DataFrame)
     item = pd.Index(past.items.ids).get_indexer(pd.Index(candidates["item_id"].to_numpy(object))).astype(np.int32)
     rows = features_at(State(past), user, item, channel_codes(bundle, candidates["channel"]), seconds(candidates["at"]))
     probability = bundle.probabilities(rows)
-    return candidates.assign(probability=probability, score=value_of(probability))
+    return candidates.assign(probability=probability, score=value_of(probability, bundle.opt_out.risks(rows)))
 
 
 def channel_codes(bundle: Bundle, names: pd.Series[str]) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
 from ranking.rows import AUTHOR, TOPIC, Records
 from ranking.store import FeatureStore, Fetched
-from ranking.value import value_of
+from ranking.value import ValueRule, value_of
 
 CHUNK_S = 0.008
 """Aim of one chunk's time; the house limit is about 10 ms."""
@@ -70,10 +70,12 @@ class Job:
     known_user: npt.NDArray[np.bool_]
     known_item: npt.NDArray[np.bool_]
     chunk_rows: int
+    rule: ValueRule = ValueRule()
     probability: Matrix = field(init=False)
+    risk: Matrix = field(init=False)
 
     def __post_init__(self) -> None:
-        self.probability = np.empty(len(self.user), np.float32)
+        self.probability, self.risk = np.empty(len(self.user), np.float32), np.empty(len(self.user), np.float32)
 
     def chunks(self) -> list[slice]:
         """Return the rows of each chunk."""
@@ -85,11 +87,13 @@ class Job:
 
     def run(self, chunk: slice) -> None:
         """Predict the rows of a chunk; computes for about 10 ms and waits for nothing."""
-        self.probability[chunk] = self.bundle.probabilities(self.features(chunk))
+        rows = self.features(chunk)
+        self.probability[chunk], self.risk[chunk] = self.bundle.probabilities(rows), self.bundle.opt_out.risks(rows)
 
     def scores(self) -> Scores:
         """Return the scores, once every chunk has run."""
-        return Scores(self.probability, value_of(self.probability), self.bundle.model_id, self.known_user, self.known_item)
+        value = value_of(self.probability, self.risk, self.rule)
+        return Scores(self.probability, value, self.bundle.model_id, self.known_user, self.known_item)
 
 
 class Cache:
@@ -121,8 +125,10 @@ class Scorer:
     for changes of items, and one each for authors and topics that it has not met since the last refresh.
     """
 
-    def __init__(self, bundle: Bundle, store: FeatureStore, table: ItemTable, chunk_s: float = CHUNK_S) -> None:
-        self.bundle, self.store, self.table = bundle, store, table
+    def __init__(
+        self, bundle: Bundle, store: FeatureStore, table: ItemTable, chunk_s: float = CHUNK_S, rule: ValueRule | None = None
+    ) -> None:
+        self.bundle, self.store, self.table, self.rule = bundle, store, table, rule or ValueRule()
         self.chunk_rows = chunk_rows_of(bundle, chunk_s)
         self._refreshed_at = np.nan
         self._authors, self._topics = Cache(AUTHOR), Cache(TOPIC)
@@ -173,6 +179,7 @@ class Scorer:
             known_user=fetched.known,
             known_item=codes >= 0,
             chunk_rows=self.chunk_rows,
+            rule=self.rule,
         )
 
     def _forget_older_than(self, refreshed_at: float) -> None:
