@@ -20,9 +20,11 @@ from lake.key_lists import KeyLists
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
+from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
@@ -68,7 +70,8 @@ class PipelineConfig:
     `weekly`: default budget per channel name and rolling 7 days, `weekly_default` where a channel is absent.
     `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
-    by then expires. `log_share`: share of the unsent rows that is logged, with its weight.
+    by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
+    what was sent lately.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -79,6 +82,7 @@ class PipelineConfig:
     deliver_within_s: float = 86400.0
     log_share: float = 1.0
     decide: DecideConfig = field(default_factory=DecideConfig)
+    diversity: DiversityRule = field(default_factory=DiversityRule)
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,9 @@ class Pipeline:
         if len(wanted) == 0:
             return decided
         scores = self.scorer(batch.rows.take(wanted), self.meta.channels, batch.now, batch.occasion.lane)
-        decided.probability[wanted], decided.value[wanted] = scores.probability, scores.value
+        decided.probability[wanted] = scores.probability
+        user, item = batch.rows.user[wanted], batch.item[wanted]
+        decided.value[wanted] = self._novelty.demote(scores.value, user, batch.items, item, batch.ledger, self.table, batch.now)
         return replace(decided, model_id=scores.model_id)
 
     def _propose(self, decided: Decided, batch: Batch) -> None:
@@ -325,6 +331,10 @@ class Pipeline:
             worth = [max(learned.get(name, 0.0), floor.get(name, 0.0)) for name in self.meta.channels]
             self._worth = (now, np.array(worth, np.float32))
         return self._worth[1]
+
+    @cached_property
+    def _novelty(self) -> Novelty:
+        return Novelty(self.config.diversity)
 
     @cached_property
     def _addressless(self) -> npt.NDArray[np.uint8]:

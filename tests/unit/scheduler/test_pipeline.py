@@ -161,8 +161,12 @@ class World:
 
 @pytest.fixture(params=["memory", "store"])
 def world(request: pytest.FixtureRequest) -> World:
-    """Four users whose window opens on Monday noon UTC, three of them with an address; two new items."""
-    made = World.in_memory() if request.param == "memory" else World.in_store(request.getfixturevalue("redis_client"))
+    """The world on each kind of stores."""
+    return furnished(World.in_memory() if request.param == "memory" else World.in_store(request.getfixturevalue("redis_client")))
+
+
+def furnished(made: World) -> World:
+    """Put in four users whose window opens on Monday noon UTC, three of them with an address; two new items."""
     rows = blank(len(USERS))
     rows["zone"] = b"UTC"
     rows["addressed"] = [0b10, 0b10, 0b10, 0]
