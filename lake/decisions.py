@@ -79,7 +79,8 @@ class Candidates:
 class Decided:
     """Candidates with what was decided for each, one row per candidate, in the candidates' order.
 
-    `probability`, `value`, `threshold`, `propensity`: float32, NaN where a row was dropped before scoring.
+    `probability`, `value`, `threshold`: float32, NaN where a row was dropped before scoring. `propensity`: float32, the probability that
+    the decision sends the row, 0 where it was dropped.
     `allowance`: int16, units left of the user's channel. `disposition`, `reason`: uint8 codes into DISPOSITIONS, REASONS.
     `grant_id`: uint64, 0 where nothing was granted. `decision_ids`: one per request. `at`: seconds, the `now` of the decision.
     `stale`: the commit refused, because another worker holds the shard now.

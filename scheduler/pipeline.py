@@ -24,6 +24,7 @@ from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.thresholds import MemoryThresholds, Thresholds
@@ -71,7 +72,7 @@ class PipelineConfig:
     `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
-    what was sent lately.
+    what was sent lately. `explore`: how often a runner-up is sent instead.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -83,6 +84,7 @@ class PipelineConfig:
     log_share: float = 1.0
     decide: DecideConfig = field(default_factory=DecideConfig)
     diversity: DiversityRule = field(default_factory=DiversityRule)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Pipeline:
             probability=np.full(n, np.nan, np.float32),
             value=np.full(n, np.nan, np.float32),
             threshold=self._thresholds(batch.now)[batch.rows.channel],
-            propensity=np.ones(n, np.float32),
+            propensity=np.zeros(n, np.float32),
             allowance=batch.allowance[batch.rows.user, batch.rows.channel],
             disposition=disposition,
             reason=reason,
@@ -216,7 +218,18 @@ class Pipeline:
             value_later=self._value_later(decided.value[pending], pending, batch),
             critical=batch.critical[pending],
         )
-        decided.disposition[pending], decided.reason[pending] = decide(contest, batch.allowance, self.config.decide)
+        best, draws = decide(contest, batch.allowance, self.config.decide), self._draws(batch, rows)
+        disposition, reason, propensity = explore(contest, batch.allowance, best, draws, self.config.explore)
+        decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
+
+    def _draws(self, batch: Batch, rows: Candidates) -> npt.NDArray[np.float64]:
+        """Return what chance says of each user's window: the same in a repeat, which has the same slot or, without one, decision id."""
+        if self.config.explore.share == 0:
+            return np.ones((2, 0))
+        request = np.zeros(len(batch.rows.users), np.int32)
+        request[rows.user[::-1]] = rows.request[::-1]
+        slot, decision = batch.occasion.slot, hash64(batch.decision_ids)[request]
+        return draws_of(np.where(slot == NO_SLOT, decision, slot.astype(np.uint64)), hash64(batch.rows.users))
 
     def _value_later(self, value: F32, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
         """What a row will be worth in its user's next window: halved every half-life, nothing once expired."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from redis import Redis
 
@@ -153,6 +154,10 @@ class World:
             for shard in range(META.shards)
             for user, rows in unpack(self.entries(shard)[before[shard] :]).groupby("user_id")
         }
+
+    def logged(self) -> pd.DataFrame:
+        """Return the decision log."""
+        return unpack([entry for shard in range(META.shards) for entry in self.entries(shard)])
 
     def sent(self) -> set[tuple[str, str, str]]:
         """Return (user, item, channel) of everything enqueued."""
