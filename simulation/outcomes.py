@@ -29,7 +29,7 @@ def report(decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, 
 
     `decisions`: rows of the decision log, all dispositions. `engaged_48h`, `engaged_7d`, `engaged_in_horizon`: sends
     whose user engaged with the item within that time after the send. `returned_users`: users with any event in the week
-    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`.
+    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`: see there.
     """
     sends = decisions[decisions["disposition"].isin(["send"])].reset_index(drop=True)
     after = engaged_at(sends, events) - sends["at"]
@@ -43,6 +43,7 @@ def report(decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, 
         "sends_per_user": len(sends) / max(int(sends["user_id"].nunique()), 1),
         "returned_users": returned_users(sends, events),
         "overspent": overspent,
+        "by_activity_decile": by_activity_decile(decisions, sends.assign(engaged=after <= horizon_days * DAY), events),
         "by_lane": sends.groupby("lane").size().to_dict(),
         "by_channel": sends.groupby("channel").size().to_dict(),
         "dispositions": decisions.groupby("disposition").size().to_dict(),
@@ -57,6 +58,39 @@ def returned_users(sends: pd.DataFrame, events: pd.DataFrame) -> int:
     visits["user_id"], left["user_id"] = visits["user_id"].astype(object), left["user_id"].astype(object)
     found = pd.merge_asof(left, visits, left_on="at", right_on="visited_at", by="user_id", direction="forward", tolerance=7 * DAY)
     return int(found.loc[found["visited_at"].notna(), "user_id"].nunique())
+
+
+def by_activity_decile(decisions: pd.DataFrame, sends: pd.DataFrame, events: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return volume and engagement of each tenth of the users who could have been told something, the least active first.
+
+    Activity: a user's events before the first decision; users alike in it are cut in the order of their ids. `sends`: with `engaged`.
+    `share_of_sends`: of all sends; an even hand gives each tenth its `share_of_users`.
+    """
+    users = pd.Index(sorted(decisions["user_id"].astype(str).unique()))
+    if users.empty:
+        return []
+    before = events.loc[events["at"] < decisions["at"].min(), "user_id"].astype(str)
+    active = before.value_counts().reindex(users, fill_value=0).to_numpy(np.int64)
+    decile = np.empty(len(users), np.int64)
+    decile[np.argsort(active, kind="stable")] = np.arange(len(users)) * 10 // len(users)
+    of_send = decile[users.get_indexer(pd.Index(sends["user_id"].astype(str)))]
+    found = []
+    for tenth in range(10):
+        mine = sends[of_send == tenth]
+        found.append(
+            {
+                "decile": tenth + 1,
+                "users": int((decile == tenth).sum()),
+                "events_before": int(active[decile == tenth].sum()),
+                "told_users": int(mine["user_id"].nunique()),
+                "sends": len(mine),
+                "engaged_in_horizon": int(mine["engaged"].sum()),
+                "engaged_per_send": float(mine["engaged"].sum() / max(len(mine), 1)),
+                "share_of_users": float((decile == tenth).mean()),
+                "share_of_sends": len(mine) / max(len(sends), 1),
+            }
+        )
+    return found
 
 
 def overspends(sends: pd.DataFrame, weekly: pd.Series[int] | int) -> int:

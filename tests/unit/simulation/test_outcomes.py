@@ -99,3 +99,29 @@ def test_engagement_does_not_depend_on_the_order_of_rows(events: list[tuple[str,
     assert engaged_at(sends, log).equals(engaged_at(sends, shuffled))
     backwards = engaged_at(sends[::-1], log)
     assert engaged_at(sends, log).equals(backwards[::-1])
+
+
+def test_every_tenth_of_the_users_has_its_volume_and_engagement_the_least_active_first() -> None:
+    users = [f"u{number:02}" for number in range(20)]
+    told = decisions(*((user, "x", 0) for user in users[10:]))
+    untold = decisions(*((user, "x", 0) for user in users[:10]), disposition="over_budget")
+    earlier = [(user, "w", -1 - hour) for number, user in enumerate(users) for hour in range(number)]
+    events = rows(*earlier, ("u19", "x", 1), ("u10", "x", 2), *(("u00", "x", hour) for hour in range(1, 40)))
+    tenths = report(pd.concat([told, untold], ignore_index=True), events, horizon_days=14, overspent=0)["by_activity_decile"]
+    assert [tenth["users"] for tenth in tenths] == [2] * 10
+    assert [tenth["events_before"] for tenth in tenths] == [4 * number + 1 for number in range(10)]
+    assert [tenth["sends"] for tenth in tenths] == [0] * 5 + [2] * 5
+    assert [tenth["engaged_per_send"] for tenth in tenths] == [0.0] * 5 + [0.5, 0.0, 0.0, 0.0, 0.5]
+    assert sum(tenth["share_of_sends"] for tenth in tenths) == pytest.approx(1)
+    assert sum(tenth["share_of_users"] for tenth in tenths) == pytest.approx(1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=40))
+def test_the_tenths_together_are_the_whole(pairs: list[tuple[int, bool]]) -> None:
+    made = decisions(*((f"u{user}", "x", hour) for hour, (user, _) in enumerate(pairs)))
+    made["disposition"] = ["send" if sent else "below_threshold" for _, sent in pairs]
+    worth = report(made, rows(("u1", "x", 99)), horizon_days=14, overspent=0)
+    tenths = worth["by_activity_decile"]
+    assert sum(tenth["sends"] for tenth in tenths) == worth["sends"]
+    assert sum(tenth["users"] for tenth in tenths) == len({user for user, _ in pairs})
+    assert sum(tenth["engaged_in_horizon"] for tenth in tenths) == worth["engaged_in_horizon"]
