@@ -109,7 +109,8 @@ def test_what_is_not_known_is_refused_by_name(how: dict[str, Any], complaint: st
 
 @pytest.mark.parametrize("objective", ["graded", "discounted", "pairwise", "ndcg"])
 def test_whatever_the_objective_probabilities_are_those_of_engagement(objective: str) -> None:
-    trained = train(world(2, users=40, items=200, events=5000), UNTIL.timestamp(), rule=SMALL, shape=Shape(objective=objective))
+    dataset, until = world(2, users=40, items=400, events=9_000, days=120), START + pd.Timedelta(days=120)
+    trained = train(dataset, until.timestamp(), rule=SMALL, shape=Shape(objective=objective, most_trees=50))
     found = trained.metrics["validation"]
     assert trained.metrics["objective"] == objective
     assert 0.6 < found["expected_over_observed"] < 1.6
