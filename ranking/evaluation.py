@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 Column = npt.NDArray[Any]
+
+DRAWS = 500
+LEVEL = 0.95
 
 
 def ndcg(group: Column, score: Column, label: Bools, k: int = 5, seed: int = 0) -> float:
     """Return the mean NDCG@k over groups with at least one positive, NaN where there is none; ties are broken at random."""
+    each = ndcg_each(group, score, label, k, seed)[1]
+    return float(each.mean()) if len(each) else float("nan")
+
+
+def ndcg_each(group: Column, score: Column, label: Bools, k: int = 5, seed: int = 0) -> tuple[Column, Floats]:
+    """Return the groups with at least one positive, ascending, and the NDCG@k of each (Järvelin and Kekäläinen 2002)."""
     tie = np.random.default_rng(seed).random(len(score))
     order = np.lexsort((tie, -score, group))
     group, gained = group[order], label[order]
@@ -22,9 +33,9 @@ def ndcg(group: Column, score: Column, label: Bools, k: int = 5, seed: int = 0) 
     worth = np.where(rank < k, 1 / np.log2(rank + 2), 0.0)
     positives = np.add.reduceat(gained, start, dtype=np.int64) if len(start) else np.empty(0, np.int64)
     if not positives.any():
-        return float("nan")
+        return group[:0], np.empty(0)
     ideal = np.cumsum(1 / np.log2(np.arange(k) + 2))[np.clip(positives, 1, k) - 1]
-    return float((np.add.reduceat(worth * gained, start) / ideal)[positives > 0].mean())
+    return group[start][positives > 0], (np.add.reduceat(worth * gained, start) / ideal)[positives > 0]
 
 
 def auc(score: Column, label: Bools, weight: Column) -> float:
@@ -49,3 +60,105 @@ def expected_over_observed(probability: Column, label: Bools, weight: Column) ->
     """Return the sum of probabilities over the sum of outcomes: 1 where calibrated overall, NaN without outcomes."""
     observed = float((label * weight).sum())
     return float((probability * weight).sum() / observed) if observed else float("nan")
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Owners (users, or whoever rows belong together by) drawn with replacement: `times` (draws, owners), `owner` codes (n,).
+
+    Rows of one owner are alike, so an interval that draws rows one by one is too narrow (Efron and Tibshirani 1993, ch. 8).
+    """
+
+    owner: npt.NDArray[np.intp]
+    times: Floats
+
+    @staticmethod
+    def of(owner: Column, draws: int = DRAWS, seed: int = 0) -> Resampled:
+        """Return the draws for rows of some owners; the same seed gives the same draws."""
+        distinct, codes = np.unique(owner, return_inverse=True)
+        n, random = max(len(distinct), 1), np.random.default_rng(seed)
+        times = np.stack([np.bincount(random.integers(0, n, n), minlength=n) for _ in range(draws)]).astype(np.float64)
+        return Resampled(codes.ravel(), times)
+
+    def ratio(self, above: Column, below: Column) -> tuple[float, float]:
+        """Return the interval of sum(above) / sum(below) at LEVEL, NaN where there is nothing below in most draws."""
+        sums = [self.times @ np.bincount(self.owner, values, self.times.shape[1]) for values in (above, below)]
+        some = sums[1] > 0
+        if some.sum() * 2 < len(some):
+            return float("nan"), float("nan")
+        low, high = np.quantile(sums[0][some] / sums[1][some], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(low), float(high)
+
+    def mean(self, values: Column) -> tuple[float, float]:
+        """Return the interval of the mean of values at LEVEL."""
+        return self.ratio(values, np.ones(len(values)))
+
+
+@dataclass(frozen=True)
+class Tenth:
+    """A tenth of the rows: the highest probability in it, how much was expected over how much came, and with how many positives."""
+
+    upto: float
+    expected_over_observed: float
+    interval: tuple[float, float]
+    positives: int
+
+
+def tenths(probability: Column, label: Bools, weight: Column, owner: Column, *, of: str = "rows") -> list[Tenth]:
+    """Return the calibration of ten parts of the rows, lowest probability first, with intervals that resample owners.
+
+    `of`: "rows" makes parts of equal weight, "engagement" parts that promise equally many engagements. Where few rows are
+    engaged with, the low tenths of rows hold next to no engagement and their ratios mean little: see `positives`.
+    """
+    order = np.argsort(probability, kind="stable")
+    mass = np.cumsum((weight if of == "rows" else weight * probability)[order])
+    part = np.empty(len(order), np.intp)
+    part[order] = np.minimum((mass / mass[-1] * 10 * (1 - 1e-12)).astype(np.intp), 9)
+    resampled, found = Resampled.of(owner), []
+    for place in range(10):
+        here = part == place
+        expected, observed = weight * probability * here, weight * label * here
+        ratio = expected_over_observed(probability[here], label[here], weight[here])
+        upto = float(probability[here].max()) if here.any() else float("nan")
+        found.append(Tenth(upto, ratio, resampled.ratio(expected, observed), int(label[here].sum())))
+    return found
+
+
+def threshold_at_recall(score: Column, label: Bools, weight: Column, recall: float) -> float:
+    """Return the highest threshold that at least `recall` of the engagements, by weight, score at or above.
+
+    -inf where there are no engagements: nothing is known to be worth leaving out.
+    """
+    if not 0 < recall <= 1:
+        raise ValueError(f"a recall lies above 0 and at most at 1, not at {recall}")
+    order = np.argsort(-score[label], kind="stable")
+    if not len(order):
+        return float("-inf")
+    kept = np.cumsum(weight[label][order])
+    place = int(np.searchsorted(kept, recall * kept[-1] * (1 - 1e-12)))
+    return float(score[label][order][min(place, len(order) - 1)])
+
+
+def recall_at(score: Column, label: Bools, weight: Column, threshold: float) -> float:
+    """Return the share of engagements, by weight, that score at or above a threshold, NaN without engagements."""
+    total = float((weight * label).sum())
+    return float((weight * label)[score >= threshold].sum() / total) if total else float("nan")
+
+
+def cut_at(score: Column, weight: Column, threshold: float) -> float:
+    """Return the share of rows, by weight, that score below a threshold."""
+    return float(weight[score < threshold].sum() / weight.sum())
+
+
+def reached(user: Column, day: Column, engaged: Bools) -> int:
+    """Return how many days of users hold at least one engaged row: who cares that day, however often."""
+    return len(np.unique(np.stack([user[engaged], day[engaged]], axis=1), axis=0))
+
+
+def rounded(value: Any, digits: int = 4) -> Any:
+    """Return numbers of a report with few digits, in whatever dicts, lists and tuples they are; NaN becomes None."""
+    if isinstance(value, float):
+        return round(value, digits) if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: rounded(part, digits) for name, part in value.items()}
+    return [rounded(part, digits) for part in value] if isinstance(value, list | tuple) else value

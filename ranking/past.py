@@ -24,9 +24,11 @@ class Past:
     """Users, items, engagements and sends, dictionary-encoded; engagements and sends are in the order of time.
 
     `user`, `item` (-1: none), `at`: one row per engagement. `is_own`: the user made the item. `is_first`: the user's
-    first engagement with the item. `is_strong`: a kind of more commitment than a view. `hour`: of the day, local. `zone`:
+    first engagement with the item. `is_strong`: a kind of more commitment than a view. `worth`: by its kind, at most 1.
+    `hour`: of the day, local. `zone`:
     IANA name or "". `offset_minutes`: from UTC, of the users table, NaN: unknown. `told_*`: events that told an offset.
-    `send_*`: one row per send.
+    `send_*`: one row per send;
+    `send_engaged_at`: NaN: not known to have led to anything.
     """
 
     user_ids: npt.NDArray[np.object_]
@@ -43,11 +45,13 @@ class Past:
     is_own: Bools
     is_first: Bools
     is_strong: Bools
+    worth: Floats
     hour: Codes
     send_user: Codes
     send_item: Codes
     send_channel: npt.NDArray[np.object_]
     send_at: Floats
+    send_engaged_at: Floats
 
     @staticmethod
     def of(dataset: Dataset, rule: LabelRule | None = None) -> Past:
@@ -76,11 +80,13 @@ class Past:
             is_own=(item >= 0) & (items.author[item] == keys[user]) if len(items) else np.zeros(len(user), bool),
             is_first=(item >= 0) & ~pd.DataFrame({"user": user, "item": item}).duplicated().to_numpy(),
             is_strong=~events["kind"].isin(rule.weak).to_numpy(),
+            worth=rule.weights(events["kind"].to_numpy(object)),
             hour=_local_hours(events, user, dataset.users),
             send_user=_codes(users, dataset.sends["user_id"]),
             send_item=_codes(item_index, dataset.sends["item_id"]),
             send_channel=dataset.sends["channel"].to_numpy(object),
             send_at=seconds(dataset.sends["at"]),
+            send_engaged_at=seconds(dataset.sends["engaged_at"]),
         )
 
     def refresh_days(self) -> Floats:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -15,8 +17,12 @@ from lake.errors import InputError
 from lake.table_files import format_of, read_file
 from lake.tables import ID, NAME, TIME, Column, Schema
 from ranking import bundle as bundles
+from ranking.examples import ExampleRule
+from ranking.fitting import OBJECTIVES, Shape
+from ranking.labels import DAY_S, LabelRule
 from ranking.offline_score import score_candidates
 from ranking.opt_out import learn as opt_outs
+from ranking.report import page
 from ranking.train import Progress, Trained
 from ranking.train import train as train_model
 from tidings.console import Json, emit, facts, progress, step
@@ -44,29 +50,58 @@ def train(
     until: Annotated[str, typer.Option(help="Nothing at or after this moment is used, such as 2016-10-03T00:00:00Z.")],
     model: Annotated[Path, typer.Option(help="The model folder to write.")],
     trials: Annotated[int, typer.Option(min=0, help="How many further shapes of the model to try.")] = 0,
+    objective: Annotated[str, typer.Option(help=f"What it is to predict: {', '.join(OBJECTIVES)}; trials try all of them.")] = "logistic",
+    rows: Annotated[str, typer.Option(help="Learn from who could have been told what (log), who was (sends), or both.")] = "log",
+    window_days: Annotated[float, typer.Option(min=0.01, help="How soon an engagement must come to count.")] = LabelRule().window_s / DAY_S,
+    worth: Annotated[list[str] | None, typer.Option(help="KIND=NUMBER, at most 1: what an engagement of a kind is worth (graded).")] = None,
+    recall: Annotated[float, typer.Option(min=0.01, max=1.0, help="The share of engagements the reported threshold is to keep.")] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model on what happened before a moment."""
+    """Train a model on what happened before a moment; report.html in its folder tells what was tried and what it is worth."""
     started = time.perf_counter()
     moment = instant(until)
-    model_id, trained = train_bundle(Dataset.load(data, moment), moment, model, trials=trials)
+    rule = ExampleRule(label=LabelRule(window_s=window_days * DAY_S, worth=worths(worth or [])))
+    chosen = {"rule": rule, "shape": Shape(objective=objective), "source": rows, "recall": recall, "seed": seed, "trials": trials}
+    model_id, trained = train_bundle(Dataset.load(data, moment), moment, model, **chosen)
     report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
     emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
 
 
-def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, *, trials: int = 0) -> tuple[str, Trained]:
-    """Train on what happened before `until`, write the bundle and try it; returns the model's id and what was found."""
+def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, **how: Any) -> tuple[str, Trained]:
+    """Train on what happened before `until`, write the bundle with its report and try it; returns the model's id and what was found.
+
+    `how`: further arguments of ranking.train.train.
+    """
     with progress() as bars:
-        trained = train_model(dataset, until.timestamp(), trials=trials, progress=_drawn(bars))
+        trained = train_model(dataset, until.timestamp(), **how, progress=_drawn(bars))
     # Training is a loop of its own: only here is it known when the model was made.
     created_at = time.clock_gettime(time.CLOCK_REALTIME)
     with step("learning the risk of opting out"):
         opt_out = opt_outs(dataset, until.timestamp())
     metrics = trained.metrics | {"opt_out": {"rate": opt_out.rate, "learned": opt_out.booster is not None}}
     model_id = bundles.write(model, trained.booster, trained.calibration, metrics, trained.window, created_at, opt_out=opt_out)
+    report = {"model_id": model_id, "until": until.isoformat()} | metrics
+    (model / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (model / "report.html").write_text(page(report))
     with step("trying the model in a process of its own"):
         bundles.verify(model)
     return model_id, trained
+
+
+def worths(given: list[str]) -> tuple[tuple[str, float], ...]:
+    """Return kinds and their worth from texts such as like=0.5; raises InputError for anything else."""
+    found = []
+    for text in given:
+        kind, _, number = text.partition("=")
+        try:
+            worth = float(number)
+        except ValueError:
+            worth = math.nan
+        if not kind or not 0 < worth <= 1:
+            raise InputError(f"--worth {text!r} is no kind and its worth; write one such as like=0.5, above 0 and at most 1")
+        found.append((kind, worth))
+    return tuple(found)
 
 
 def score(
@@ -130,18 +165,21 @@ def instant(text: str) -> pd.Timestamp:
 def _drawn(bars: Bars) -> Progress:
     tasks = {}
 
-    def draw(what: str, done: int, total: int) -> None:
+    def draw(what: str, done: int, total: int, standing: str = "") -> None:
         if what not in tasks:
             tasks[what] = bars.add_task(what, total=total)
-        bars.update(tasks[what], completed=done, total=total)
+        bars.update(tasks[what], completed=done, total=total, description=f"{what}: {standing}" if standing else what)
 
     return draw
 
 
 def _readable(trained: Trained) -> dict[str, object]:
-    found = trained.metrics["validation"]
-    lines = {"rows": trained.metrics["rows"], "positives": trained.metrics["positives"], "trees": trained.metrics["trees"]}
+    metrics, found = trained.metrics, trained.metrics["validation"]
+    lines = {name: metrics[name] for name in ("rows", "positives", "objective", "trees")}
     lines["NDCG@5 on the last weeks"] = found["ndcg_at_5"]
     lines |= {f"NDCG@5, {name}": value for name, value in found["baselines"].items()}
     lines |= {name: found[name] for name in ("auc", "log_loss", "expected_over_observed")}
-    return lines | {f"trial {place}": attempt["ndcg_at_5"] for place, attempt in enumerate(trained.metrics["trials"])}
+    threshold = found["threshold"]
+    lines[f"threshold for a recall of {threshold['target_recall']:g}"] = threshold["probability"]
+    tried = metrics["trials"] if len(metrics["trials"]) > 1 else []
+    return lines | {f"{attempt['name']} ({attempt['objective']})": attempt["ndcg_at_5"] for attempt in tried}

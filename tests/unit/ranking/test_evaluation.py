@@ -5,10 +5,22 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from ranking.evaluation import auc, expected_over_observed, log_loss, ndcg
+from ranking.evaluation import (
+    Resampled,
+    auc,
+    cut_at,
+    expected_over_observed,
+    log_loss,
+    ndcg,
+    reached,
+    recall_at,
+    rounded,
+    tenths,
+    threshold_at_recall,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=60), st.integers(0, 9))
@@ -37,3 +49,78 @@ def test_measures_without_outcomes_are_not_numbers() -> None:
 
 def test_log_loss_of_a_coin_is_log_two() -> None:
     assert log_loss(np.full(4, 0.5), np.array([True, False, True, False]), np.ones(4)) == pytest.approx(np.log(2))
+
+
+def test_an_interval_that_resamples_users_is_wider_where_rows_of_a_user_are_alike() -> None:
+    random = np.random.default_rng(0)
+    alike = np.repeat(random.random(40), 25)
+    by_user, by_row = Resampled.of(np.repeat(np.arange(40), 25)), Resampled.of(np.arange(1000))
+    widths = [np.diff(draws.mean(alike))[0] for draws in (by_user, by_row)]
+    assert widths[0] > 2 * widths[1]
+    low, high = by_user.mean(alike)
+    assert low < alike.mean() < high
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    covered = []
+    for seed in range(200):
+        values = np.repeat(np.random.default_rng(seed).normal(1, 1, 60), 5)
+        low, high = Resampled.of(np.repeat(np.arange(60), 5), draws=200, seed=seed).mean(values)
+        covered.append(low <= 1 <= high)
+    assert 0.89 <= np.mean(covered) <= 0.99
+
+
+@pytest.mark.parametrize("of", ["rows", "engagement"])
+def test_tenths_share_the_rows_or_the_promise_and_find_who_promises_too_much(of: str) -> None:
+    random = np.random.default_rng(0)
+    probability = random.beta(1, 9, 60_000)
+    label, weight, owner = random.random(60_000) < probability, random.uniform(0.5, 2, 60_000), np.arange(60_000) % 500
+    honest = tenths(probability, label, weight, owner, of=of)
+    boasting = tenths(np.minimum(1.5 * probability, 1), label, weight, owner, of=of)
+    assert sum(part.positives for part in honest) == label.sum()
+    assert [part.upto for part in honest] == sorted(part.upto for part in honest)
+    assert all(0.8 < part.expected_over_observed < 1.25 for part in honest[2:])
+    assert all(part.expected_over_observed > 1.25 for part in boasting[2:9])
+    assert sum(part.interval[0] <= 1 <= part.interval[1] for part in honest) >= 7
+    shares = [
+        (weight * (1 if of == "rows" else probability))[(probability > low) & (probability <= part.upto)].sum()
+        for low, part in zip([-1.0, *(part.upto for part in honest)], honest, strict=False)
+    ]
+    assert np.ptp(shares) < 0.01 * np.sum(shares)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.floats(0.05, 1))
+def test_a_threshold_keeps_the_recall_it_is_for_and_the_next_higher_score_would_not(seed: int, recall: float) -> None:
+    random = np.random.default_rng(seed)
+    score, label, weight = random.integers(0, 30, 80).astype(float), random.random(80) < 0.4, random.uniform(0.1, 3, 80)
+    threshold = threshold_at_recall(score, label, weight, recall)
+    if not label.any():
+        assert threshold == -np.inf
+        return
+    assert recall_at(score, label, weight, threshold) >= recall - 1e-9
+    assert recall_at(score, label, weight, np.nextafter(threshold, np.inf)) < recall
+    assert cut_at(score, weight, threshold) == pytest.approx(weight[score < threshold].sum() / weight.sum())
+
+
+def test_a_threshold_set_on_some_rows_keeps_about_its_recall_on_others() -> None:
+    random = np.random.default_rng(1)
+    score = random.normal(size=(2, 40_000))
+    label = random.random((2, 40_000)) < 1 / (1 + np.exp(2 - score))
+    threshold = threshold_at_recall(score[0], label[0], np.ones(40_000), 0.9)
+    assert recall_at(score[1], label[1], np.ones(40_000), threshold) == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("recall", [0.0, 1.1])
+def test_a_recall_that_cannot_be_is_refused(recall: float) -> None:
+    with pytest.raises(ValueError, match="a recall lies"):
+        threshold_at_recall(np.ones(1), np.ones(1, bool), np.ones(1), recall)
+
+
+def test_days_of_users_are_reached_once_however_much_of_them_is_engaged_with() -> None:
+    user, day = np.array([1, 1, 1, 2, 2]), np.array([1, 1, 2, 1, 1])
+    assert reached(user, day, np.array([True, True, False, True, False])) == 2
+
+
+def test_numbers_that_are_none_become_null_in_a_report() -> None:
+    assert rounded({"a": float("nan"), "b": [1.23456, (2, "x")]}) == {"a": None, "b": [1.2346, [2, "x"]]}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lake.dataset import Dataset
 from lake.errors import InputError
-from ranking.examples import ExampleRule
-from ranking.labels import DAY_S
+from ranking.examples import ExampleRule, Rows, draw
+from ranking.labels import DAY_S, LabelRule
 from ranking.offline_score import score_candidates
-from ranking.train import Shape, Split, train
+from ranking.past import Past
+from ranking.train import Shape, train
+from ranking.walk import Split
 from tests.unit.ranking.models import bundle_of
 from tests.unit.ranking.worlds import DAYS, START, world
 
@@ -42,7 +47,8 @@ def test_trials_take_the_best_shape_and_list_all_of_them() -> None:
     tried = trained.metrics["trials"]
     assert len(tried) == 3
     assert tried[0]["max_depth"] == Shape().parameters["max_depth"]
-    assert trained.metrics["validation"]["ndcg_at_5"] == max(attempt["ndcg_at_5"] for attempt in tried)
+    chosen = next(attempt for attempt in tried if attempt["name"] == trained.metrics["chosen"])
+    assert chosen["ndcg_at_5"] == max(attempt["ndcg_at_5"] for attempt in tried if not attempt["pruned"])
 
 
 def test_training_twice_gives_the_same_model() -> None:
@@ -68,3 +74,54 @@ def test_candidates_nobody_knows_are_scored_in_their_place() -> None:
     assert scored["score"].equals(scored["probability"])
     known = score_candidates(bundle_of(), dataset, rows.assign(at=at).iloc[:1])
     assert known["score"].iloc[0] == scored["score"].iloc[0]
+
+
+@pytest.mark.parametrize("source", ["sends", "both"])
+def test_a_model_learns_from_sends_where_there_are_some(source: str) -> None:
+    dataset = world(2, users=40, items=200, events=5000)
+    trained = train(with_sends(dataset), UNTIL.timestamp(), rule=SMALL, source=source)
+    assert trained.metrics["source"] == source
+    assert trained.metrics["positives"] > 100
+    assert trained.metrics["validation"]["auc"] > 0.55
+
+
+def with_sends(dataset: Dataset) -> Dataset:
+    """Return a history in which every item was told to everybody a day after its birth."""
+    everybody = dataset.users[["user_id"]].merge(dataset.items[["item_id", "created_at"]], how="cross")
+    sends = everybody.assign(channel="email", at=everybody["created_at"] + pd.Timedelta(hours=2)).drop(columns="created_at")
+    return Dataset.of({name: frame for name, frame in (dataset.tables | {"sends": sends}).items() if len(frame)})
+
+
+def test_without_sends_there_is_nothing_to_learn_from_them() -> None:
+    dataset = world(2, users=40, items=200, events=5000)
+    none = Dataset.of({name: frame for name, frame in dataset.tables.items() if len(frame) and name != "sends"})
+    with pytest.raises(InputError, match="there are 0 sends to learn from"):
+        train(none, UNTIL.timestamp(), rule=SMALL, source="sends")
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"), [({"source": "dreams"}, "rows come from"), ({"shape": Shape(objective="luck")}, "objective 'luck'")]
+)
+def test_what_is_not_known_is_refused_by_name(how: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        train(world(0), UNTIL.timestamp(), rule=SMALL, **how)
+
+
+@pytest.mark.parametrize("objective", ["graded", "discounted", "pairwise", "ndcg"])
+def test_whatever_the_objective_probabilities_are_those_of_engagement(objective: str) -> None:
+    dataset, until = world(2, users=40, items=400, events=9_000, days=120), START + pd.Timedelta(days=120)
+    trained = train(dataset, until.timestamp(), rule=SMALL, shape=Shape(objective=objective, most_trees=50))
+    found = trained.metrics["validation"]
+    assert trained.metrics["objective"] == objective
+    assert 0.6 < found["expected_over_observed"] < 1.6
+    low, high = found["expected_over_observed_interval"]
+    assert low < found["expected_over_observed"] < high
+    assert 0 < found["threshold"]["probability"] < 1
+
+
+def test_training_rows_end_where_the_label_window_would_still_be_open() -> None:
+    past = Past.of(world(2, users=40, items=200, events=5000), SMALL.label)
+    rows = Rows.concat(list(draw(past, UNTIL.timestamp(), SMALL)))
+    assert rows.at.max() + SMALL.label.window_s <= UNTIL.timestamp()
+    longer = replace(SMALL, label=LabelRule(window_s=14 * DAY_S))
+    assert Rows.concat(list(draw(past, UNTIL.timestamp(), longer))).at.max() + 14 * DAY_S <= UNTIL.timestamp()
