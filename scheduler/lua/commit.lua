@@ -221,7 +221,7 @@ local function settle_row(user, row, body)
   local channel, flags = byte(entry, 9, 10)
   local critical = bit.band(flags, CRITICAL) ~= 0
   local newer, replaceable = false, nil
-  if #body > 0 then
+  if find(body, sub(entry, 25, 32), 1, true) then -- a grant made before is of the same entity: mostly there is none
     local known = own_grant(row, entry, body)
     if known then
       return known, body, ''
@@ -238,7 +238,8 @@ local function settle_row(user, row, body)
     enqueue(entry, sub(messages[row], 1, -2) .. MSGPACK_TRUE) -- a message's last byte says whether it is an update
     return UPDATE, replace(body, replaceable, entry), ''
   end
-  if not critical and spent(body, channel) >= byte(proposals, row * 3 - 2) then
+  local budget = byte(proposals, row * 3 - 2)
+  if not critical and #body >= budget * RECORD and spent(body, channel) >= budget then -- fewer records than units: none is over
     return OVER_BUDGET, body, ''
   end
   enqueue(entry, messages[row])
