@@ -181,6 +181,7 @@ def test_a_ranker_killed_under_load_mixes_no_scores_up_and_promises_nothing_in_v
 
     with running.client() as api, ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(ask, range(200)))
+        decided = [row for _, answer in answers if answer.status_code == 202 for row in decisions_of(api, answer.json()["decision_id"])]
     assert killed.is_set()
     codes = {answer.status_code for _, answer in answers}
     assert codes <= {202, 503}
@@ -189,25 +190,30 @@ def test_a_ranker_killed_under_load_mixes_no_scores_up_and_promises_nothing_in_v
         if answer.status_code == 503:
             problem_of(answer, 503)
             assert int(answer.headers["retry-after"]) >= 1
-    scores_are_those_of_each_row_alone(running, small_world, answers)
+    probabilities_are_those_of_each_row_alone(running, small_world, decided)
     until(lambda: len(pids_of(running, "Ranker") & living().keys()) == 2, 90, "Serve has replaced the ranker")
 
 
-def scores_are_those_of_each_row_alone(running: Running, small_world: SmallWorld, answers: list[tuple[str, httpx.Response]]) -> None:
+def decisions_of(api: httpx.Client, decision_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = api.get("/v1/decisions", params={"decision_id": decision_id}).raise_for_status().json()["decisions"]
+    assert rows
+    return rows
+
+
+def probabilities_are_those_of_each_row_alone(running: Running, small_world: SmallWorld, decided: list[dict[str, Any]]) -> None:
     stores = running.stores
     table = ItemTable(stores.items)
     now = stores.clock.now()
     table.sync(now)
     scorer = Scorer(bundles.load(small_world.model, verified=True), RedisFeatureStore(stores.client, stores.meta.keys), table)
     checked = {}
-    for item_id, answer in answers:
-        for row in answer.json()["results"] if answer.status_code == 202 else []:
-            if row["score"] is None:
-                continue
-            one, channel = np.zeros(1, np.int32), np.zeros(1, np.uint8)
-            alone = float(scorer.score([row["user_id"]], [item_id], one, one, channel, ("in_app",), now).value[0])
-            assert row["score"] == pytest.approx(alone, abs=2e-6), (row, item_id)
-            checked[row["user_id"], item_id] = alone
+    for row in decided:
+        if row["probability"] is None:
+            continue
+        one, channel = np.zeros(1, np.int32), np.zeros(1, np.uint8)
+        alone = float(scorer.score([row["user_id"]], [row["item_id"]], one, one, channel, ("in_app",), now).probability[0])
+        assert row["probability"] == pytest.approx(alone, abs=2e-6), row
+        checked[row["user_id"], row["item_id"]] = alone
     assert len(set(checked.values())) > 50
 
 
