@@ -15,6 +15,7 @@ from lake.history import History
 from ranking import bundle as bundles
 from ranking.registry import Registry
 from tests.unit.ranking.models import write_bundle
+from tidings import running
 from tidings.cli import app
 
 NOW = 1_700_000_000.0
@@ -83,3 +84,17 @@ def test_without_evidence_nothing_is_promoted_and_both_gates_say_what_they_lack(
     said = " ".join(CliRunner().invoke(app, ["models", "promote", second]).output.split())
     assert "0 rows were scored by both, and it takes 1000" in said
     assert "0 choices have a right answer" in said
+
+
+def test_up_serves_the_bundle_it_is_given_from_the_registry_and_goes_on_with_what_served_last(home: Path) -> None:
+    ours = Registry(home / "models")
+    first, other = ours.standing().serving, write_bundle(home / "second", 1)
+    assert running._model(None, None) == ours.folder
+    assert ours.standing().serving == first
+    assert running._model(other, None) == ours.folder
+    second = ours.standing().serving
+    assert (ours.standing().previous, second) == ((first,), bundles.about(other).model_id)
+    assert running._model(ours.folder, None) == ours.folder.resolve()
+    assert ours.standing().serving == second
+    with pytest.raises(bundles.BundleError, match="there is no such model folder"):
+        running._model(home / "none", None)
