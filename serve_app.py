@@ -55,6 +55,7 @@ from ranking.heat import heat_of
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
+from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
@@ -74,6 +75,8 @@ from tidings.home import folder
 APP_NAME = "tidings"
 FAR_SLOT = 1 << 40
 """Later than any slot: whoever is in the due index is due by then."""
+EXPLAIN_TIMEOUT_S = 30.0
+"""How long a look back may take: a model that served long ago is loaded for it."""
 AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, TimeoutError)
 """What the lanes raise where the store or the ranker does not answer."""
 
@@ -81,7 +84,8 @@ AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, Timeou
 class Settings(BaseModel):
     """The deployment's typed arguments.
 
-    `model`: folder of the bundle that ranks. `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
+    `model`: folder of the bundle that ranks, or of a registry of bundles, whose pointer rankers then follow.
+    `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
     used. `public_url`: where users reach the gateway, for links in messages. `link_secret`: signs those links, by default
@@ -149,8 +153,9 @@ def features_of(settings: Settings) -> RedisFeatureStore:
 
 
 def ranker_stores(settings: Settings) -> RankerStores:
-    """Return what a ranker replica reads."""
-    return RankerStores(features_of(settings), stores_of(settings).items)
+    """Return what a ranker replica reads, and where it logs what a challenger scored."""
+    stores = stores_of(settings)
+    return RankerStores(features_of(settings), stores.items, HistoryShadowLog(History(settings.history), stores.user_keys))
 
 
 def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
@@ -304,6 +309,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     """Return the parts behind the routes."""
     stores = stores_of(settings)
     ranker = handles["Ranker"]
+    score_parts = ranker.explain  # taken once, as in HandleScorer
     pipeline = pipeline_of(settings, HandleScorer(ranker.score))
     weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
     return Services(
@@ -325,6 +331,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         overview=RedisOverview(stores.client, stores.meta, weekly),
         erase=partial(erase, settings),
         enroll=lambda users, now: enroll(users, stores.loading(), now),
+        explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
         away_errors=AWAY_ERRORS,
         metrics=metrics,

@@ -14,6 +14,7 @@ from delivery.links import Links
 from delivery.suppression import Suppression
 from gateway.api_keys import ApiKeyStore
 from gateway.console import Overview
+from gateway.explaining import Ask
 from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
@@ -46,6 +47,7 @@ class Services:
     `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere.
+    `explain`: asks a ranker what made scores.
     `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
@@ -67,6 +69,7 @@ class Services:
     overview: Callable[[float], Overview]
     erase: Callable[[str, float], None]
     enroll: Callable[[Sequence[str], float], None]
+    explain: Ask
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)

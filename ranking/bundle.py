@@ -132,6 +132,24 @@ def _fill(
     return model_id
 
 
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of itself, without loading its model. `schema`: version, features and channels."""
+
+    model_id: str
+    created_at: float
+    window: Window
+    metrics: dict[str, Any]
+    schema: dict[str, Any]
+
+
+def about(folder: Path) -> About:
+    """Return what a bundle says of itself; raises BundleError where it is none. Nothing is verified."""
+    manifest = _manifest(folder)
+    window = Window(**manifest["window"])
+    return About(manifest["model_id"], manifest["created_at"], window, _json(folder / METRICS), _json(folder / SCHEMA))
+
+
 def verify(folder: Path) -> None:
     """Check a bundle's hashes and schema, then load it and predict in a child process; raises BundleError.
 

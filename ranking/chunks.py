@@ -55,6 +55,11 @@ class ChunkQueue(Generic[TicketT]):
     def __len__(self) -> int:
         return sum(len(queue) for queue in (*self._waiting, *self._running))
 
+    @property
+    def has_urgent(self) -> bool:
+        """Whether urgent work waits."""
+        return bool(self._waiting[0] or self._running[0])
+
     def put(self, ticket: TicketT, request: ScoreRequest, *, is_urgent: bool) -> None:
         """Add a request."""
         with self._lock:
@@ -82,15 +87,15 @@ class ChunkQueue(Generic[TicketT]):
 
     def _merged(self) -> list[tuple[TicketT, ScoreRequest]]:
         taken = [self._waiting[0].popleft()]
-        rows = len(taken[0][1])
-        while self._waiting[0] and rows + len(self._waiting[0][0][1]) <= self.merge_rows:
+        rows, model_id = len(taken[0][1]), taken[0][1].model_id
+        while self._waiting[0] and rows + len(self._waiting[0][0][1]) <= self.merge_rows and self._waiting[0][0][1].model_id == model_id:
             taken.append(self._waiting[0].popleft())
             rows += len(taken[-1][1])
         return taken
 
 
 def merge(requests: list[ScoreRequest]) -> ScoreRequest:
-    """Return one request with the rows of all, in order; each keeps its own users, items and moment."""
+    """Return one request with the rows of all, in order; each keeps its own users, items and moment. All ask for the same model."""
     if len(requests) == 1:
         return requests[0]
     names: dict[str, int] = {}
@@ -107,6 +112,7 @@ def merge(requests: list[ScoreRequest]) -> ScoreRequest:
         channel=np.concatenate([_recoded(request, names) for request in requests]),
         channels=tuple(names),
         at=np.concatenate([np.broadcast_to(request.at, len(request.items)) for request in requests]),
+        model_id=requests[0].model_id,
     )
 
 

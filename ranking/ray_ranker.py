@@ -3,63 +3,127 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 
+import numpy as np
+import pandas as pd
 from ray import serve
 
 from lake.items import ItemStore, ItemTable
-from ranking import bundle as bundles
+from ranking import explain as explaining
+from ranking import shadow
+from ranking.bundle import Bundle
 from ranking.chunks import ChunkQueue, Running, merge
+from ranking.explain import Explained
+from ranking.in_service import InService
 from ranking.scorer import Scorer, ScoreRequest, Scores
+from ranking.shadow import Allowance, ShadowLog, ShadowRule
 from ranking.store import FeatureStore
 
 MAX_ONGOING_REQUESTS = 200
 """Below this the router, which knows no priority, would hold requests back; callers keep windows' calls to half of it."""
 HEALTH_TIMEOUT_S = 20.0
+LOOK_EVERY_S = 1.0
+"""How often a replica looks whether another model is to serve, and puts the challenger's scores down."""
 
+logger = logging.getLogger(__name__)
 Ticket = Future[Scores]
 
 
 @dataclass(frozen=True)
 class Stores:
-    """What a replica reads: state of users and items, and the items themselves."""
+    """What a replica reads: state of users and items, and the items themselves; and where it logs a challenger's scores, if anywhere."""
 
     features: FeatureStore
     items: ItemStore
+    shadow: ShadowLog | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a replica says of its models. `problem`: why it could not follow the registry; the rest is of the challenger's cost so far."""
+
+    model_id: str
+    challenger_id: str
+    problem: str
+    live_s: float
+    shadow_s: float
+    shadow_rows: int
 
 
 class Ranking:
     """Turns of one worker thread over a queue of requests. The callable class behind the `Ranker` deployment.
 
-    `model`: folder of the bundle, verified before it serves. `open_stores`: makes this replica's own store clients.
-    `threads`: CPUs of one prediction, those of the replica.
+    `model`: folder of a bundle or of a registry of bundles, verified before they serve. `open_stores`: makes this replica's own store
+    clients. `threads`: CPUs of one prediction, those of the replica. A second thread follows the registry: what it loads takes the
+    place of what serves between two jobs, so that a job begun with one model ends with it.
     """
 
-    def __init__(self, model: str, open_stores: Callable[[], Stores], threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: str,
+        open_stores: Callable[[], Stores],
+        threads: int = 1,
+        rule: ShadowRule | None = None,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
         stores = open_stores()
-        self._scorer = Scorer(bundles.load(Path(model), threads=threads), stores.features, ItemTable(stores.items))
+        self._features, self._log = stores.features, stores.shadow
+        self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads)
         self._queue: ChunkQueue[Ticket] = ChunkQueue(merge_rows=self._scorer.chunk_rows)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ranker")
+        self._allowance, self._random = Allowance(rule or ShadowRule()), np.random.default_rng()
+        self._is_sampling, self._shadow_rows = False, 0
+        self._shadowed: deque[pd.DataFrame] = deque()
+        self._stopping = threading.Event()
+        if self._models.may_change:
+            threading.Thread(target=self._follow, args=(look_every_s,), name="models", daemon=True).start()
+
+    @property
+    def _scorer(self) -> Scorer:
+        return self._models.held.serving
 
     async def score(self, request: ScoreRequest, is_urgent: bool = False) -> Scores:
-        """Return the scores of a request's rows, in their order; urgent requests go before all others."""
+        """Return the scores of a request's rows, in their order and all by one model; urgent requests go before all others."""
         ticket: Ticket = Future()
         self._queue.put(ticket, request, is_urgent=is_urgent)
         self._take_turn()
         return await asyncio.wrap_future(ticket)
 
+    async def explain(self, request: ScoreRequest, model_id: str) -> Explained:
+        """Return what made the scores of at most explaining.MOST_ROWS rows, by a model that serves, served or is in the registry.
+
+        Computed from the state as it is now, beside the worker; raises BundleError where the model is gone.
+        """
+        job = await asyncio.wrap_future(self._worker.submit(self._scorer.prepare, request))
+        return await asyncio.to_thread(lambda: explaining.explain(self._models.loaded(model_id), job, request))
+
     async def model_id(self) -> str:
         """Return the id of the model in service."""
         return self._scorer.model_id
 
+    async def standing(self) -> Standing:
+        """Return which models this replica holds, and what the challenger has cost."""
+        held, spent = self._models.held, self._allowance
+        challenger = held.challenger.model_id if held.challenger else ""
+        return Standing(held.serving.model_id, challenger, self._models.problem, spent.live_s, spent.spent_s, self._shadow_rows)
+
     async def check_health(self) -> None:
         """Raise unless the worker thread answers in time and the store is reachable from it."""
-        answer = asyncio.wrap_future(self._worker.submit(self._scorer.store.get, [], []))
+        answer = asyncio.wrap_future(self._worker.submit(self._features.get, [], []))
         await asyncio.wait_for(answer, HEALTH_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End the thread that follows the registry."""
+        self._stopping.set()
 
     def _take_turn(self) -> None:
         """Let the worker do one turn: every request brings one, and so does every job with chunks left."""
@@ -75,17 +139,65 @@ class Ranking:
         if not requests:
             return
         held.extend(ticket for ticket, _ in requests)
+        began_s = perf_counter()
         running = work if isinstance(work, Running) else self._started(requests, work[1])
-        if not running.step():
+        is_done = running.step()
+        if not is_done:
             self._queue.put_back(running)
             self._take_turn()
-            return
-        for ticket, scores in running.results():
-            ticket.set_result(scores)
+        else:
+            for ticket, scores in running.results():
+                ticket.set_result(scores)
+        self._allowance.earn(perf_counter() - began_s, began_s)
+        if is_done:
+            self._offer(running)
 
     def _started(self, requests: list[tuple[Ticket, ScoreRequest]], is_urgent: bool) -> Running[Ticket]:
-        job = self._scorer.prepare(merge([request for _, request in requests]))
+        scorer = self._models.held.scorer(requests[0][1].model_id)
+        job = scorer.prepare(merge([request for _, request in requests]))
         return Running(requests, job, job.chunks(), is_urgent)
+
+    def _offer(self, running: Running[Ticket]) -> None:
+        """Let the challenger score some rows of a job that is done and answered, where it may cost something yet."""
+        challenger = self._models.held.challenger
+        if challenger is None or self._log is None or self._is_sampling or not self._allowance.is_left:
+            return
+        rows = min(self._allowance.rule.sample_rows, int(self._allowance.rows))
+        sample = shadow.sample_of(running.job, [request for _, request in running.tickets], rows, self._random)
+        if sample is not None and sample.job.bundle.model_id != challenger.model_id:
+            self._is_sampling = True
+            self._worker.submit(self._shadow, sample, challenger)
+
+    def _shadow(self, sample: shadow.Sample, challenger: Bundle) -> None:
+        """Score a sample with the challenger, once nothing urgent waits; what goes wrong here is none of the callers' business."""
+        if self._queue.has_urgent:
+            self._worker.submit(self._shadow, sample, challenger)
+            return
+        began_s = perf_counter()
+        try:
+            frame = shadow.scored(sample, challenger)
+            self._shadowed.append(frame)
+            self._shadow_rows += len(frame)
+        finally:
+            self._allowance.spend(perf_counter() - began_s, len(sample.rows))
+            self._is_sampling = False
+
+    def _follow(self, every_s: float) -> None:
+        while not self._stopping.wait(every_s):
+            try:
+                self.look()
+            except Exception:
+                logger.exception("the models could not be followed; trying again")
+
+    def look(self) -> bool:
+        """Follow the registry and put down what the challenger scored; returns whether the models changed."""
+        problem, changed = self._models.problem, self._models.look()
+        if self._models.problem and self._models.problem != problem:
+            logger.error("goes on serving %s: %s", self._scorer.model_id, self._models.problem)
+        frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]
+        if frames and self._log is not None:
+            self._log.write(pd.concat(frames, ignore_index=True))
+        return changed
 
 
 def _fail(held: list[Ticket], turn: Future[None]) -> None:

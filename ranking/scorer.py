@@ -24,6 +24,8 @@ LEAST_CHUNK_ROWS, MOST_CHUNK_ROWS = 256, 16_384
 ASSEMBLY_SHARE = 1.3
 """What a row costs in all, over what its prediction costs."""
 
+Bools = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -43,7 +45,8 @@ class Scores:
 class ScoreRequest:
     """Rows to score: codes `user`, `item` (int32) and `channel` (uint8) into `users`, `items`, `channels`.
 
-    `at`: the moment in seconds, or one per entry of `items`.
+    `at`: the moment in seconds, or one per entry of `items`. `model_id`: the model that is to score, "" for the one that serves; the
+    answer says which one did.
     """
 
     users: list[str]
@@ -53,6 +56,7 @@ class ScoreRequest:
     channel: npt.NDArray[np.uint8]
     channels: tuple[str, ...]
     at: float | npt.NDArray[np.float64]
+    model_id: str = ""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -73,9 +77,11 @@ class Job:
     rule: ValueRule = ValueRule()
     probability: Matrix = field(init=False)
     risk: Matrix = field(init=False)
+    cut: Bools = field(init=False)
 
     def __post_init__(self) -> None:
         self.probability, self.risk = np.empty(len(self.user), np.float32), np.empty(len(self.user), np.float32)
+        self.cut = np.zeros(len(self.user), bool)
 
     def chunks(self) -> list[slice]:
         """Return the rows of each chunk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ from scheduler.pipeline import Scores
 
 TIMEOUT_S: dict[Lane, float] = {"urgent": 5.0, "scheduled": 60.0}
 """How long a lane waits for scores; a window can wait for a replica to start, a live room can't."""
+
+
+class MixedModelsError(TimeoutError):
+    """Replicas that change models do not agree on one that scores all rows of a call; the lane tries again later."""
+
 
 MOST_ROWS = 100_000
 """Rows of one call: 1 to 2 MB, where Serve's messages end at 4 MiB."""
@@ -42,13 +47,31 @@ class HandleScorer:
 
     def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
         """See scheduler.pipeline.Scorer; raises TimeoutError where no replica answers in time."""
-        calls = [self.score.remote(request, is_urgent=lane == "urgent") for request in requests_of(rows, channels, now)]
+        requests = list(requests_of(rows, channels, now))
+        calls = [self.score.remote(request, is_urgent=lane == "urgent") for request in requests]
         scores = [call.result(timeout_s=TIMEOUT_S[lane]) for call in calls]
         if len(scores) == 1:
             answer: Scores = scores[0]
             return answer
+        scores = self._by_one_model(scores, requests, lane)
         probability, value = (np.concatenate([getattr(part, name) for part in scores]) for name in ("probability", "value"))
         return Joined(probability, value, scores[0].model_id)
+
+    def _by_one_model(self, scores: list[Scores], requests: list[ScoreRequest], lane: Lane) -> list[Scores]:
+        """Return scores of which all are by one model: those by another are asked for again.
+
+        While replicas change from one model to the next, all of them hold the one before.
+        """
+        for model_id in dict.fromkeys(part.model_id for part in scores):
+            again = {
+                place: self.score.remote(replace(requests[place], model_id=model_id), is_urgent=lane == "urgent")
+                for place, part in enumerate(scores)
+                if part.model_id != model_id
+            }
+            found = [again[place].result(timeout_s=TIMEOUT_S[lane]) if place in again else part for place, part in enumerate(scores)]
+            if all(part.model_id == model_id for part in found):
+                return found
+        raise MixedModelsError("the rankers' replicas are changing models, and no one of them scores all rows")
 
 
 def requests_of(rows: Candidates, channels: tuple[str, ...], now: float) -> Iterator[ScoreRequest]:

@@ -51,6 +51,7 @@ COMMANDS = {
     "status": Command("tidings.running", "Say what is running and where to look.", _RUN),
     "doctor": Command("tidings.doctor", "Say what was found, what is wrong, and what to do.", _RUN),
     "deadletters": Command("tidings.deadletters", "List and replay what could not be delivered.", _RUN),
+    "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
     "keys": Command("tidings.keys", "Make, list and revoke API keys.", _RUN),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,12 @@ from rich.panel import Panel
 from lake.dataset import Dataset
 from lake.errors import InputError
 from ranking import bundle as bundles
+from ranking.registry import Registry
 from tidings.console import Json, emit, facts, fail, say, step
 from tidings.home import State, folder, running
 from tidings.learning import train_bundle
 from tidings.ray_status import deployments
-from tidings.system import Wanted, has_ended, ray_folder, start, stop, store_folder
+from tidings.system import Wanted, has_ended, ray_folder, refuse_second, start, stop, store_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data: Annotated[Path | None, typer.Option(help="A folder of interchange tables to load into the store.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The model folder; else one is trained on --data, or the last one serves.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder or a registry; else one is trained on --data, or the last one serves.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the system serves; `tidings down` stops it.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the HTTP API and the console.")] = 8000,
     store: Annotated[Path | None, typer.Option(help="Where the embedded store keeps its data; REDIS_URL names another store.")] = None,
@@ -40,9 +44,9 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start the whole system on this machine: store, ranker, gateway, scheduler and courier."""
-    bundle = _model(model, data)
+    refuse_second(port)
     wanted = Wanted(
-        model=str(bundle),
+        model=str(_model(model, data)),
         store=store_folder(store),
         port=port,
         redis_url=os.environ.get("REDIS_URL", ""),
@@ -110,21 +114,26 @@ def _settings(path: Path | None) -> dict[str, Any]:
 
 
 def _model(model: Path | None, data: Path | None) -> Path:
-    """Return the bundle to serve: the one given, else one trained on the data, else the last one trained here."""
-    ours = folder() / "model"
-    if model is not None:
-        return _verified(model.resolve())
-    if data is not None:
+    """Return the registry whose model is to serve: the one given, else this home's, after a bundle given or trained took over there."""
+    if model is not None and Registry.is_at(model):
+        return _verified(Registry(model.resolve()))
+    ours, trained = Registry(folder() / "models"), folder() / "model"
+    if model is None and data is not None:
         dataset = Dataset.load(data)
-        train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), ours)
-        return ours
-    if not ours.exists():
-        raise InputError("no model yet: give --model, or --data to train one")
-    return _verified(ours)
-
-
-def _verified(model: Path) -> Path:
-    """Return a model folder that may serve; raises BundleError, which replicas would raise again and again."""
+        train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), trained)
+    given = model or (trained if data is not None else None)
+    if given is None:
+        return _verified(ours)
     with step("checking the model in a process of its own"):
-        bundles.verify(model)
-    return model
+        ours.install(ours.add(given), time.clock_gettime(time.CLOCK_REALTIME))
+    return ours.folder
+
+
+def _verified(registry: Registry) -> Path:
+    """Return a registry whose model may serve; raises BundleError, which replicas would raise again and again."""
+    serving = registry.standing().serving
+    if not serving:
+        raise InputError("no model yet: give --model, or --data to train one")
+    with step("checking the model in a process of its own"):
+        bundles.verify(registry.folder_of(serving))
+    return registry.folder

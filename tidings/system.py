@@ -70,10 +70,7 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
 
     Raises InputError with the end of its log where it could not start.
     """
-    if found := running():
-        raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with `tidings down`")
-    if in_use(wanted.port):
-        raise InputError(f"port {wanted.port} is taken by another program; name a free one with --port")
+    refuse_second(wanted.port)
     log = folder() / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
@@ -101,6 +98,14 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
     process.wait()
     tail = "\n".join(log.read_text().splitlines()[-15:])
     raise InputError(f"the system did not start; the end of {log}:\n{tail}")
+
+
+def refuse_second(port: int) -> None:
+    """Raise InputError where a system runs already, or its port is taken."""
+    if found := running():
+        raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with `tidings down`")
+    if in_use(port):
+        raise InputError(f"port {port} is taken by another program; name a free one with --port")
 
 
 def _message(line: str) -> dict[str, Any]:

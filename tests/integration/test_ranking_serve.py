@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from lake.items import ItemTable, MemoryItemStore
 from ranking import bundle as bundles
 from ranking.ray_ranker import Ranker, Ranking, Stores
+from ranking.registry import Registry
 from ranking.scorer import Scorer, ScoreRequest
 from ranking.store import MemoryFeatureStore
 from tests.unit.ranking.models import write_bundle
@@ -50,9 +51,18 @@ def expected(model: Path, asked: ScoreRequest) -> np.ndarray[tuple[int, ...], np
 
 
 @pytest.fixture
-def handle(model: Path) -> Iterator[DeploymentHandle[Ranking]]:
+def registry(model: Path, tmp_path: Path) -> Registry:
+    """A registry whose model is `model`, with another that has not served."""
+    registry = Registry(tmp_path / "models")
+    registry.install(registry.add(model), 1.0)
+    registry.add(write_bundle(tmp_path / "other", 1))
+    return registry
+
+
+@pytest.fixture
+def handle(registry: Registry) -> Iterator[DeploymentHandle[Ranking]]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    app = Ranker.options(num_replicas=1, ray_actor_options={"num_cpus": 0.1}).bind(str(model), stores)
+    app = Ranker.options(num_replicas=1, ray_actor_options={"num_cpus": 0.1}).bind(str(registry.folder), stores)
     try:
         yield serve.run(app, name="ranker", route_prefix=None)
     finally:
@@ -61,13 +71,26 @@ def handle(model: Path) -> Iterator[DeploymentHandle[Ranking]]:
 
 
 @pytest.mark.timeout(240)
-def test_a_replica_gives_every_caller_the_scores_of_its_own_rows(handle: DeploymentHandle[Ranking], model: Path) -> None:
+def test_a_replica_gives_every_caller_the_scores_of_its_own_rows_also_while_it_changes_models(
+    handle: DeploymentHandle[Ranking], model: Path, registry: Registry
+) -> None:
     asked = [request(seed, rows) for seed, rows in enumerate([5, 3000, 55, 1, 0, 700])]
     answers = [handle.score.remote(one, is_urgent=len(one) < 100) for one in asked]
     for one, answer in zip(asked, answers, strict=True):
         scores = answer.result(timeout_s=60)
         assert np.array_equal(scores.probability, expected(model, one))
         assert len(scores.known_item) == 7
+    first = registry.standing().serving
+    other = next(entry.model_id for entry in registry.entries() if entry.model_id != first)
+    by_model = {name: [expected(registry.folder_of(name), one) for one in asked] for name in (first, other)}
+    registry.install(other, 2.0)
+    seen: list[str] = []
+    while not seen or set(seen[-len(asked) :]) != {other}:
+        for place, answer in enumerate([handle.score.remote(one, is_urgent=len(one) < 100) for one in asked]):
+            scores = answer.result(timeout_s=60)
+            seen.append(scores.model_id)
+            assert np.array_equal(scores.probability, by_model[scores.model_id][place])
+    assert seen[0] == first
 
 
 async def test_urgent_requests_overtake_a_window_that_came_first(model: Path) -> None:

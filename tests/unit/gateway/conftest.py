@@ -27,11 +27,16 @@ from lake.clock import HeldClock
 from lake.decision_log import DecisionLog, MemoryDecisionStream
 from lake.follows import MemoryFollowStore
 from lake.history import History
-from lake.items import MemoryItemStore
+from lake.items import ItemTable, MemoryItemStore
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics
 from lake.profiles import MemoryProfileStore
 from lake.user_keys import MemoryUserKeys
+from ranking.bundle import BundleError
+from ranking.explain import Explained, explain
+from ranking.scorer import Scorer, ScoreRequest
+from ranking.store import MemoryFeatureStore
+from tests.unit.ranking.models import bundle_of
 
 NOW = 1_700_000_000.0
 META = Meta(shards=4)
@@ -88,10 +93,18 @@ class World:
             "enroll": lambda user_ids, _: self.enrolled.extend(user_ids),
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
             "erase": lambda user_id, _: self.erased.append(user_id),
+            "explain": self.explain,
             "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},
             "metrics": self.metrics,
         }
         return Services(**parts | changed)
+
+    def explain(self, request: ScoreRequest, model_id: str) -> Explained:
+        """Explain rows by the one model there is, whose state is empty; any other is gone."""
+        bundle = bundle_of()
+        if model_id != bundle.model_id:
+            raise BundleError(f"{model_id}: there is no such model folder")
+        return explain(bundle, Scorer(bundle, MemoryFeatureStore(), ItemTable(self.items)).prepare(request), request)
 
     def _check(self, part: str) -> None:
         if part in self.faults:

@@ -1,0 +1,95 @@
+"""The models that a replica holds: the one that serves, the one before it, and the challenger; kept in step with the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake.errors import InputError
+from lake.items import ItemTable
+from ranking import bundle as bundles
+from ranking.bundle import Bundle
+from ranking.registry import Registry, Standing
+from ranking.scorer import Scorer
+from ranking.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Held:
+    """The models in memory; replaced as a whole, so that whoever took it once sees one state. `before`: what served last, if anything."""
+
+    serving: Scorer
+    before: Scorer | None = None
+    challenger: Bundle | None = None
+
+    def scorer(self, model_id: str) -> Scorer:
+        """Return the scorer of a model, the serving one where it is "" or not held; an answer says which model it is of."""
+        return self.before if self.before is not None and model_id == self.before.model_id else self.serving
+
+
+class InService:
+    """Loads what the registry, or a plain bundle's folder, says is to serve. One thread calls `look`, any reads `held`.
+
+    `problem`: why the registry's wish could not be followed, "" where it was; what was held then goes on serving.
+    """
+
+    def __init__(self, model: Path, store: FeatureStore, table: ItemTable, threads: int) -> None:
+        self._registry = Registry(model) if Registry.is_at(model) else None
+        self._store, self._table, self._threads = store, table, threads
+        self._standing = self._registry.standing() if self._registry else Standing()
+        served = self._registry.folder_of(self._standing.serving) if self._registry else model
+        self.held = Held(self._scorer(bundles.load(served, threads=threads)))
+        self.problem = ""
+        self._challenge(self._standing.challenger)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether there is a registry to look at."""
+        return self._registry is not None
+
+    def look(self) -> bool:
+        """Follow the registry; loads, verified in a process of its own, what it names anew. Returns whether anything changed."""
+        if self._registry is None:
+            return False
+        try:
+            standing = self._registry.standing()
+            if standing == self._standing:
+                return False
+            self._serve(standing.serving)
+        except InputError as error:
+            self.problem = str(error)
+            return False
+        self._standing, self.problem = standing, ""
+        self._challenge(standing.challenger)
+        return True
+
+    def loaded(self, model_id: str) -> Bundle:
+        """Return a model for a look back: a held one, else from the registry; raises BundleError or RegistryError where it is gone."""
+        held = self.held
+        for bundle in (held.serving.bundle, held.before.bundle if held.before else None, held.challenger):
+            if bundle is not None and bundle.model_id == model_id:
+                return bundle
+        if self._registry is None:
+            raise bundles.BundleError(f"model {model_id} is not at hand: this deployment has no registry of models")
+        return bundles.load(self._registry.folder_of(model_id), threads=1)
+
+    def _serve(self, model_id: str) -> None:
+        held = self.held
+        if model_id == held.serving.model_id:
+            return
+        before = held.before if held.before is not None and held.before.model_id == model_id else None
+        self.held = Held(before or self._scorer(self.loaded(model_id)), held.serving, None)
+
+    def _challenge(self, model_id: str) -> None:
+        """Load the challenger; one that does not load challenges nothing, and what serves is none the worse for it."""
+        held = self.held
+        challenger = None
+        try:
+            if model_id and model_id != held.serving.model_id:
+                challenger = self.loaded(model_id)
+        except InputError as error:
+            self.problem = str(error)
+        self.held = Held(held.serving, held.before, challenger)
+
+    def _scorer(self, bundle: Bundle) -> Scorer:
+        return Scorer(bundle, self._store, self._table)
