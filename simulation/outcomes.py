@@ -24,31 +24,56 @@ def engaged_at(sends: pd.DataFrame, events: pd.DataFrame) -> pd.Series[pd.Timest
     return found.set_index("row")["engaged_at"].sort_index().set_axis(sends.index)
 
 
-def report(decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, overspent: int) -> dict[str, Any]:
+def report(
+    decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, overspent: int, known_until: pd.Timestamp | None = None
+) -> dict[str, Any]:
     """Return what one policy's sends were worth.
 
     `decisions`: rows of the decision log, all dispositions. `engaged_48h`, `engaged_7d`, `engaged_in_horizon`: sends
     whose user engaged with the item within that time after the send. `returned_users`: users with any event in the week
     after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`: see there.
+    `known_until`: when the recorded events end. `known_sends`: sends whose horizon is over by then. Only these count in
+    `engaged_per_send`: a younger send that nobody engaged with yet is no failure, and keeping only its successes would flatter.
     """
     sends = decisions[decisions["disposition"].isin(["send"])].reset_index(drop=True)
     after = engaged_at(sends, events) - sends["at"]
+    known = sends["at"] + horizon_days * DAY <= known_until if known_until is not None else pd.Series(True, sends.index)
+    engaged = after <= horizon_days * DAY
     within = {"engaged_48h": 2 * DAY, "engaged_7d": 7 * DAY, "engaged_in_horizon": horizon_days * DAY}
     counts = {name: int((after <= limit).sum()) for name, limit in within.items()}
     return {
         "sends": len(sends),
         **counts,
-        "engaged_per_send": counts["engaged_in_horizon"] / max(len(sends), 1),
+        "known_sends": int(known.sum()),
+        "engaged_per_send": float(engaged[known].sum() / max(int(known.sum()), 1)),
         "users": int(sends["user_id"].nunique()),
         "sends_per_user": len(sends) / max(int(sends["user_id"].nunique()), 1),
         "returned_users": returned_users(sends, events),
         "overspent": overspent,
-        "by_activity_decile": by_activity_decile(decisions, sends.assign(engaged=after <= horizon_days * DAY), events),
+        "by_activity_decile": by_activity_decile(decisions, sends.assign(engaged=engaged, known=known), events),
         "by_lane": sends.groupby("lane").size().to_dict(),
         "by_channel": sends.groupby("channel").size().to_dict(),
         "dispositions": decisions.groupby("disposition").size().to_dict(),
         "reasons": decisions[decisions["reason"] != ""].groupby("reason").size().to_dict(),
     }
+
+
+def cut_of(mine: pd.DataFrame, others: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int) -> dict[str, Any]:
+    """Return the fewest of a policy's sends, by descending value, that are engaged with as often as all of another's.
+
+    `mine`, `others`: user_id, item_id, at, value of their sends. `cut`: the share of the other's sends that need not be made,
+    None where all of mine are not enough. `threshold`: the value of the last send kept. It is read off the sends that
+    it cuts, so it says what there is to gain; a replay with a smaller budget says what is gained without hindsight.
+    """
+    target = int((engaged_at(others, events) - others["at"] <= horizon_days * DAY).sum())
+    order = np.argsort(-mine["value"].to_numpy(np.float64), kind="stable")
+    engaged = (engaged_at(mine, events) - mine["at"] <= horizon_days * DAY).to_numpy(bool)[order]
+    reached = np.append(0, np.cumsum(engaged))
+    if not len(others) or reached[-1] < target:
+        return {"sends": len(mine), "engaged": int(reached[-1]), "to_reach": target, "cut": None, "threshold": None}
+    kept = int(np.searchsorted(reached, target))
+    threshold = float(mine["value"].to_numpy(np.float64)[order[kept - 1]]) if kept else None
+    return {"sends": kept, "engaged": target, "to_reach": target, "cut": 1 - kept / len(others), "threshold": threshold}
 
 
 def returned_users(sends: pd.DataFrame, events: pd.DataFrame) -> int:
@@ -63,7 +88,8 @@ def returned_users(sends: pd.DataFrame, events: pd.DataFrame) -> int:
 def by_activity_decile(decisions: pd.DataFrame, sends: pd.DataFrame, events: pd.DataFrame) -> list[dict[str, Any]]:
     """Return volume and engagement of each tenth of the users who could have been told something, the least active first.
 
-    Activity: a user's events before the first decision; users alike in it are cut in the order of their ids. `sends`: with `engaged`.
+    Activity: a user's events before the first decision; users alike in it are cut in the order of their ids. `sends`: with
+    `engaged` and `known`, whether the horizon is over; the rate is that of the known ones alone.
     `share_of_sends`: of all sends; an even hand gives each tenth its `share_of_users`.
     """
     users = pd.Index(sorted(decisions["user_id"].astype(str).unique()))
@@ -77,6 +103,7 @@ def by_activity_decile(decisions: pd.DataFrame, sends: pd.DataFrame, events: pd.
     found = []
     for tenth in range(10):
         mine = sends[of_send == tenth]
+        known = mine[mine["known"]]
         found.append(
             {
                 "decile": tenth + 1,
@@ -85,7 +112,7 @@ def by_activity_decile(decisions: pd.DataFrame, sends: pd.DataFrame, events: pd.
                 "told_users": int(mine["user_id"].nunique()),
                 "sends": len(mine),
                 "engaged_in_horizon": int(mine["engaged"].sum()),
-                "engaged_per_send": float(mine["engaged"].sum() / max(len(mine), 1)),
+                "engaged_per_send": float(known["engaged"].sum() / max(len(known), 1)),
                 "share_of_users": float((decile == tenth).mean()),
                 "share_of_sends": len(mine) / max(len(sends), 1),
             }

@@ -33,7 +33,7 @@ from scheduler.redis_stores import RedisStores
 from scheduler.scoring import by_model
 from scheduler.sources import HeldRows, NewPosts, Trending
 from scheduler.windows import SLOT_S
-from simulation.outcomes import overspends, report
+from simulation.outcomes import cut_of, overspends, report
 from simulation.playback import Features, Playback, play
 from simulation.policies import PolicyName, Random, popular, recent
 
@@ -77,14 +77,17 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
         )
     if model is None and "ranked" in config.policies:
         raise InputError("the policy ranked needs a model: give --model, or leave it out of --policy")
-    decisions, reports = [], {}
+    decisions, reports, sent = [], {}, {}
+    known_until = history.events["at"].max()
     for policy in config.policies:
         rows = play_policy(history, model, config, policy, told)
         decisions.append(rows.assign(policy=policy))
-        sends = rows[rows["disposition"] == "send"]
-        over = overspends(sends, config.budget)
-        reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over)
+        sent[policy] = rows[rows["disposition"] == "send"].reset_index(drop=True)
+        over = overspends(sent[policy], config.budget)
+        reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until)
         reports[policy]["budget_use"] = budget_use(rows, config)
+    for policy in sent.keys() - {"random"} if "random" in sent else ():
+        reports[policy]["cut_of_random"] = cut_of(sent[policy], sent["random"], history.events, horizon_days=config.horizon_days)
     return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports})
 
 

@@ -89,16 +89,19 @@ def compared(policies: dict[str, Any]) -> Table:
         "sends_per_user": "per user",
         "budget_use": "budget used",
         "overspent": "overspent",
+        "cut_of_random": "random's cut",
     }
     table.add_column("policy")
     for title in columns.values():
         table.add_column(title, justify="right")
     for name, row in policies.items():
-        table.add_row(name, *(_figure(key, row[key]) for key in columns))
+        table.add_row(name, *(_figure(key, row.get(key)) for key in columns))
     return table
 
 
 def _figure(key: str, value: Any) -> str:
+    if key == "cut_of_random":
+        return f"{value['cut']:.0%}" if value and value["cut"] is not None else ""
     if key == "budget_use":
         return f"{value:.0%}"
     if key == "engaged_per_send":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.outcomes import engaged_at, overspends, report, returned_users
+from simulation.outcomes import cut_of, engaged_at, overspends, report, returned_users
 
 START = pd.Timestamp("2024-03-04T10:00:00Z")
 HOUR = pd.Timedelta(hours=1)
@@ -40,6 +40,35 @@ def test_engagement_is_counted_within_48_hours_7_days_and_the_horizon() -> None:
     worth = report(sends, events, horizon_days=10, overspent=0)
     assert (worth["engaged_48h"], worth["engaged_7d"], worth["engaged_in_horizon"]) == (1, 3, 3)
     assert (worth["sends"], worth["users"], worth["engaged_per_send"]) == (4, 4, 0.75)
+
+
+def test_a_send_younger_than_the_horizon_is_neither_a_success_nor_a_failure() -> None:
+    sends = decisions(("ann", "x", 0), ("bob", "x", 24), ("cid", "x", 25), ("dee", "x", 25))
+    events = rows(("ann", "x", 1), ("cid", "x", 26))
+    worth = report(sends, events, horizon_days=10, overspent=0, known_until=START + 11 * DAY)
+    assert (worth["sends"], worth["known_sends"], worth["engaged_in_horizon"]) == (4, 2, 2)
+    assert worth["engaged_per_send"] == 0.5
+    told = [tenth for tenth in worth["by_activity_decile"] if tenth["sends"]]
+    assert [(tenth["sends"], tenth["engaged_per_send"]) for tenth in told] == [(1, 1.0), (1, 0.0), (1, 0.0), (1, 0.0)]
+
+
+def valued(*quadruples: tuple[str, str, float, float]) -> pd.DataFrame:
+    return rows(*(part[:3] for part in quadruples)).assign(value=[part[3] for part in quadruples])
+
+
+def test_the_cut_is_what_the_best_sends_save_of_anothers_for_as_many_engagements() -> None:
+    events = rows(("ann", "x", 1), ("bob", "x", 1), ("cid", "y", 1))
+    others = valued(("ann", "x", 0, 0.5), ("ann", "y", 0, 0.5), ("bob", "y", 0, 0.5), ("cid", "x", 0, 0.5))
+    mine = valued(("ann", "y", 0, 0.1), ("ann", "x", 0, 0.7), ("bob", "y", 0, 0.9), ("bob", "x", 0, 0.3))
+    found = cut_of(mine, others, events, horizon_days=7)
+    assert (found["sends"], found["engaged"], found["cut"], found["threshold"]) == (2, 1, 0.5, 0.7)
+    assert cut_of(mine.head(1), others, events, horizon_days=7)["cut"] is None
+    assert cut_of(mine, others.head(0), events, horizon_days=7)["cut"] is None
+
+
+def test_what_reaches_nothing_is_replaced_by_no_send() -> None:
+    others = valued(("ann", "y", 0, 0.5))
+    assert cut_of(others, others, rows(), horizon_days=7)["cut"] == 1.0
 
 
 def test_only_what_was_sent_is_worth_anything() -> None:
