@@ -77,3 +77,28 @@ def test_a_call_names_only_the_users_it_is_about_and_says_whether_it_is_urgent(r
     ((request, is_urgent),) = ranker.calls
     assert is_urgent
     assert request.users == asked.users[asked.user.min() : asked.user.max() + 1]
+
+
+@dataclass
+class Changing:
+    """Replicas that take turns: each has its models, the one that serves first; a row's score is its model's number."""
+
+    replicas: list[list[str]]
+    calls: int = 0
+
+    def remote(self, request: ScoreRequest, is_urgent: bool) -> Answer:
+        held = self.replicas[self.calls % len(self.replicas)]
+        self.calls += 1
+        model_id = request.model_id if request.model_id in held else held[0]
+        made = np.full(len(request.user), float(model_id), np.float32)
+        return Answer(Scores(made, made, model_id, np.ones(len(request.users), bool), np.ones(len(request.items), bool)))
+
+
+def test_a_call_in_several_parts_is_of_one_model_also_while_replicas_change(
+    rows: Callable[[int], Candidates], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_scorer, "MOST_ROWS", 100)
+    scores = HandleScorer(cast("Any", Changing([["1"], ["2", "1"]])))(rows(450), CHANNELS, 1e9, "scheduled")
+    assert set(scores.probability.tolist()) == {float(scores.model_id)}
+    with pytest.raises(ray_scorer.MixedModelsError):
+        HandleScorer(cast("Any", Changing([["1"], ["2"], ["3"]])))(rows(450), CHANNELS, 1e9, "scheduled")
