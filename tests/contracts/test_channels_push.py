@@ -22,6 +22,7 @@ from hypercorn.config import Config
 from hypercorn.typing import Framework
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.types import Options
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -38,7 +39,7 @@ from tests.unit.delivery.examples import NOW, a_delivery, a_message
 
 RESOURCES = Resources(MemoryInbox())
 PHONE = "ab" * 32
-CHECKS = {"verify_exp": False, "verify_iat": False}  # the messages' time is not this machine's
+CHECKS: Options = {"verify_exp": False, "verify_iat": False}  # the messages' time is not this machine's
 
 
 @cache
