@@ -94,7 +94,8 @@ class Settings(BaseModel):
     most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as upscale_delay_s.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is wrong with the settings must not show the secrets among them.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     model: str
     redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"))

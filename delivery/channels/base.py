@@ -121,4 +121,4 @@ class Resources:
 class Settings(BaseModel):
     """Common to all channels' settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

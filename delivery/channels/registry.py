@@ -7,9 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from delivery.channels.apns import ApnsSettings
 from delivery.channels.base import Channel, Resources
 from delivery.channels.console import ConsoleSettings
 from delivery.channels.email import EmailSettings
+from delivery.channels.fcm import FcmSettings
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.maildir import MaildirSettings
 from delivery.channels.webhook import WebhookSettings
@@ -18,6 +20,8 @@ ChannelSettings = Annotated[
     InAppSettings
     | EmailSettings
     | WebhookSettings
+    | FcmSettings
+    | ApnsSettings
     | MaildirSettings
     | ConsoleSettings,
     Field(discriminator="kind"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 import httpcore
@@ -16,10 +15,10 @@ from standardwebhooks import Webhook as Signer
 
 from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
 from delivery.channels.guard import ForbiddenAddressError, GuardedBackend
+from delivery.channels.push import retry_after_s
 
 GONE = 410
 TRY_LATER = frozenset({408, 425, 429})
-LONGEST_WAIT_S = 86400.0
 NOTHING_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
 
 
@@ -149,15 +148,5 @@ def _answer(status: int, headers: dict[bytes, bytes], delivery: Delivery) -> Ans
     if 200 <= status < 300:
         return Accepted()
     if status >= 500 or status in TRY_LATER:
-        return Transient(f"HTTP {status}", _retry_after_s(headers.get(b"retry-after", b""), delivery.at))
+        return Transient(f"HTTP {status}", retry_after_s(headers.get(b"retry-after", b"").decode("ascii", "replace"), delivery.at))
     return Permanent(f"HTTP {status}", bad_address=status == GONE)
-
-
-def _retry_after_s(value: bytes, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for, given in seconds or as a date; None where it says neither."""
-    text = value.decode("ascii", "replace").strip()
-    try:
-        seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_WAIT_S)
