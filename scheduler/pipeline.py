@@ -27,6 +27,7 @@ from scheduler.eligibility import Facts, Sent, eligible
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
+from scheduler.planning import Lasting, PlanConfig, planned_later, upcoming
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
@@ -72,7 +73,7 @@ class PipelineConfig:
     `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
-    what was sent lately. `explore`: how often a runner-up is sent instead.
+    what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -85,6 +86,7 @@ class PipelineConfig:
     decide: DecideConfig = field(default_factory=DecideConfig)
     diversity: DiversityRule = field(default_factory=DiversityRule)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ class Pipeline:
             value_later=self._value_later(decided.value[pending], pending, batch),
             critical=batch.critical[pending],
         )
+        if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
+            contest = replace(contest, value_later=self._planned_later(contest, pending, batch))
         best, draws = decide(contest, batch.allowance, self.config.decide), self._draws(batch, rows)
         disposition, reason, propensity = explore(contest, batch.allowance, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
@@ -235,13 +239,24 @@ class Pipeline:
         """What a row will be worth in its user's next window: halved every half-life, nothing once expired."""
         if batch.occasion.lane == "scheduled":
             return np.full(len(pending), -np.inf, np.float32)
-        item, user = batch.item[pending], batch.rows.user[pending]
-        half_life_s = np.where(np.isnan(batch.items.half_life_s[item]), self.config.half_life_s, batch.items.half_life_s[item])
+        item, user, half_life_s = batch.item[pending], batch.rows.user[pending], self._half_life_s(batch, pending)
         later = value * np.exp2(-batch.wait_s[user] / half_life_s)
         quiet = in_quiet_hours(batch.profiles, local_minutes(batch.profiles, batch.now))
         later = np.where(quiet[user], np.inf, later)
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
+
+    def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
+        own = batch.items.half_life_s[batch.item[pending]]
+        return np.where(np.isnan(own), self.config.half_life_s, own).astype(np.float32)
+
+    def _planned_later(self, contest: Rows, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
+        """What rows are worth in the later window that a joint plan of the user's next windows gives them, -inf for no later one."""
+        rows = batch.rows
+        held = rows.source[pending] == rows.sources.index("held") if "held" in rows.sources else np.zeros(len(pending), bool)
+        lasting = Lasting(self._half_life_s(batch, pending), batch.items.expires_at[batch.item[pending]], held)
+        ahead = upcoming(batch.profiles, batch.now, self.config.plan.windows)
+        return planned_later(contest, lasting, ahead, batch.allowance, batch.now, self.config.decide, self.config.plan)
 
     def _commit(self, decided: Decided, batch: Batch) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""

@@ -141,7 +141,7 @@ def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None
     crowd = Crowd.of(activity, smoothing, params)
     scores, evidence = np.empty((len(activity), WEEK_HOURS), np.float32), np.empty(len(activity), np.float32)
     for part in _chunks(len(activity), params.chunk):
-        experts, evidence[part] = crowd.experts(activity.slice(part), smoothing, params)
+        experts, evidence[part] = crowd.experts(activity.slice(part), smoothing, params, weights > 0)
         if now is not None:
             experts[-1, history.latest_at[part] < now - params.session_hours * 3600] = 0
         scores[part] = pooled(experts, weights)
@@ -314,17 +314,27 @@ class Crowd:
         """Return what users like these do, (n, 168): the groups' profiles by how likely they made the smoothed `counts`."""
         return np.asarray(_responsibility(counts, self.profiles, self.shares, params) @ self.profiles, np.float32)
 
-    def experts(self, activity: Activity, smoothing: Smoothing, params: SendTimeParams) -> tuple[F32, F32]:
-        """Return the log scores of each expert, (experts, users, 168), and the users' evidence, (users,)."""
-        logs = np.empty((len(params.experts), len(activity), WEEK_HOURS), np.float32)
+    def experts(
+        self, activity: Activity, smoothing: Smoothing, params: SendTimeParams, asked: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[F32, F32]:
+        """Return the log scores of each expert, (experts, users, 168), and the users' evidence, (users,).
+
+        `asked`: bool (experts,), whose scores are wanted, else all; the others' are 0.
+        """
+        asked = np.ones(len(params.experts), bool) if asked is None else asked
+        logs = np.zeros((len(params.experts), len(activity), WEEK_HOURS), np.float32)
         logs[0] = np.log(self.population)
         for place, half_life_days in enumerate(params.half_lives_days, start=2):
+            if not asked[place] and half_life_days != params.middle_half_life_days:
+                continue
             counts = activity.counts(half_life_days)
             smooth, amount = counts @ smoothing.habit, counts.sum(axis=1, keepdims=True)
             np.log((smooth + params.shrinkage * self.population) / (amount + params.shrinkage), out=logs[place])
             if half_life_days == params.middle_half_life_days:
                 evidence = amount[:, 0]
                 np.log(self.similar(smooth, params), out=logs[1])
+        if not asked[-1]:
+            return logs, evidence
         counts = activity.counts(params.session_hours / 24)
         shrunk = counts @ smoothing.session + params.session_shrinkage * self.population
         np.log(shrunk / (counts.sum(axis=1, keepdims=True) + params.session_shrinkage), out=logs[-1])

@@ -35,6 +35,7 @@ _SPAN = 1 << 36
 
 Ints = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.int64] | int
+Moments: TypeAlias = "npt.NDArray[np.float64] | float"
 Zones: TypeAlias = "npt.NDArray[np.bytes_] | npt.NDArray[np.str_] | npt.NDArray[np.object_] | pd.Series[str]"
 
 
@@ -158,7 +159,7 @@ def _on_one_axis(places: list[Stretches]) -> tuple[Ints, Ints, Ints, Ints]:
 
 
 def next_slots(
-    now: float,
+    now: Moments,
     zones: Zones,
     offset_minutes: npt.ArrayLike,
     windows: npt.NDArray[np.uint16],
@@ -170,9 +171,10 @@ def next_slots(
 
     `windows`: local quarter-hours of the week, shape (n, w), NO_WINDOW padded. `quiet`: local minutes of the day (from, to),
     shape (n, 2), -1 for none; a window inside opens when they end. `inclusive`: a window that opens at `now` counts.
+    `now`: seconds, one moment for all or one each.
     """
     times = LocalTimes.of(zones, offset_minutes)
-    last_tick = int(np.ceil(now / SLOT_S)) - 1 if inclusive else int(np.floor(now / SLOT_S))
+    last_tick = (np.ceil(np.asarray(now) / SLOT_S) - 1 if inclusive else np.floor(np.asarray(now) / SLOT_S)).astype(np.int64)
     if quiet is not None:
         windows = outside_quiet(windows, quiet)
     quarter = times.latest_at(last_tick * SLOT_S) // SLOT_S + 1
@@ -198,7 +200,7 @@ def windows_due(
     return np.where(due == slot, window, NO_SLOT).astype(np.int32)
 
 
-def next_slots_of(profiles: Profiles, now: float, *, inclusive: bool = False) -> tuple[Ints, npt.NDArray[np.int32]]:
+def next_slots_of(profiles: Profiles, now: Moments, *, inclusive: bool = False) -> tuple[Ints, npt.NDArray[np.int32]]:
     """Return `next_slots` of users by their profiles."""
     quiet = np.stack([profiles["quiet_from"], profiles["quiet_to"]], axis=1)
     return next_slots(now, profiles["zone"], profiles["utc_offset_minutes"], profiles["windows"], quiet, inclusive=inclusive)

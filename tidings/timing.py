@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
 
 from lake.dataset import Dataset
 from lake.errors import InputError
@@ -22,6 +25,10 @@ from tidings.learning import DataOption, instant
 ANYONE = "*"
 """The user_id of whoever has no rows of their own."""
 USERS_AT_ONCE = 20_000
+BEST = 12
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+SHADES = " \u2591\u2592\u2593\u2588"
+"""From no more than the least likely to the likeliest hour of a user's week."""
 SCHEMA = pa.schema(
     [
         ("user_id", pa.dictionary(pa.int32(), pa.string())),
@@ -49,6 +56,9 @@ def send_times(
         str | None,
         typer.Option(help="Predict from this moment on, using nothing at or after it; else from each user's latest event on."),
     ] = None,
+    plot: Annotated[
+        str | None, typer.Option(help=f"Draw the week of this user, or of everybody for {ANYONE}, as a picture of hours in the summary.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict each user's best hours of the week."""
@@ -62,7 +72,7 @@ def send_times(
         times = fit(dataset.events, dataset.users, now=moment.timestamp() if moment is not None else None)
     with step("writing"):
         rows = write(times, out)
-    report = {
+    report: dict[str, object] = {
         "out": str(out),
         "users": len(times.users),
         "channels": sorted(times.channels),
@@ -71,7 +81,35 @@ def send_times(
         "weights": {name: round(weight, 3) for name, weight in times.weights.items()},
         "seconds": round(time.perf_counter() - started, 2),
     }
-    emit(report, as_json=as_json, summary=facts(_readable(report, times)))
+    parts: list[RenderableType] = [facts(_readable(report, times))]
+    if plot is not None:
+        report["plot"], picture = week_of(times, plot)
+        parts.append(picture)
+    emit(report, as_json=as_json, summary=Group(*parts))
+
+
+def week_of(times: SendTimes, user_id: str) -> tuple[dict[str, object], Table]:
+    """Return a user's week as a report and as a table of days by local hours: darker is likelier, and what it rests on."""
+    row = np.flatnonzero(times.users == user_id)
+    known = len(row) > 0
+    if not known and user_id != ANYONE:
+        raise InputError(f"--plot: no user {user_id!r} in the data; name one of its users, or {ANYONE} for everybody")
+    score = times.scores[row[0]] if known else times.population
+    report: dict[str, object] = {
+        "user_id": user_id,
+        "rests_on": LEVELS[int(times.level[row[0]]) if known else 0],
+        "evidence_hours": round(float(times.evidence[row[0]]), 1) if known else 0.0,
+        "best_hours_of_week": np.argsort(-score, kind="stable")[:BEST].tolist(),
+        "scores": np.round(score.astype(np.float64), 6).tolist(),
+    }
+    told = f"{user_id}: rests on {str(report['rests_on']).replace('_', ' ')}, {report['evidence_hours']} hours of evidence"
+    picture = Table(title=escape(told), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("local", *(f"{hour:02}" for hour in range(24))):
+        picture.add_column(heading)
+    step_of = np.ceil(score / score.max() * (len(SHADES) - 1)).astype(np.intp).reshape(7, 24)
+    for day, shades in zip(DAYS, step_of.tolist(), strict=True):
+        picture.add_row(day, *(SHADES[shade] * 2 for shade in shades))
+    return report, picture
 
 
 def write(times: SendTimes, out: Path) -> int:
@@ -115,6 +153,6 @@ def _table(users: np.ndarray[tuple[int], np.dtype[np.object_]], scores: np.ndarr
 def _readable(report: dict[str, object], times: SendTimes) -> dict[str, object]:
     lines = {name: report[name] for name in ("out", "users", "channels", "rows", "seconds")}
     best = int(times.population.argmax())
-    lines["most active hour"] = f"{('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')[best // 24]} {best % 24:02}h local"
+    lines["most active hour"] = f"{DAYS[best // 24]} {best % 24:02}h local"
     lines |= {f"weight of {name.replace('_', ' ')}": weight for name, weight in times.weights.items()}
     return lines

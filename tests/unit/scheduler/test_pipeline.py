@@ -26,11 +26,13 @@ from lake.profiles import MemoryProfileStore, ProfileStore, blank
 from lake.redis_decision_log import RedisDecisionStream
 from lake.seen import MemorySeenStore, SeenStore
 from scheduler.commit import Committer, MemoryCommitter
+from scheduler.decide import DecideConfig
 from scheduler.due import DueIndex, MemoryDueIndex
 from scheduler.held import HeldStore
 from scheduler.lanes import ScheduledLane, UrgentLane, UrgentRequest
 from scheduler.lease import Leases, shard_lease
 from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.planning import PlanConfig
 from scheduler.redis_stores import RedisStores
 from scheduler.sources import HeldRows, NewPosts
 from scheduler.thresholds import MemoryThresholds
@@ -203,6 +205,21 @@ def test_the_budget_and_the_window_bound_what_is_sent(world: World) -> None:
     world.items.put([{"item_id": "z", "created_at": MONDAY_NOON - 60}])
     world.ranker.values = {"x": 0.9, "y": 0.8, "z": 0.7}
     assert world.tick(MONDAY_NOON)["bob"]["z"] == ("over_budget", "budget_spent")
+
+
+def test_planned_with_the_next_window_the_better_item_waits_for_one_that_expires_and_is_sent_then(world: World) -> None:
+    """Two windows of one place each: both items are sent, where a window by itself would have let one expire."""
+    profiles = world.profiles.get(USERS).copy()
+    profiles["windows"][:, 1] = 48 + 96
+    world.profiles.put(USERS, profiles)
+    lasting, ending = {"item_id": "lasting", "half_life_s": 30 * 86400}, {"item_id": "ending", "expires_at": MONDAY_NOON + 3600}
+    world.items.put([{"created_at": MONDAY_NOON - 60, **item} for item in (lasting, ending)])
+    world.ranker.values = {"lasting": 0.9, "ending": 0.8, "x": 0.1, "y": 0.1}
+    world.config = PipelineConfig(weekly={"in_app": 2}, decide=DecideConfig(top_n=1), plan=PlanConfig(windows=1), threshold={"in_app": 0.2})
+    told = world.tick(MONDAY_NOON)["ann"]
+    assert told["ending"][0] == "send"
+    assert told["lasting"] == ("hold", "better_next_window")
+    assert world.tick(MONDAY_NOON + 86400)["ann"]["lasting"][0] == "send"
 
 
 def test_what_a_user_has_read_is_not_news(world: World) -> None:

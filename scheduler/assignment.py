@@ -1,0 +1,288 @@
+"""Which item goes in which of a user's upcoming windows and by which channel: whole shards at once, close to the exact optimum.
+
+The exact problem is an integer program per user. Here a plan is filled greedily, best row first, and then improved: a row that is not in
+the plan is forced in, or some that are are put out, the gaps are filled again, each row being passed over now and then, and a plan
+that is better than or close to the best so far is gone on from (ruin and recreate with blinks: Christiaens & Vanden Berghe 2020;
+record-to-record acceptance: Dueck 1993). The loop is compiled and lets go of the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NOT_PLANNED = -1
+_BLINK = 0.12
+"""How often a row is passed over when gaps are filled."""
+
+
+@dataclass(frozen=True)
+class AssignConfig:
+    """`rounds`: attempts to improve a user's plan. `slack`: share of the best plan's worth that may be given up on the way, falling
+    to nothing over the rounds. `promise_bonus`: share by which what was promised before is preferred, so that a plan changes only for
+    a clear gain.
+    """
+
+    rounds: int = 70
+    slack: float = 0.03
+    promise_bonus: float = 0.05
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What may be planned for n users.
+
+    `value`: float32 (n, items, windows, channels), what a row is worth there; not above 0 where it must not go (expired by then,
+    quiet, under its threshold, no such window). `budget`: int (n, channels), units left. `day`: int (n, windows), 0 <= day < windows,
+    the windows of one local day alike. `day_cap`, `window_cap`: most sends of a day and of a window. `near`: bool
+    (n, windows, windows), which windows are too close for both to be used; symmetric, its diagonal is ignored.
+    """
+
+    value: F32
+    budget: npt.NDArray[np.integer]
+    day: npt.NDArray[np.integer]
+    day_cap: int
+    window_cap: int
+    near: Bools
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+def assign(choices: Choices, config: AssignConfig | None = None, promised: Bools | None = None) -> Ints:
+    """Return each item's row, window * channels + channel, or NOT_PLANNED, int64 (n, items).
+
+    `promised`: bool (n, items), planned before and waiting since; those count `promise_bonus` more.
+    """
+    config = config or AssignConfig()
+    users, items, windows, channels = choices.value.shape
+    value = np.maximum(choices.value, 0).reshape(users, items, windows * channels).astype(np.float32)
+    if promised is not None:
+        value = value * np.where(promised, np.float32(1 + config.promise_bonus), np.float32(1))[:, :, None]
+    plan = np.full(value.shape[:2], NOT_PLANNED, np.int64)
+    if value.size:
+        order = np.argsort(-value.reshape(users, -1), axis=1, kind="stable")
+        limits = (
+            np.ascontiguousarray(choices.budget, np.int64),
+            np.ascontiguousarray(choices.day, np.int64),
+            np.ascontiguousarray(choices.near),
+        )
+        caps = np.array([choices.day_cap, choices.window_cap], np.int64)
+        _plan_all(np.ascontiguousarray(value), order, *limits, caps, config.rounds, config.slack, plan)
+    return plan
+
+
+def worth(choices: Choices, plan: Ints) -> npt.NDArray[np.float64]:
+    """Return what each user's plan is worth, (n,)."""
+    rows = choices.value.reshape(*plan.shape, choices.value.shape[2] * choices.value.shape[3])
+    chosen = np.take_along_axis(rows, np.maximum(plan, 0)[:, :, None], axis=2)[:, :, 0]
+    return np.asarray(np.where(plan >= 0, chosen, 0).sum(axis=1, dtype=np.float64))
+
+
+def _next_random(state: Any) -> Any:
+    """Return a number in [0, 1) by xorshift (Marsaglia 2003); the same sequence for every user, whatever the batch."""
+    x = state[0]
+    x ^= x << np.uint64(13)
+    x ^= x >> np.uint64(7)
+    x ^= x << np.uint64(17)
+    state[0] = x
+    return (x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+_random: Any = numba.njit(_next_random, cache=True)
+
+
+def _closed_cells(chosen: Any, rows: Any, limits: Any, closed: Any, counts: Any) -> Any:
+    """Write which cells (window * channels + channel) take no more, by the rows chosen."""
+    budget, day, near, caps = limits
+    windows, channels = len(day), len(budget)
+    counts[:] = 0
+    for held in chosen:
+        if held >= 0:
+            counts[0, rows[held, 1]] += 1
+            counts[1, day[rows[held, 1]]] += 1
+            counts[2, rows[held, 2]] += 1
+    for at in range(windows):
+        shut = counts[0, at] >= caps[1] or counts[1, day[at]] >= caps[0]
+        for other in range(windows):
+            shut |= counts[0, other] > 0 and other != at and near[at, other]
+        for channel in range(channels):
+            closed[at * channels + channel] = shut or counts[2, channel] >= budget[channel]
+
+
+_close: Any = numba.njit(_closed_cells, cache=True)
+
+
+def _put_out(row: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> Any:
+    """Put out of the plan what keeps a row out: its item's own row, what is too near, the least of a full window, day, channel.
+
+    `counts` are of the plan before. Rows are in the order of their value, so the least valuable is the last.
+    """
+    budget, day, near, caps = limits
+    item, at, channel = rows[row, 0], rows[row, 1], rows[row, 2]
+    for other in range(len(chosen)):
+        held = chosen[other]
+        if held >= 0 and (other == item or (rows[held, 1] != at and near[at, rows[held, 1]])):
+            counts[0, rows[held, 1]] -= 1
+            counts[1, day[rows[held, 1]]] -= 1
+            counts[2, rows[held, 2]] -= 1
+            chosen[other] = -1
+    for kind in range(3):
+        if kind == 0:
+            full = counts[0, at] >= caps[1]
+        elif kind == 1:
+            full = counts[1, day[at]] >= caps[0]
+        else:
+            full = counts[2, channel] >= budget[channel]
+        if full:
+            least = -1
+            for other in range(len(chosen)):
+                held = chosen[other]
+                if held > least and (
+                    (kind == 0 and rows[held, 1] == at)
+                    or (kind == 1 and day[rows[held, 1]] == day[at])
+                    or (kind == 2 and rows[held, 2] == channel)
+                ):
+                    least = held
+            if least >= 0:
+                counts[0, rows[least, 1]] -= 1
+                counts[1, day[rows[least, 1]]] -= 1
+                counts[2, rows[least, 2]] -= 1
+                chosen[rows[least, 0]] = -1
+
+
+_clear: Any = numba.njit(_put_out, cache=True)
+
+
+def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, closed: Any, counts: Any, state: Any, blink: Any) -> Any:
+    """Add rows, best first, that fit, passing over a share `blink`; return the plan's worth."""
+    channels = len(limits[0])
+    _close(chosen, rows, limits, closed, counts)
+    for row in range(len(rows)):
+        if closed[rows[row, 1] * channels + rows[row, 2]] or chosen[rows[row, 0]] >= 0:
+            continue
+        if blink == 0 or _random(state) >= blink:
+            chosen[rows[row, 0]] = row
+            _close(chosen, rows, limits, closed, counts)
+    worth = 0.0
+    for held in chosen:
+        if held >= 0:
+            worth += value[held]
+    return worth
+
+
+_fill: Any = numba.njit(_fill_gaps, cache=True)
+
+
+def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) -> Any:
+    """Force in a row that is not planned, good ones more often, or put out one to three that are."""
+    if _random(state) < 0.6:
+        row = int(len(rows) * _random(state) * _random(state))
+        if chosen[rows[row, 0]] != row:
+            _clear(row, rows, chosen, limits, counts)
+            chosen[rows[row, 0]] = row
+        return
+    planned = 0
+    for held in chosen:
+        planned += held >= 0
+    for _ in range(1 + int(3 * _random(state))):
+        place = int(planned * _random(state))
+        for item in range(len(chosen)):
+            if chosen[item] >= 0:
+                if place == 0:
+                    chosen[item] = -1
+                    planned -= 1
+                    break
+                place -= 1
+
+
+_disturb: Any = numba.njit(_disturb_plan, cache=True)
+
+
+def _ideal_worth(rows: Any, value: Any, items: Any) -> Any:
+    """Return what a plan without limits is worth."""
+    worth, seen = 0.0, np.zeros(items, np.bool_)
+    for row in range(len(rows)):
+        if not seen[rows[row, 0]]:
+            seen[rows[row, 0]] = True
+            worth += value[row]
+    return worth
+
+
+_ideal: Any = numba.njit(_ideal_worth, cache=True)
+
+
+def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, rounds: Any, slack: Any) -> Any:
+    """Return the best plan found: each item's place among `rows`, or -1."""
+    size = max(len(limits[0]), len(limits[1]))
+    counts, closed = np.zeros((3, size), np.int64), np.zeros(len(limits[0]) * len(limits[1]), np.bool_)
+    chosen, state = np.full(items, -1), np.array([88172645463325252], np.uint64)
+    best_worth = _fill(rows, value, chosen, limits, closed, counts, state, 0.0)
+    best, kept, now_worth = chosen.copy(), chosen.copy(), best_worth
+    enough = _ideal(rows, value, items) * (1 - 1e-9)
+    for turn in range(rounds):
+        if best_worth >= enough:
+            break
+        _close(chosen, rows, limits, closed, counts)
+        _disturb(rows, chosen, limits, counts, state)
+        worth = _fill(rows, value, chosen, limits, closed, counts, state, _BLINK)
+        if worth >= now_worth or worth >= best_worth * (1 - slack * (1 - turn / rounds)):
+            kept[:] = chosen
+            now_worth = worth
+            if worth > best_worth:
+                best[:] = chosen
+                best_worth = worth
+        else:
+            chosen[:] = kept
+    return best
+
+
+_plan_one: Any = numba.njit(_plan_one_user, cache=True)
+
+
+def _rows_of(value: Any, order: Any, budget: Any, caps: Any, rows: Any, worth: Any) -> Any:
+    """Write a user's rows that an optimal plan may need, best first: item, window, channel, and their worth; return how many.
+
+    Of a cell only as many as the plan has sends at most: any beyond could be exchanged for one of those that is not planned.
+    """
+    channels, cells = len(budget), value.shape[1]
+    most = 0
+    for channel in range(channels):
+        most += budget[channel]
+    taken, kept = np.zeros(cells, np.int64), 0
+    for place in order:
+        item, cell = place // cells, place % cells
+        if value[item, cell] <= 0:
+            break
+        if taken[cell] < most and budget[cell % channels] > 0 and caps[0] > 0 and caps[1] > 0:
+            taken[cell] += 1
+            rows[kept, 0], rows[kept, 1], rows[kept, 2] = item, cell // channels, cell % channels
+            worth[kept] = value[item, cell]
+            kept += 1
+    return kept
+
+
+_rows: Any = numba.njit(_rows_of, cache=True)
+
+
+def _plan_users(value: Any, order: Any, budget: Any, day: Any, near: Any, caps: Any, rounds: Any, slack: Any, plan: Any) -> Any:
+    rows, worth = np.empty((order.shape[1], 3), np.int64), np.empty(order.shape[1], np.float64)
+    for user in range(len(value)):
+        kept = _rows(value[user], order[user], budget[user], caps, rows, worth)
+        if kept == 0:
+            continue
+        best = _plan_one(rows[:kept], worth, value.shape[1], (budget[user], day[user], near[user], caps), rounds, slack)
+        for item in range(len(best)):
+            if best[item] >= 0:
+                plan[user, item] = rows[best[item], 1] * budget.shape[1] + rows[best[item], 2]
+
+
+_plan_all: Any = numba.njit(_plan_users, cache=True, nogil=True)
