@@ -50,6 +50,7 @@ def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
         vector=np.zeros((1, DIMENSIONS), np.float32),
         author_stats=np.array([[1.0] * len(AUTHOR_STATS)], np.float32),
         author_vector=np.zeros((1, DIMENSIONS), np.float32),
+        audience_vector=np.zeros((1, DIMENSIONS), np.float32),
         topic_keys=np.sort(keys),
         topic_stats=np.ones((len(keys), len(TOPIC_STATS)), np.float32),
         week=even_week(),
