@@ -100,7 +100,8 @@ class ItemBlock:
 
     `at`, `created_at`: float64 seconds. `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
     float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
-    `author_stats`, `author_vector`, `audience_vector` (the mean over those who engage with the author): one row per item. `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
+    `author_stats`, `author_vector`, `audience_vector` (the mean over those who engage with the author): one row per item.
+    `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
     `week`: see Week.
     """
 

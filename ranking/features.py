@@ -309,11 +309,13 @@ class Assembler:
 
     @cached_property
     def _user_length(self) -> Matrix:
-        return np.linalg.norm(self.users.vector, axis=1)
+        length: Matrix = np.linalg.norm(self.users.vector, axis=1)
+        return length
 
     @cached_property
     def _item_length(self) -> Matrix:
-        return np.linalg.norm(self.items.vector, axis=1)
+        length: Matrix = np.linalg.norm(self.items.vector, axis=1)
+        return length
 
     @cached_property
     def _one_over_users(self) -> Matrix:

@@ -172,7 +172,8 @@ class State:
         shape = (len(authors) + 1, len(self.past.user_ids))
         engaged = csr_matrix((weight, (code[before], self.past.user[rows[before]])), shape=shape)
         total = np.bincount(code[before], weight, minlength=len(authors) + 1) + 1.0
-        return (np.asarray(engaged @ self.vectors(monday)) / total[:, None]).astype(np.float32)
+        mean: Matrix = (np.asarray(engaged @ self.vectors(monday)) / total[:, None]).astype(np.float32)
+        return mean
 
     @cached_property
     def _audience_rows(self) -> tuple[Keys64, Ints]:
