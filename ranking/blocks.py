@@ -49,7 +49,7 @@ DECAYED = {"users_1h": 3600.0, "users_1d": 86400.0, "users_7d": 7 * 86400.0}
 """Half-lives in seconds of the decayed counts of items."""
 
 HOURS_OF_WEEK = 168
-DIMENSIONS = 16
+DIMENSIONS = 32
 """Of the co-engagement embedding."""
 
 
@@ -100,7 +100,8 @@ class ItemBlock:
 
     `at`, `created_at`: float64 seconds. `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
     float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
-    `author_stats`, `author_vector`: one row per item. `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
+    `author_stats`, `author_vector`, `audience_vector` (the mean over those who engage with the author): one row per item.
+    `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
     `week`: see Week.
     """
 
@@ -112,6 +113,7 @@ class ItemBlock:
     vector: Matrix
     author_stats: Matrix
     author_vector: Matrix
+    audience_vector: Matrix
     topic_keys: Keys64
     topic_stats: Matrix
     week: Week

@@ -25,7 +25,7 @@ from ranking.blocks import (
     UserBlock,
 )
 
-VERSION = 2
+VERSION = 3
 """Counts up when a feature changes its meaning; a bundle of another version does not serve."""
 
 USER_FEATURES = (
@@ -63,7 +63,7 @@ ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit", "seen_since_h"
 AUTHOR_FEATURES = ("by_author_30d", "by_author_180d", "back_author_180d", "by_author_rate")
 TOPIC_COLUMNS = ("by_topic_30d", "by_topic_180d", "own_topic_180d", "by_topic_rate", "by_topic_share")
 TOPIC_FEATURES = (*(f"{name}_most" for name in TOPIC_COLUMNS), *(f"{name}_sum" for name in TOPIC_COLUMNS))
-VECTOR_FEATURES = ("likeness", "likeness_mean", "likeness_author")
+VECTOR_FEATURES = ("likeness", "likeness_mean", "likeness_author", "likeness_audience", "likeness_angle")
 FEATURES = (*USER_FEATURES, *ITEM_FEATURES, *ROW_FEATURES, *AUTHOR_FEATURES, *TOPIC_FEATURES, *VECTOR_FEATURES)
 """The names and the order of the columns."""
 
@@ -76,6 +76,8 @@ DENSE_CELLS = 4_000_000
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 WEEK_HOURS_S = np.arange(HOURS_OF_WEEK + 1) * 3600.0
+LEAST_LENGTH = np.float32(1e-3)
+"""Added to the product of two vectors' lengths before dividing by it: far less than one engagement makes."""
 LEAST_ACTIVE_WEEKS = 0.02
 """Added to an age before dividing by it: about as long as the first engagements take to come."""
 
@@ -301,7 +303,19 @@ class Assembler:
         np.einsum("ij,ij->i", mine, self.items.vector.take(item, axis=0), out=out[:, 0])
         out[:, 1] = out[:, 0] * self._one_over_users.take(item)
         np.einsum("ij,ij->i", mine, self.items.author_vector.take(item, axis=0), out=out[:, 2])
+        np.einsum("ij,ij->i", mine, self.items.audience_vector.take(item, axis=0), out=out[:, 3])
+        out[:, 4] = out[:, 0] / (self._user_length.take(user) * self._item_length.take(item) + LEAST_LENGTH)
         return out
+
+    @cached_property
+    def _user_length(self) -> Matrix:
+        length: Matrix = np.linalg.norm(self.users.vector, axis=1)
+        return length
+
+    @cached_property
+    def _item_length(self) -> Matrix:
+        length: Matrix = np.linalg.norm(self.items.vector, axis=1)
+        return length
 
     @cached_property
     def _one_over_users(self) -> Matrix:

@@ -65,11 +65,11 @@ class Shape:
 
     parameters: dict[str, Any] = field(
         default_factory=lambda: {
-            "max_depth": 5,
+            "max_depth": 4,
             "eta": 0.05,
             "min_child_weight": 10.0,
             "subsample": 0.8,
-            "colsample_bytree": 0.6,
+            "colsample_bytree": 0.3,
             "lambda": 5.0,
         }
     )

@@ -34,6 +34,10 @@ LEAST_AFFINITY = 0.02
 MAX_AFFINITIES = 512
 """A user's list keeps the largest entries of at least this much; the rest says nothing."""
 EMBEDDED_S = 365 * DAY_S
+EMBEDDED_HALF_LIFE_S = 120 * DAY_S
+AUDIENCE_HALF_LIFE_S = 90 * DAY_S
+USER_PRIOR = 0.5
+"""Added to the length of a user's engagements before dividing by it, so that few engagements do not weigh like many."""
 WEEK_S = 7 * DAY_S
 WEEK_HALF_LIFE_S = 28 * DAY_S
 MONDAY_S = 4 * DAY_S
@@ -80,6 +84,7 @@ class State:
 
     past: Past
     _vectors: dict[float, Matrix] = field(default_factory=dict)
+    _audiences: dict[float, Matrix] = field(default_factory=dict)
 
     def users(self, users: Codes, as_of: float) -> UserBlock:
         """Return the offline state of users (codes, shape (U,)) as of a moment."""
@@ -108,6 +113,7 @@ class State:
             vector=self._engaged_vectors(found, as_of),
             author_stats=self.author_stats(author, as_of),
             author_vector=self.author_vectors(author, as_of),
+            audience_vector=self.audience_vectors(author, as_of),
             topic_keys=topic_keys,
             topic_stats=self.topic_stats(topic_keys, as_of),
             week=self.week(as_of),
@@ -146,6 +152,34 @@ class State:
         """Return the embeddings of authors as users, zero where one is no user; shape (n, DIMENSIONS)."""
         codes = self._user_of(authors)
         return np.where((codes >= 0)[:, None], self.vectors(as_of)[codes], np.float32(0))
+
+    def audience_vectors(self, authors: Keys64, as_of: float) -> Matrix:
+        """Return the mean embedding of those who engage with each author, shrunk to zero where few do; shape (n, DIMENSIONS)."""
+        monday = epoch_of(as_of)
+        if monday not in self._audiences:
+            self._audiences = {monday: self._audiences_of(monday)}
+        known, _ = self._audience_rows
+        place = np.minimum(np.searchsorted(known, authors), max(len(known) - 1, 0))
+        found = np.append(known, np.uint64(0))[place] == authors
+        return np.where(found[:, None] & (authors != 0)[:, None], self._audiences[monday][place], np.float32(0))
+
+    def _audiences_of(self, monday: float) -> Matrix:
+        """Return the audiences of all authors by what was known on a Monday, one spare row of zeros at the end."""
+        authors, code = self._audience_rows
+        rows = self._with_author
+        before = slice(0, int(np.searchsorted(self.past.at[rows], monday)))
+        weight = np.exp2(-(monday - self.past.at[rows[before]]) / AUDIENCE_HALF_LIFE_S)
+        shape = (len(authors) + 1, len(self.past.user_ids))
+        engaged = csr_matrix((weight, (code[before], self.past.user[rows[before]])), shape=shape)
+        total = np.bincount(code[before], weight, minlength=len(authors) + 1) + 1.0
+        mean: Matrix = (np.asarray(engaged @ self.vectors(monday)) / total[:, None]).astype(np.float32)
+        return mean
+
+    @cached_property
+    def _audience_rows(self) -> tuple[Keys64, Ints]:
+        """Return the authors anybody engages with, ascending, and the place of each engagement's author among them."""
+        authors, code = np.unique(self.past.items.author[self.past.item[self._with_author]], return_inverse=True)
+        return authors, code.ravel()
 
     def vectors(self, as_of: float) -> Matrix:
         """Return the embedding of every user, made anew each Monday from what was known then; shape (users, DIMENSIONS)."""
@@ -359,17 +393,24 @@ def epoch_of(as_of: float) -> float:
 def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:
     """Return user embeddings from who engaged with the same items in the year before `until`, shape (users, dimensions).
 
-    A truncated SVD of the user x item matrix, recent engagements weighing more, rows and columns scaled by the square
-    root of their counts (Sarwar et al. 2000; the scaling is that of spectral co-clustering, Dhillon 2001).
+    A truncated SVD of the user x item matrix, recent engagements weighing more, columns scaled by the square root of their
+    counts and rows to about the same length (Sarwar et al. 2000), times the singular values: dot products of two vectors
+    approximate how alike two people's engagements are. Dimensions that there are too few people or items for are zero.
     """
     rows = past.is_first & (past.at < until) & (past.at >= until - EMBEDDED_S)
-    user, item = past.user[rows], np.unique(past.item[rows], return_inverse=True)[1]
+    people, user = np.unique(past.user[rows], return_inverse=True)
+    items, item = np.unique(past.item[rows], return_inverse=True)
     vectors = np.zeros((len(past.user_ids), dimensions), np.float32)
-    if not len(user) or min(len(np.unique(user)), item.max() + 1) <= dimensions + 1:
+    least = min(len(people), len(items))
+    if least < 2:
         return vectors
-    weight = np.exp2(-(until - past.at[rows]) / (60 * DAY_S))
-    scale = np.sqrt(np.bincount(user, minlength=len(vectors))[user] * np.bincount(item)[item])
-    matrix = csr_matrix((weight / scale, (user, item)), shape=(len(vectors), item.max() + 1))
-    left, size, _ = svds(matrix, dimensions, v0=np.ones(min(matrix.shape)))
-    vectors[:] = left * np.sqrt(np.maximum(size, 0.0))
-    return vectors * np.float32(100)
+    weight = np.exp2(-(until - past.at[rows]) / EMBEDDED_HALF_LIFE_S) / np.sqrt(np.bincount(item))[item]
+    length = np.sqrt(np.bincount(user, weight**2)) + USER_PRIOR
+    matrix = csr_matrix((weight / length[user], (user, item)), shape=(len(people), len(items)))
+    if least <= 2 * dimensions:
+        left, size, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
+    else:
+        left, size, _ = svds(matrix, dimensions, v0=np.ones(least))
+    kept = min(least, dimensions)
+    vectors[people, :kept] = 10 * left[:, :kept] * size[:kept]
+    return vectors

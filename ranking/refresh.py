@@ -58,6 +58,7 @@ def author_rows(state: State, authors: Keys64, as_of: float) -> Records:
     """Return the rows of authors, kind AUTHOR."""
     rows = np.zeros(len(authors), AUTHOR)
     rows["stats"], rows["vector"] = state.author_stats(authors, as_of), state.author_vectors(authors, as_of)
+    rows["audience"] = state.audience_vectors(authors, as_of)
     return rows
 
 

@@ -23,7 +23,7 @@ USER = np.dtype(
 """The head of a user's row: how many entries of each kind follow, the moment of the state, and that of its embedding."""
 ENTRY = np.dtype([("key", "<u8"), ("values", "<f4", (len(AUTHOR_AFFINITY),))])
 ITEM = np.dtype([("counts", "<f8", (len(ITEM_COUNTS),)), ("epoch", "<f8"), ("vector", "<f4", (DIMENSIONS,))])
-AUTHOR = np.dtype([("stats", "<f4", (len(AUTHOR_STATS),)), ("vector", "<f4", (DIMENSIONS,))])
+AUTHOR = np.dtype([("stats", "<f4", (len(AUTHOR_STATS),)), ("vector", "<f4", (DIMENSIONS,)), ("audience", "<f4", (DIMENSIONS,))])
 TOPIC = np.dtype([("stats", "<f4", (len(TOPIC_STATS),))])
 
 Records = npt.NDArray[np.void]

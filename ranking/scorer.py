@@ -205,6 +205,7 @@ class Scorer:
             vector=np.ascontiguousarray(fetched.items["vector"]),
             author_stats=np.ascontiguousarray(authors["stats"]),
             author_vector=np.ascontiguousarray(authors["vector"]),
+            audience_vector=np.ascontiguousarray(authors["audience"]),
             topic_keys=topic_keys,
             topic_stats=np.ascontiguousarray(self._topic_rows(topic_keys)["stats"]),
             week=fetched.week,

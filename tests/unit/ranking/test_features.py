@@ -50,6 +50,7 @@ def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
         vector=np.zeros((1, DIMENSIONS), np.float32),
         author_stats=np.array([[1.0] * len(AUTHOR_STATS)], np.float32),
         author_vector=np.zeros((1, DIMENSIONS), np.float32),
+        audience_vector=np.zeros((1, DIMENSIONS), np.float32),
         topic_keys=np.sort(keys),
         topic_stats=np.ones((len(keys), len(TOPIC_STATS)), np.float32),
         week=even_week(),
@@ -144,6 +145,18 @@ def test_the_search_for_many_pairs_finds_what_the_dense_table_finds(monkeypatch:
     dense = assemble(*there)
     monkeypatch.setattr(features, "DENSE_CELLS", 0)
     assert np.array_equal(dense, assemble(*there), equal_nan=True)
+
+
+def test_likeness_is_a_product_and_its_angle_knows_no_size() -> None:
+    def towards(*entries: float) -> np.ndarray:
+        return np.array([[*entries, *np.zeros(DIMENSIONS - len(entries))]], np.float32)
+
+    users, items = replace(nobody(), vector=towards(3, 4)), replace(new_item(), vector=towards(8, 6), audience_vector=towards(0, 2))
+    assert value(users, items, "likeness") == 48
+    assert value(users, items, "likeness_audience") == 8
+    assert value(users, items, "likeness_angle") == pytest.approx(0.96, abs=1e-4)
+    assert value(users, replace(items, vector=towards(80, 60)), "likeness_angle") == pytest.approx(0.96, abs=1e-4)
+    assert value(nobody(), items, "likeness_angle") == 0
 
 
 def test_columns_in_another_order_are_refused() -> None:
