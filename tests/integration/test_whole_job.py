@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 
 from lake.decisions import DISPOSITIONS
+from ranking import bundle as bundles
+from ranking.value import value_of
 from tests.integration.systems import Running, answer_of, system
 from tests.integration.waiting import until
 
@@ -93,7 +95,9 @@ def test_candidates_get_probabilities_that_tell_what_came_true_from_what_did_not
     scored = pd.read_parquet(job.folder / "scores.parquet")
     assert len(scored) == len(asked) > 100
     assert scored["probability"].between(0, 1).all()
-    assert scored["score"].to_numpy() == pytest.approx(scored["probability"].to_numpy())
+    opt_out = bundles.load(job.model, verified=True).opt_out
+    assert opt_out.booster is None  # nobody opts out in this history
+    assert scored["score"].to_numpy() == pytest.approx(value_of(scored["probability"].to_numpy(), opt_out.rate), abs=1e-6)
     ranks = scored["probability"].rank()
     true = scored["came_true"] == 1
     above_chance = (ranks[true].sum() - true.sum() * (true.sum() + 1) / 2) / (true.sum() * (~true).sum())
