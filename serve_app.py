@@ -61,6 +61,7 @@ from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import enroll
 from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
+from scheduler.planning import PlanConfig
 from scheduler.ray_scorer import HandleScorer
 from scheduler.ray_shards import ROUTER_ENV, RayShards
 from scheduler.ray_ticker import Scheduler
@@ -88,10 +89,12 @@ class Settings(BaseModel):
     `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
-    used. `public_url`: where users reach the gateway, for links in messages. `link_secret`: signs those links, by default
-    TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or URL of Parquet files, by default under
-    TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo ticks by hand. `rankers`: [least,
-    most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as upscale_delay_s.
+    used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
+    between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
+    `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
+    URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
+    ticks by hand. `rankers`: [least, most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as
+    upscale_delay_s.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -104,6 +107,7 @@ class Settings(BaseModel):
     weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
     threshold: dict[str, float] = Field(default_factory=dict)
     top_n: int = 3
+    plan: PlanConfig = PlanConfig()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -163,7 +167,11 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
     """Return the one decision, on this deployment's stores."""
     stores = stores_of(settings)
     config = PipelineConfig(
-        weekly=settings.weekly, threshold=settings.threshold, log_share=settings.log_share, decide=DecideConfig(top_n=settings.top_n)
+        weekly=settings.weekly,
+        threshold=settings.threshold,
+        log_share=settings.log_share,
+        decide=DecideConfig(top_n=settings.top_n),
+        plan=settings.plan,
     )
     return Pipeline(
         meta=stores.meta,

@@ -31,8 +31,8 @@ class AssignConfig:
     a clear gain.
     """
 
-    rounds: int = 70
-    slack: float = 0.03
+    rounds: int = 120
+    slack: float = 0.1
     promise_bonus: float = 0.05
 
 
@@ -42,14 +42,15 @@ class Choices:
 
     `value`: float32 (n, items, windows, channels), what a row is worth there; not above 0 where it must not go (expired by then,
     quiet, under its threshold, no such window). `budget`: int (n, channels), units left. `day`: int (n, windows), 0 <= day < windows,
-    the windows of one local day alike. `day_cap`, `window_cap`: most sends of a day and of a window. `near`: bool
+    the windows of one local day alike. `day_cap`: int (n, windows), most sends of the window's day, alike for the windows of a day.
+    `window_cap`: most sends of a window. `near`: bool
     (n, windows, windows), which windows are too close for both to be used; symmetric, its diagonal is ignored.
     """
 
     value: F32
     budget: npt.NDArray[np.integer]
     day: npt.NDArray[np.integer]
-    day_cap: int
+    day_cap: npt.NDArray[np.integer]
     window_cap: int
     near: Bools
 
@@ -74,9 +75,9 @@ def assign(choices: Choices, config: AssignConfig | None = None, promised: Bools
             np.ascontiguousarray(choices.budget, np.int64),
             np.ascontiguousarray(choices.day, np.int64),
             np.ascontiguousarray(choices.near),
+            np.ascontiguousarray(choices.day_cap, np.int64),
         )
-        caps = np.array([choices.day_cap, choices.window_cap], np.int64)
-        _plan_all(np.ascontiguousarray(value), order, *limits, caps, config.rounds, config.slack, plan)
+        _plan_all(np.ascontiguousarray(value), order, limits, choices.window_cap, config.rounds, config.slack, plan)
     return plan
 
 
@@ -100,78 +101,81 @@ def _next_random(state: Any) -> Any:
 _random: Any = numba.njit(_next_random, cache=True)
 
 
-def _closed_cells(chosen: Any, rows: Any, limits: Any, closed: Any, counts: Any) -> Any:
-    """Write which cells (window * channels + channel) take no more, by the rows chosen."""
-    budget, day, near, caps = limits
-    windows, channels = len(day), len(budget)
-    counts[:] = 0
-    for held in chosen:
-        if held >= 0:
-            counts[0, rows[held, 1]] += 1
-            counts[1, day[rows[held, 1]]] += 1
-            counts[2, rows[held, 2]] += 1
-    for at in range(windows):
-        shut = counts[0, at] >= caps[1] or counts[1, day[at]] >= caps[0]
-        for other in range(windows):
-            shut |= counts[0, other] > 0 and other != at and near[at, other]
-        for channel in range(channels):
-            closed[at * channels + channel] = shut or counts[2, channel] >= budget[channel]
+def _count_row(at: Any, channel: Any, limits: Any, counts: Any, step: Any) -> None:
+    """Count a row of a window and channel in (step 1) or out (-1): per window, day, channel, and used windows near each window."""
+    _, day, near, _, _ = limits
+    counts[0, at] += step
+    counts[1, day[at]] += step
+    counts[2, channel] += step
+    if counts[0, at] == (step + 1) // 2:
+        for other in range(len(day)):
+            if near[at, other] and other != at:
+                counts[3, other] += step
 
 
-_close: Any = numba.njit(_closed_cells, cache=True)
+_count: Any = numba.njit(_count_row, cache=True)
 
 
-def _put_out(row: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> Any:
-    """Put out of the plan what keeps a row out: its item's own row, what is too near, the least of a full window, day, channel.
+def _drop_item(item: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> None:
+    _count(rows[chosen[item], 1], rows[chosen[item], 2], limits, counts, -1)
+    chosen[item] = -1
 
-    `counts` are of the plan before. Rows are in the order of their value, so the least valuable is the last.
+
+_drop: Any = numba.njit(_drop_item, cache=True)
+
+
+def _force_row(row: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> None:
+    """Plan a row and put out what keeps it out: its item's own row, what is too near, the least of a full window, day, channel.
+
+    Rows are in the order of their value, so the least valuable is the last.
     """
-    budget, day, near, caps = limits
+    budget, day, near, day_cap, window_cap = limits
     item, at, channel = rows[row, 0], rows[row, 1], rows[row, 2]
     for other in range(len(chosen)):
         held = chosen[other]
         if held >= 0 and (other == item or (rows[held, 1] != at and near[at, rows[held, 1]])):
-            counts[0, rows[held, 1]] -= 1
-            counts[1, day[rows[held, 1]]] -= 1
-            counts[2, rows[held, 2]] -= 1
-            chosen[other] = -1
+            _drop(other, rows, chosen, limits, counts)
     for kind in range(3):
         if kind == 0:
-            full = counts[0, at] >= caps[1]
+            full = counts[0, at] >= window_cap
         elif kind == 1:
-            full = counts[1, day[at]] >= caps[0]
+            full = counts[1, day[at]] >= day_cap[at]
         else:
             full = counts[2, channel] >= budget[channel]
-        if full:
-            least = -1
-            for other in range(len(chosen)):
-                held = chosen[other]
-                if held > least and (
-                    (kind == 0 and rows[held, 1] == at)
-                    or (kind == 1 and day[rows[held, 1]] == day[at])
-                    or (kind == 2 and rows[held, 2] == channel)
-                ):
+        least = -1
+        for other in range(len(chosen)):
+            held = chosen[other]
+            if full and held > least:
+                same_day = day[rows[held, 1]] == day[at]
+                if (kind == 0 and rows[held, 1] == at) or (kind == 1 and same_day) or (kind == 2 and rows[held, 2] == channel):
                     least = held
-            if least >= 0:
-                counts[0, rows[least, 1]] -= 1
-                counts[1, day[rows[least, 1]]] -= 1
-                counts[2, rows[least, 2]] -= 1
-                chosen[rows[least, 0]] = -1
+        if least >= 0:
+            _drop(rows[least, 0], rows, chosen, limits, counts)
+    chosen[item] = row
+    _count(at, channel, limits, counts, 1)
 
 
-_clear: Any = numba.njit(_put_out, cache=True)
+_force: Any = numba.njit(_force_row, cache=True)
 
 
-def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, closed: Any, counts: Any, state: Any, blink: Any) -> Any:
+def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, counts: Any, state: Any, blink: Any) -> Any:
     """Add rows, best first, that fit, passing over a share `blink`; return the plan's worth."""
-    channels = len(limits[0])
-    _close(chosen, rows, limits, closed, counts)
+    budget, day, _, day_cap, window_cap = limits
+    units, items = 0, 0
+    for channel in range(len(budget)):
+        units += budget[channel] - counts[2, channel]
+    for held in chosen:
+        items += held < 0
     for row in range(len(rows)):
-        if closed[rows[row, 1] * channels + rows[row, 2]] or chosen[rows[row, 0]] >= 0:
-            continue
-        if blink == 0 or _random(state) >= blink:
-            chosen[rows[row, 0]] = row
-            _close(chosen, rows, limits, closed, counts)
+        if units <= 0 or items == 0:
+            break
+        item, at, channel = rows[row, 0], rows[row, 1], rows[row, 2]
+        room = (counts[0, at] < window_cap) & (counts[1, day[at]] < day_cap[at]) & (counts[2, channel] < budget[channel])
+        if room & (counts[3, at] == 0) & (chosen[item] < 0) and (blink == 0 or _random(state) >= blink):
+            chosen[item] = row
+            _count(at, channel, limits, counts, 1)
+            units -= 1
+            items -= 1
     worth = 0.0
     for held in chosen:
         if held >= 0:
@@ -182,13 +186,12 @@ def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, closed: Any, cou
 _fill: Any = numba.njit(_fill_gaps, cache=True)
 
 
-def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) -> Any:
+def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) -> None:
     """Force in a row that is not planned, good ones more often, or put out one to three that are."""
     if _random(state) < 0.6:
         row = int(len(rows) * _random(state) * _random(state))
         if chosen[rows[row, 0]] != row:
-            _clear(row, rows, chosen, limits, counts)
-            chosen[rows[row, 0]] = row
+            _force(row, rows, chosen, limits, counts)
         return
     planned = 0
     for held in chosen:
@@ -198,7 +201,7 @@ def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) 
         for item in range(len(chosen)):
             if chosen[item] >= 0:
                 if place == 0:
-                    chosen[item] = -1
+                    _drop(item, rows, chosen, limits, counts)
                     planned -= 1
                     break
                 place -= 1
@@ -222,37 +225,38 @@ _ideal: Any = numba.njit(_ideal_worth, cache=True)
 
 def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, rounds: Any, slack: Any) -> Any:
     """Return the best plan found: each item's place among `rows`, or -1."""
-    size = max(len(limits[0]), len(limits[1]))
-    counts, closed = np.zeros((3, size), np.int64), np.zeros(len(limits[0]) * len(limits[1]), np.bool_)
+    counts = np.zeros((4, max(len(limits[0]), len(limits[1]))), np.int64)
     chosen, state = np.full(items, -1), np.array([88172645463325252], np.uint64)
-    best_worth = _fill(rows, value, chosen, limits, closed, counts, state, 0.0)
-    best, kept, now_worth = chosen.copy(), chosen.copy(), best_worth
+    best_worth = _fill(rows, value, chosen, limits, counts, state, 0.0)
+    best, kept, kept_counts, now_worth = chosen.copy(), chosen.copy(), counts.copy(), best_worth
     enough = _ideal(rows, value, items) * (1 - 1e-9)
     for turn in range(rounds):
         if best_worth >= enough:
             break
-        _close(chosen, rows, limits, closed, counts)
         _disturb(rows, chosen, limits, counts, state)
-        worth = _fill(rows, value, chosen, limits, closed, counts, state, _BLINK)
+        worth = _fill(rows, value, chosen, limits, counts, state, _BLINK)
         if worth >= now_worth or worth >= best_worth * (1 - slack * (1 - turn / rounds)):
             kept[:] = chosen
+            kept_counts[:] = counts
             now_worth = worth
             if worth > best_worth:
                 best[:] = chosen
                 best_worth = worth
         else:
             chosen[:] = kept
+            counts[:] = kept_counts
     return best
 
 
 _plan_one: Any = numba.njit(_plan_one_user, cache=True)
 
 
-def _rows_of(value: Any, order: Any, budget: Any, caps: Any, rows: Any, worth: Any) -> Any:
+def _rows_of(value: Any, order: Any, limits: Any, rows: Any, worth: Any) -> Any:
     """Write a user's rows that an optimal plan may need, best first: item, window, channel, and their worth; return how many.
 
     Of a cell only as many as the plan has sends at most: any beyond could be exchanged for one of those that is not planned.
     """
+    budget, _, _, day_cap, window_cap = limits
     channels, cells = len(budget), value.shape[1]
     most = 0
     for channel in range(channels):
@@ -262,7 +266,7 @@ def _rows_of(value: Any, order: Any, budget: Any, caps: Any, rows: Any, worth: A
         item, cell = place // cells, place % cells
         if value[item, cell] <= 0:
             break
-        if taken[cell] < most and budget[cell % channels] > 0 and caps[0] > 0 and caps[1] > 0:
+        if taken[cell] < most and budget[cell % channels] > 0 and day_cap[cell // channels] > 0 and window_cap > 0:
             taken[cell] += 1
             rows[kept, 0], rows[kept, 1], rows[kept, 2] = item, cell // channels, cell % channels
             worth[kept] = value[item, cell]
@@ -273,13 +277,15 @@ def _rows_of(value: Any, order: Any, budget: Any, caps: Any, rows: Any, worth: A
 _rows: Any = numba.njit(_rows_of, cache=True)
 
 
-def _plan_users(value: Any, order: Any, budget: Any, day: Any, near: Any, caps: Any, rounds: Any, slack: Any, plan: Any) -> Any:
+def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, rounds: Any, slack: Any, plan: Any) -> None:
+    budget, day, near, day_cap = of_users
     rows, worth = np.empty((order.shape[1], 3), np.int64), np.empty(order.shape[1], np.float64)
     for user in range(len(value)):
-        kept = _rows(value[user], order[user], budget[user], caps, rows, worth)
+        limits = (budget[user], day[user], near[user], day_cap[user], window_cap)
+        kept = _rows(value[user], order[user], limits, rows, worth)
         if kept == 0:
             continue
-        best = _plan_one(rows[:kept], worth, value.shape[1], (budget[user], day[user], near[user], caps), rounds, slack)
+        best = _plan_one(rows[:kept], worth, value.shape[1], limits, rounds, slack)
         for item in range(len(best)):
             if best[item] >= 0:
                 plan[user, item] = rows[best[item], 1] * budget.shape[1] + rows[best[item], 2]

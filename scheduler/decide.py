@@ -46,10 +46,13 @@ class Rows:
     critical: Bools
 
 
-def decide(rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConfig) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def decide(
+    rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConfig, places: npt.NDArray[np.int64] | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return each row's proposed disposition and reason, shape (n,).
 
-    `allowance`: int16 (users, channels), units that may go now. SEND is a proposal: the commit has the last word.
+    `allowance`: int16 (users, channels), units that may go now. `places`: int64 (users,), most sends of each user now where that is less
+    than `top_n`. SEND is a proposal: the commit has the last word.
     """
     disposition = np.full(len(rows.user), BELOW_THRESHOLD, np.uint8)
     reason = np.full(len(rows.user), REASON["below_threshold"], np.uint8)
@@ -60,7 +63,7 @@ def decide(rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConfig) -
     disposition[holds] = HOLD
     reason[holds] = np.where(np.isposinf(rows.value_later[holds]), REASON["quiet_hours"], REASON["better_next_window"])
     contenders = worthy & ~holds
-    taken, blocked = take_best(rows, contenders, allowance, config.top_n)
+    taken, blocked = take_best(rows, contenders, allowance, config.top_n, places)
     disposition[contenders], reason[contenders] = OVER_BUDGET, REASON["window_full"]
     reason[contenders & blocked.spent] = REASON["budget_spent"]
     for repeats, why in ((blocked.same_item, "other_channel_better"), (blocked.same_entity, "same_entity_better")):
@@ -85,7 +88,9 @@ class Blocked:
     spent: Bools
 
 
-def take_best(rows: Rows, contenders: Bools, allowance: npt.NDArray[np.int16], top_n: int) -> tuple[Bools, Blocked]:
+def take_best(
+    rows: Rows, contenders: Bools, allowance: npt.NDArray[np.int16], top_n: int, places: npt.NDArray[np.int64] | None = None
+) -> tuple[Bools, Blocked]:
     """Return which contenders are taken, and what blocks the others, by one round per place in the window.
 
     Each round takes every user's best open row at once, so the number of rounds is `top_n`, not the number of rows.
@@ -95,7 +100,9 @@ def take_best(rows: Rows, contenders: Bools, allowance: npt.NDArray[np.int16], t
     group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows.user)))
     taken = np.zeros(len(rows.user), bool)
     same_item, same_entity = np.zeros_like(taken), np.zeros_like(taken)
-    for _ in range(top_n):
+    for place in range(top_n):
+        if places is not None:
+            contenders = contenders & (places[rows.user] > place)
         open_rows = contenders & ~taken & ~same_entity & ~same_item & (left[rows.user, rows.channel] > 0)
         best = _best_per_group(rows.value, open_rows, starts, group)
         if len(best) == 0:

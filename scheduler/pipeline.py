@@ -27,7 +27,7 @@ from scheduler.eligibility import Facts, Sent, eligible
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
-from scheduler.planning import Lasting, PlanConfig, planned_later, upcoming
+from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
@@ -220,10 +220,12 @@ class Pipeline:
             value_later=self._value_later(decided.value[pending], pending, batch),
             critical=batch.critical[pending],
         )
+        may_go, places = batch.allowance, None
         if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
-            contest = replace(contest, value_later=self._planned_later(contest, pending, batch))
-        best, draws = decide(contest, batch.allowance, self.config.decide), self._draws(batch, rows)
-        disposition, reason, propensity = explore(contest, batch.allowance, best, draws, self.config.explore)
+            plan = self._plan(contest, pending, batch)
+            contest, may_go, places = replace(contest, value_later=plan.later), plan.allowance, plan.places
+        best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, rows)
+        disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
 
     def _draws(self, batch: Batch, rows: Candidates) -> npt.NDArray[np.float64]:
@@ -250,13 +252,14 @@ class Pipeline:
         own = batch.items.half_life_s[batch.item[pending]]
         return np.where(np.isnan(own), self.config.half_life_s, own).astype(np.float32)
 
-    def _planned_later(self, contest: Rows, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
-        """What rows are worth in the later window that a joint plan of the user's next windows gives them, -inf for no later one."""
-        rows = batch.rows
+    def _plan(self, contest: Rows, pending: npt.NDArray[np.intp], batch: Batch) -> Plan:
+        """Return the joint plan of the batch's users from this window on."""
+        rows, config = batch.rows, self.config
         held = rows.source[pending] == rows.sources.index("held") if "held" in rows.sources else np.zeros(len(pending), bool)
         lasting = Lasting(self._half_life_s(batch, pending), batch.items.expires_at[batch.item[pending]], held)
-        ahead = upcoming(batch.profiles, batch.now, self.config.plan.windows)
-        return planned_later(contest, lasting, ahead, batch.allowance, batch.now, self.config.decide, self.config.plan)
+        ahead = upcoming(batch.profiles, batch.now, config.plan.windows)
+        before = sent_before(batch.ledger, batch.profiles, batch.now)
+        return plan_ahead(contest, lasting, ahead, before, batch.allowance, batch.now, config.decide, config.plan)
 
     def _commit(self, decided: Decided, batch: Batch) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lake.profiles import Profiles
+from budgets.ledger import CRITICAL, LedgerColumns
+from lake.profiles import MAX_WINDOWS, Profiles
 from scheduler.assignment import AssignConfig, Choices, assign
 from scheduler.decide import DecideConfig, Rows
 from scheduler.windows import DAY_QUARTERS, NO_SLOT, SLOT_S, LocalTimes, local_quarters, next_slots_of
@@ -23,8 +24,9 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """`windows`: how many windows after this one are planned with it; 0: each window is decided for itself. `items`: most items planned
-    per user, the most valuable now. `day_cap`: most sends planned for a local day. `least_gap_s`: of windows closer than this one is used.
+    """`windows`: how many windows after this one are planned with it; 0: each window is decided for itself, and the rest does not apply.
+    `items`: most items planned per user, the most valuable now. `day_cap`: most sends of a local day, by either lane. `least_gap_s`: least
+    time between a scheduled send and the ones before it; of windows closer than this one is used.
     """
 
     windows: int = 0
@@ -32,6 +34,33 @@ class PlanConfig:
     day_cap: int = 6
     least_gap_s: float = 3600.0
     assign: AssignConfig = field(default_factory=AssignConfig)
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.windows <= MAX_WINDOWS and self.items >= 1 and self.day_cap >= 1 and self.least_gap_s >= 0):
+            raise ValueError(
+                f"a plan takes 0 to {MAX_WINDOWS} windows, items and a day cap of 1 or more, and a gap of 0 seconds or more, not {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Before:
+    """What users were sent before, (users,) each: `today`, int64, on this moment's local day; `since_s`, float64, seconds, inf: never."""
+
+    today: Ints
+    since_s: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left for now by a plan, beside what it puts off.
+
+    `later`: float32 (n,), each row's value in the later window it is planned for, -inf where it is not. `allowance`: int16
+    (users, channels), units that the plan does not need later. `places`: int64 (users,), sends that may go now.
+    """
+
+    later: F32
+    allowance: npt.NDArray[np.int16]
+    places: Ints
 
 
 @dataclass(frozen=True)
@@ -77,33 +106,91 @@ def upcoming(profiles: Profiles, now: float, windows: int) -> Ahead:
     return Ahead(wait_s, day)
 
 
-def planned_later(
-    rows: Rows, lasting: Lasting, ahead: Ahead, allowance: npt.NDArray[np.int16], now: float, decide: DecideConfig, config: PlanConfig
-) -> F32:
-    """Return what each row is worth in the later window its user's joint plan gives it, float32 (n,), -inf where there is none.
+def sent_before(ledger: LedgerColumns, profiles: Profiles, now: float) -> Before:
+    """Return what users were sent by their ledgers, whose `user` are rows of `profiles`.
+
+    Critical grants do not count, as they do not for budgets; grants dated after `now` do (another host's clock was ahead).
+    """
+    counts = np.flatnonzero(ledger.flags & CRITICAL == 0)
+    user, at = ledger.user[counts], ledger.at[counts]
+    times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+    today = local_quarters(times, int(now // SLOT_S)) // DAY_QUARTERS
+    day = local_quarters(times.take(user), (at // SLOT_S).astype(np.int64)) // DAY_QUARTERS
+    since_s = np.full(len(profiles), np.inf)
+    np.minimum.at(since_s, user, np.maximum(now - at, 0.0))
+    return Before(np.bincount(user[day >= today[user]], minlength=len(profiles)), since_s)
+
+
+def plan_ahead(
+    rows: Rows,
+    lasting: Lasting,
+    ahead: Ahead,
+    before: Before,
+    allowance: npt.NDArray[np.int16],
+    now: float,
+    decide: DecideConfig,
+    config: PlanConfig,
+) -> Plan:
+    """Return what waits for a later window by a joint plan of each user's windows, and what may go now beside it.
 
     A row counts in a window if it is alive then, beats its threshold and keeps `decide.least_kept` of its value. Of an entity one row
-    is planned. What is planned for now, or not planned, is left to be decided as without a plan.
+    is planned, and all of its rows wait that can. What is planned for now, or not planned, is left to be decided within what remains.
     """
+    places = np.clip(config.day_cap - before.today, 0, decide.top_n)
+    places[before.since_s < config.least_gap_s] = 0
     later = np.full(len(rows.user), -np.inf, np.float32)
     if len(rows.user) == 0:
-        return later
-    places = _places(rows, config.items)
-    users = places.users
-    kept, at = places.kept, (places.user, places.item)
-    worth = _worth(rows, lasting, ahead, now, decide)[kept]
-    value = np.full((len(users), int(places.item.max()) + 1, worth.shape[1], allowance.shape[1]), -1, np.float32)
-    value[(*at, slice(None), rows.channel[kept])] = worth
-    promised = np.zeros(value.shape[:2], bool)
-    promised[at] |= lasting.promised[kept]
-    wait_s = np.where(np.isfinite(ahead.wait_s[users]), ahead.wait_s[users], np.arange(worth.shape[1]) * 1e9 + 1e12)
+        return Plan(later, allowance, places)
+    entities = _places(rows, config.items)
+    worth = np.where(too_soon(ahead, before, config)[rows.user], np.float32(-1), _worth(rows, lasting, ahead, now, decide))
+    value, promised = _table(rows, entities, worth, lasting.promised, allowance.shape[1])
+    choices = _choices(value, entities.users, ahead, before, allowance, decide, config)
+    cell = assign(choices, config.assign, promised)
+    window, channel = np.divmod(cell, allowance.shape[1])
+    planned = window[entities.user, entities.item]
+    waiting = np.flatnonzero(planned >= 1)
+    kept = entities.kept[waiting]
+    later[kept] = np.where(worth[kept, planned[waiting]] > 0, worth[kept, planned[waiting]], -np.inf)
+    user, item = np.nonzero(window >= 1)
+    left = allowance.copy()
+    np.subtract.at(left, (entities.users[user], channel[user, item]), 1)
+    same_day = choices.day[user, window[user, item]] == choices.day[user, 0]
+    np.subtract.at(places, entities.users[user[same_day]], 1)
+    places[entities.users[user[choices.near[user, 0, window[user, item]]]]] = 0
+    return Plan(later, np.maximum(left, 0), np.maximum(places, 0))
+
+
+def too_soon(ahead: Ahead, before: Before, config: PlanConfig) -> Bools:
+    """Return which windows, (users, windows + 1), open less than `least_gap_s` after what was sent before."""
+    return np.asarray(before.since_s[:, None] + ahead.wait_s < config.least_gap_s, np.bool_)
+
+
+def _table(rows: Rows, entities: _Places, worth: F32, promised: Bools, channels: int) -> tuple[F32, Bools]:
+    """Return what each user's entities are worth, (users, items, windows, channels), and which of them were promised before."""
+    at, kept, shape = (entities.user, entities.item), entities.kept, (len(entities.users), int(entities.item.max()) + 1, channels)
+    best = np.full((shape[0] * shape[1] * channels, worth.shape[1]), np.float32(-1))
+    np.maximum.at(best, np.ravel_multi_index((*at, rows.channel[kept].astype(np.int64)), shape), worth[kept])
+    value = best.reshape(*shape, -1).transpose(0, 1, 3, 2)
+    before = np.zeros(value.shape[:2], bool)
+    np.logical_or.at(before, at, promised[kept])
+    return value, before
+
+
+def _choices(
+    value: F32,
+    users: npt.NDArray[np.int32],
+    ahead: Ahead,
+    before: Before,
+    allowance: npt.NDArray[np.int16],
+    decide: DecideConfig,
+    config: PlanConfig,
+) -> Choices:
+    """Return what may be planned for `users`, under what is left of their budgets, of today's cap and of their windows."""
+    wait_s = np.where(np.isfinite(ahead.wait_s[users]), ahead.wait_s[users], np.arange(value.shape[2]) * 1e9 + 1e12)
     near = np.abs(wait_s[:, :, None] - wait_s[:, None, :]) < config.least_gap_s
     day = np.cumsum(np.diff(ahead.day[users], axis=1, prepend=ahead.day[users, :1]) != 0, axis=1)
-    choices = Choices(value, np.maximum(allowance[users], 0), day, config.day_cap, decide.top_n, near)
-    cell = assign(choices, config.assign, promised)[at]
-    waits = (cell >= allowance.shape[1]) & (cell % allowance.shape[1] == rows.channel[kept])
-    later[kept[waits]] = worth[waits, cell[waits] // allowance.shape[1]]
-    return later
+    day_cap = np.maximum(config.day_cap - np.where(day == 0, before.today[users][:, None], 0), 0)
+    return Choices(value, np.maximum(allowance[users], 0), day, day_cap, decide.top_n, near)
 
 
 def _worth(rows: Rows, lasting: Lasting, ahead: Ahead, now: float, decide: DecideConfig) -> F32:
@@ -116,14 +203,13 @@ def _worth(rows: Rows, lasting: Lasting, ahead: Ahead, now: float, decide: Decid
 
 
 def _places(rows: Rows, most_items: int) -> _Places:
-    """Return a place for each user's most valuable entities, and the most valuable row of each on each channel."""
+    """Return a place for each user's most valuable entities, and all their rows."""
     by_worth = np.lexsort((-rows.value, rows.user))
-    frame = pd.DataFrame({"user": rows.user[by_worth], "entity": rows.entity[by_worth], "channel": rows.channel[by_worth]})
-    first = ~frame.duplicated()
-    entities = frame[~frame.duplicated(["user", "entity"])]
+    frame = pd.DataFrame({"user": rows.user[by_worth], "entity": rows.entity[by_worth]})
+    entities = frame[~frame.duplicated()]
     item = entities.groupby("user").cumcount()
-    place = pd.MultiIndex.from_frame(entities[["user", "entity"]]).get_indexer(pd.MultiIndex.from_frame(frame[["user", "entity"]]))
+    place = pd.MultiIndex.from_frame(entities).get_indexer(pd.MultiIndex.from_frame(frame))
     of_row = np.asarray(item.to_numpy(np.int64)[place], np.int64)
-    chosen = first.to_numpy() & (of_row < most_items)
+    chosen = of_row < most_items
     users, user = np.unique(frame["user"].to_numpy()[chosen], return_inverse=True)
     return _Places(users, user, of_row[chosen], by_worth[chosen])

@@ -6,6 +6,7 @@ import copy
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -16,8 +17,11 @@ from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
 import serve_app
+from lake.items import MemoryItemStore
+from lake.meta import Meta
 
 ROOT = Path(__file__).parents[3]
+PLANNING = {"plan": {"windows": 3, "day_cap": 2, "least_gap_s": 7200.0}}
 FAST_PATH = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
 
 
@@ -96,6 +100,17 @@ def test_the_application_takes_the_arguments_it_is_given(serve_config: dict[str,
     assert application["name"] == serve_app.APP_NAME
     settings = serve_app.Settings.model_validate(application["args"])
     assert isinstance(serve_app.app(settings), Application)
+
+
+def test_plans_are_made_where_the_arguments_ask_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = MagicMock(meta=Meta(shards=1, channels=("in_app",)), items=MemoryItemStore())
+    monkeypatch.setattr(serve_app, "stores_of", lambda _: stores)
+    args: dict[str, Any] = {"model": "/model"}
+    plans = [serve_app.pipeline_of(serve_app.Settings.model_validate(args | more), MagicMock()).config.plan for more in ({}, PLANNING)]
+    assert [(plan.windows, plan.day_cap, plan.least_gap_s) for plan in plans] == [(0, 6, 3600.0), (3, 2, 7200.0)]
+    for wrong in ({"windows": -1}, {"windows": 1, "day_cap": 0}, {"window": 3}):
+        with pytest.raises(ValueError, match="plan"):
+            serve_app.Settings.model_validate(args | {"plan": wrong})
 
 
 def test_the_configuration_names_the_deployments_there_are_and_scales_rankers(serve_config: dict[str, Any]) -> None:

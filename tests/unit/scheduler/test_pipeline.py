@@ -222,6 +222,19 @@ def test_planned_with_the_next_window_the_better_item_waits_for_one_that_expires
     assert world.tick(MONDAY_NOON + 86400)["ann"]["lasting"][0] == "send"
 
 
+def test_a_plans_day_cap_counts_what_the_urgent_lane_sent_that_day(world: World) -> None:
+    """One urgent send of the day's two leaves one; the next day has two again."""
+    profiles = world.profiles.get(USERS).copy()
+    profiles["windows"][:, 1] = 48 + 96
+    world.profiles.put(USERS, profiles)
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON - 7300, "expires_at": MONDAY_NOON - 3600}])
+    world.items.put([{"item_id": name, "created_at": MONDAY_NOON - 60, "half_life_s": 30 * 86400} for name in ("z", "x", "y")])
+    world.config = PipelineConfig(weekly={"in_app": 9}, plan=PlanConfig(windows=1, day_cap=2))
+    world.urgent().decide([urgent("live", ["ann"])], MONDAY_NOON - 7200)
+    first, second = (world.tick(MONDAY_NOON + day * 86400)["ann"] for day in (0, 1))
+    assert [sum(told[0] == "send" for told in day.values()) for day in (first, second)] == [1, 2]
+
+
 def test_what_a_user_has_read_is_not_news(world: World) -> None:
     """An item that its user engaged with is not offered to that user."""
     world.seen.add(["ann"], hash64(["x"]))

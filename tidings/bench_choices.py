@@ -1,4 +1,4 @@
-"""Made-up choices of users for plans, and the exact optimum of one user by HiGHS."""
+"""Made-up choices of users for `tidings bench assignment` and tests of plans, and the exact optimum of one user by HiGHS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def choices_of(seed: int, users: int, items: int, windows: int, channels: int, *
         value=value,
         budget=rng.integers(0, scarce + 1, (users, channels)),
         day=np.minimum(at.astype(np.int64), windows - 1) if windows < 7 else at.astype(np.int64),
-        day_cap=3,
+        day_cap=np.full((users, windows), 3),
         window_cap=2,
         near=apart < near,
     )
@@ -54,7 +54,7 @@ def exact(choices: Choices, user: int) -> float:
     for window in range(windows):
         limit(where[:, window], 0, (window, -float(choices.window_cap)))
     for day in np.unique(choices.day[user]):
-        limit(where[:, choices.day[user] == day], float(choices.day_cap))
+        limit(where[:, choices.day[user] == day], float(choices.day_cap[user][choices.day[user] == day].min()))
     for one, two in zip(*np.nonzero(np.triu(choices.near[user], 1)), strict=True):
         row = np.zeros(size + windows)
         row[[size + one, size + two]] = 1
