@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     group.command("window")(window)
     group.command("ledger")(ledger)
     group.command("send-time")(send_time)
+    group.command("assignment")(assignment)
     app.add_typer(group, name="bench")
 
 
@@ -72,6 +73,17 @@ def send_time(
     from tidings.bench_send_time import run
 
     _emit(run(users=users, step=_step), as_json)
+
+
+def assignment(
+    users: Annotated[int, typer.Option(min=1, help="How many users of each shape of problem.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="Which users are made up.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Joint plans of users' next windows beside the exact optimum of each."""
+    from tidings.bench_assignment import run
+
+    _emit(run(users=users, seed=seed, step=_step), as_json)
 
 
 def _step(text: str) -> None:
