@@ -3,7 +3,8 @@
 The exact problem is an integer program per user. Here a plan is filled greedily, best row first, and then improved: a row that is not in
 the plan is forced in, or some that are are put out, the gaps are filled again, each row being passed over now and then, and a plan
 that is better than or close to the best so far is gone on from (ruin and recreate with blinks: Christiaens & Vanden Berghe 2020;
-record-to-record acceptance: Dueck 1993). The loop is compiled and lets go of the interpreter's lock.
+record-to-record acceptance: Dueck 1993). It ends where a bound shows that the plan is the best, and goes on longest where the bound
+leaves most room. The loop is compiled and lets go of the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ _BLINK = 0.12
 
 @dataclass(frozen=True)
 class AssignConfig:
-    """`rounds`: attempts to improve a user's plan. `slack`: share of the best plan's worth that may be given up on the way, falling
-    to nothing over the rounds. `promise_bonus`: share by which what was promised before is preferred, so that a plan changes only for
-    a clear gain.
+    """`rounds`: attempts to improve a user's plan; `most_rounds` where it may still be short of a bound on the optimum by more than `gap`.
+    `slack`: share of the best plan's worth that may be given up on the way, falling to nothing over `most_rounds`. `promise_bonus`: share
+    by which what was promised before is preferred, so that a plan changes only for a clear gain.
     """
 
-    rounds: int = 120
+    rounds: int = 60
+    most_rounds: int = 180
+    gap: float = 0.1
     slack: float = 0.1
     promise_bonus: float = 0.05
 
@@ -77,7 +80,16 @@ def assign(choices: Choices, config: AssignConfig | None = None, promised: Bools
             np.ascontiguousarray(choices.near),
             np.ascontiguousarray(choices.day_cap, np.int64),
         )
-        _plan_all(np.ascontiguousarray(value), order, limits, choices.window_cap, config.rounds, config.slack, plan)
+        _plan_all(
+            np.ascontiguousarray(value),
+            order,
+            limits,
+            choices.window_cap,
+            (config.rounds, config.most_rounds),
+            config.slack,
+            config.gap,
+            plan,
+        )
     return plan
 
 
@@ -210,32 +222,51 @@ def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) 
 _disturb: Any = numba.njit(_disturb_plan, cache=True)
 
 
-def _ideal_worth(rows: Any, value: Any, items: Any) -> Any:
-    """Return what a plan without limits is worth."""
-    worth, seen = 0.0, np.zeros(items, np.bool_)
+def _least_bound(rows: Any, value: Any, items: Any, limits: Any) -> Any:
+    """Return what no plan is worth more than: the least of the bounds by one kind of limit alone, all units, channels, days, windows.
+
+    Each is the worth of the best rows of different items within that limit, summed over the channels, days or windows.
+    """
+    budget, day, _, day_cap, window_cap = limits
+    most = max(len(budget), len(day))
+    seen, taken, bound = np.zeros((4, most, items), np.bool_), np.zeros((4, most), np.int64), np.zeros(4)
+    units = 0
+    for channel in range(len(budget)):
+        units += budget[channel]
     for row in range(len(rows)):
-        if not seen[rows[row, 0]]:
-            seen[rows[row, 0]] = True
-            worth += value[row]
-    return worth
+        item, at, channel = rows[row, 0], rows[row, 1], rows[row, 2]
+        for kind in range(4):
+            if kind == 0:
+                place, cap = 0, units
+            elif kind == 1:
+                place, cap = channel, budget[channel]
+            elif kind == 2:
+                place, cap = day[at], day_cap[at]
+            else:
+                place, cap = at, window_cap
+            if taken[kind, place] < cap and not seen[kind, place, item]:
+                seen[kind, place, item] = True
+                taken[kind, place] += 1
+                bound[kind] += value[row]
+    return bound.min()
 
 
-_ideal: Any = numba.njit(_ideal_worth, cache=True)
+_bound: Any = numba.njit(_least_bound, cache=True)
 
 
-def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, rounds: Any, slack: Any) -> Any:
+def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, rounds: Any, slack: Any, gap: Any) -> Any:
     """Return the best plan found: each item's place among `rows`, or -1."""
     counts = np.zeros((4, max(len(limits[0]), len(limits[1]))), np.int64)
     chosen, state = np.full(items, -1), np.array([88172645463325252], np.uint64)
     best_worth = _fill(rows, value, chosen, limits, counts, state, 0.0)
     best, kept, kept_counts, now_worth = chosen.copy(), chosen.copy(), counts.copy(), best_worth
-    enough = _ideal(rows, value, items) * (1 - 1e-9)
-    for turn in range(rounds):
-        if best_worth >= enough:
+    bound = _bound(rows, value, items, limits)
+    for turn in range(rounds[1]):
+        if best_worth >= bound * (1 - 1e-6) or (turn >= rounds[0] and best_worth >= bound * (1 - gap)):
             break
         _disturb(rows, chosen, limits, counts, state)
         worth = _fill(rows, value, chosen, limits, counts, state, _BLINK)
-        if worth >= now_worth or worth >= best_worth * (1 - slack * (1 - turn / rounds)):
+        if worth >= now_worth or worth >= best_worth * (1 - slack * (1 - turn / rounds[1])):
             kept[:] = chosen
             kept_counts[:] = counts
             now_worth = worth
@@ -277,7 +308,7 @@ def _rows_of(value: Any, order: Any, limits: Any, rows: Any, worth: Any) -> Any:
 _rows: Any = numba.njit(_rows_of, cache=True)
 
 
-def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, rounds: Any, slack: Any, plan: Any) -> None:
+def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, rounds: Any, slack: Any, gap: Any, plan: Any) -> None:
     budget, day, near, day_cap = of_users
     rows, worth = np.empty((order.shape[1], 3), np.int64), np.empty(order.shape[1], np.float64)
     for user in range(len(value)):
@@ -285,7 +316,7 @@ def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, rounds: 
         kept = _rows(value[user], order[user], limits, rows, worth)
         if kept == 0:
             continue
-        best = _plan_one(rows[:kept], worth, value.shape[1], limits, rounds, slack)
+        best = _plan_one(rows[:kept], worth, value.shape[1], limits, rounds, slack, gap)
         for item in range(len(best)):
             if best[item] >= 0:
                 plan[user, item] = rows[best[item], 1] * budget.shape[1] + rows[best[item], 2]
