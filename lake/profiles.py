@@ -35,6 +35,7 @@ PROFILE = np.dtype(
         ("budget", "u1", (MAX_CHANNELS,)),
         ("windows", "<u2", (MAX_WINDOWS,)),
         ("created_at", "<f8"),
+        ("window_share", "u1", (MAX_WINDOWS,)),
     ]
 )
 """One user's settings.
@@ -43,6 +44,7 @@ PROFILE = np.dtype(
 name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of the day, -1: none. `not_allowed`,
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
+`window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
 """
 
 Profiles = npt.NDArray[np.void]
@@ -60,9 +62,8 @@ def blank(n: int) -> Profiles:
 
 
 def from_packed(packed: Sequence[bytes | None]) -> Profiles:
-    """Return the profiles of packed rows, unknown users (None) as rows without the KNOWN flag."""
-    nothing = np.zeros(1, PROFILE).tobytes()
-    return np.frombuffer(b"".join([nothing if row is None else row for row in packed]), PROFILE)
+    """Return the profiles of packed rows, unknown users (None) as rows without the KNOWN flag; rows of before a field was added lack it."""
+    return np.frombuffer(b"".join([(row or b"").ljust(PROFILE.itemsize, b"\0") for row in packed]), PROFILE)
 
 
 class ProfileStore(Protocol):
@@ -125,7 +126,7 @@ class MemoryProfileStore:
         """See ProfileStore."""
         for user_id, value in zip(user_ids, np.asarray(values), strict=True):
             if user_id in self.rows:
-                row = np.frombuffer(self.rows[user_id], PROFILE).copy()
+                row = from_packed([self.rows[user_id]]).copy()
                 row[name][0] = value
                 self.rows[user_id] = row.tobytes()
 

@@ -97,6 +97,9 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
     windows = times.windows_for(users.index.tolist(), windows_per_week)[:, :MAX_WINDOWS]
     rows["windows"] = NO_WINDOW
     rows["windows"][:, : windows.shape[1]] = windows
+    score = np.take_along_axis(times.for_users(users.index.tolist()), windows.astype(np.intp) // 4, axis=1)
+    likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
+    rows["window_share"][:, : windows.shape[1]] = np.clip(np.rint(255 * score / likeliest), 1, 255)
     _apply_budgets(rows, dataset.budgets, users.index, meta)
     _apply_addressed(rows, dataset.addresses, users.index, meta)
     return applied(rows, preference_rows(dataset.preferences, users.index), meta)

@@ -13,9 +13,11 @@ from budgets.ledger import CRITICAL, LedgerColumns
 from lake.profiles import MAX_WINDOWS, Profiles
 from scheduler.assignment import AssignConfig, Choices, assign
 from scheduler.decide import DecideConfig, Rows
-from scheduler.windows import DAY_QUARTERS, NO_SLOT, SLOT_S, LocalTimes, local_quarters, next_slots_of
+from scheduler.windows import DAY_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
 
 WEEK_S = 7 * 86400
+MONDAY_QUARTERS = 3 * DAY_QUARTERS
+"""1970-01-01 was a Thursday; weeks count from Monday."""
 
 F32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -26,19 +28,22 @@ Bools = npt.NDArray[np.bool_]
 class PlanConfig:
     """`windows`: how many windows after this one are planned with it; 0: each window is decided for itself, and the rest does not apply.
     `items`: most items planned per user, the most valuable now. `day_cap`: most sends of a local day, by either lane. `least_gap_s`: least
-    time between a scheduled send and the ones before it; of windows closer than this one is used.
+    time between a scheduled send and the ones before it; of windows closer than this one is used. `most_by_hour`: how much more or less
+    than now an item may count at another window's hour, by how likely the user is to engage then.
     """
 
     windows: int = 0
     items: int = 20
     day_cap: int = 6
     least_gap_s: float = 3600.0
+    most_by_hour: float = 2.0
     assign: AssignConfig = field(default_factory=AssignConfig)
 
     def __post_init__(self) -> None:
-        if not (0 <= self.windows <= MAX_WINDOWS and self.items >= 1 and self.day_cap >= 1 and self.least_gap_s >= 0):
+        enough = self.items >= 1 and self.day_cap >= 1 and self.least_gap_s >= 0 and self.most_by_hour >= 1
+        if not (0 <= self.windows <= MAX_WINDOWS and enough):
             raise ValueError(
-                f"a plan takes 0 to {MAX_WINDOWS} windows, items and a day cap of 1 or more, and a gap of 0 seconds or more, not {self}"
+                f"a plan takes 0 to {MAX_WINDOWS} windows, items, day_cap and most_by_hour of 1 or more, least_gap_s of 0 or more: {self}"
             )
 
 
@@ -65,10 +70,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ahead:
-    """Users' windows from this one on: seconds until each, float64 (users, windows + 1), inf for none; and its local day, int64."""
+    """Users' windows from this one on, (users, windows + 1) each: seconds until it, inf for none; its local day; and how likely they are
+    to engage then, over how likely now (1 where either is unknown).
+    """
 
     wait_s: npt.NDArray[np.float64]
     day: Ints
+    likely: F32
 
 
 @dataclass(frozen=True)
@@ -92,18 +100,27 @@ class _Places(NamedTuple):
 def upcoming(profiles: Profiles, now: float, windows: int) -> Ahead:
     """Return this moment and the next `windows` windows of users, in order, none after a week."""
     times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
-    wait_s, day = np.full((len(profiles), windows + 1), np.inf), np.full((len(profiles), windows + 1), -1, np.int64)
-    wait_s[:, 0], day[:, 0] = 0.0, local_quarters(times, int(now // SLOT_S)) // DAY_QUARTERS
+    wait_s, opened = np.full((len(profiles), windows + 1), np.inf), np.full((len(profiles), windows + 1), NO_SLOT, np.int64)
+    wait_s[:, 0], opened[:, 0] = 0.0, local_quarters(times, int(now // SLOT_S))
     at = np.full(len(profiles), float(now))
     for place in range(1, windows + 1):
         slot, window = next_slots_of(profiles, at)
         opens = slot * float(SLOT_S)
         there = (slot != NO_SLOT) & (opens < now + WEEK_S) & (opens > at)
-        wait_s[there, place], day[there, place] = opens[there] - now, window[there] // DAY_QUARTERS
+        wait_s[there, place], opened[there, place] = opens[there] - now, window[there]
         at = np.where(there, opens, at)
         if not there.any():
             break
-    return Ahead(wait_s, day)
+    return Ahead(wait_s, opened // DAY_QUARTERS, _likely(profiles, opened))
+
+
+def _likely(profiles: Profiles, opened: Ints) -> F32:
+    """Return how likely users are to engage at windows, over the first of them, 1 where either is not one that the profile tells of."""
+    quarter = (opened + MONDAY_QUARTERS) % WEEK_QUARTERS
+    own = (profiles["windows"][:, None, :] == quarter[:, :, None]) & (opened != NO_SLOT)[:, :, None]
+    share = np.where(own, profiles["window_share"][:, None, :], 0).max(axis=2).astype(np.float32)
+    known = (share > 0) & (share[:, :1] > 0)
+    return np.where(known, share / np.maximum(share[:, :1], 1), np.float32(1)).astype(np.float32)
 
 
 def sent_before(ledger: LedgerColumns, profiles: Profiles, now: float) -> Before:
@@ -142,7 +159,7 @@ def plan_ahead(
     if len(rows.user) == 0:
         return Plan(later, allowance, places)
     entities = _places(rows, config.items)
-    worth = np.where(too_soon(ahead, before, config)[rows.user], np.float32(-1), _worth(rows, lasting, ahead, now, decide))
+    worth = np.where(too_soon(ahead, before, config)[rows.user], np.float32(-1), _worth(rows, lasting, ahead, now, decide, config))
     value, promised = _table(rows, entities, worth, lasting.promised, allowance.shape[1])
     choices = _choices(value, entities.users, ahead, before, allowance, decide, config)
     cell = assign(choices, config.assign, promised)
@@ -193,10 +210,11 @@ def _choices(
     return Choices(value, np.maximum(allowance[users], 0), day, day_cap, decide.top_n, near)
 
 
-def _worth(rows: Rows, lasting: Lasting, ahead: Ahead, now: float, decide: DecideConfig) -> F32:
+def _worth(rows: Rows, lasting: Lasting, ahead: Ahead, now: float, decide: DecideConfig, config: PlanConfig) -> F32:
     """Return what rows are worth in each of their user's windows, (n, windows), -1 where they must not go."""
     wait_s = ahead.wait_s[rows.user]
-    worth = rows.value[:, None] * np.exp2(-wait_s / lasting.half_life_s[:, None])
+    likely = np.clip(ahead.likely, 1 / config.most_by_hour, config.most_by_hour)
+    worth = rows.value[:, None] * np.exp2(-wait_s / lasting.half_life_s[:, None]) * likely[rows.user]
     alive = (now + wait_s < lasting.expires_at[:, None]) & np.isfinite(wait_s)
     enough = (worth >= rows.threshold[:, None]) & ((worth >= decide.least_kept * rows.value[:, None]) | (wait_s == 0))
     return np.where(alive & enough & ~rows.critical[:, None], worth, -1).astype(np.float32)

@@ -88,6 +88,8 @@ def test_everybody_waits_in_the_slot_of_their_next_window(stores: Stores) -> Non
     users = ["ann", "bob", "cid"]
     profiles = stores.profiles.get(users)
     assert ((profiles["windows"] != NO_WINDOW).sum(axis=1) == 3).all()
+    assert ((profiles["window_share"] > 0) == (profiles["windows"] != NO_WINDOW)).all()
+    assert (profiles["window_share"].max(axis=1) == 255).all()
     slots = stores.due.slots(users)
     assert (slots == next_slots_of(profiles, AT)[0]).all()
     assert (slots * 900 > AT).all()

@@ -43,7 +43,8 @@ def planned(contest: Rows, expires_in_s: list[float], *, units: int = 5, before:
     n = len(contest.user)
     half_life_s, wait_s = more.pop("half_life_s", 10 * DAY_S), more.pop("wait_s", DAY_S)
     lasting = Lasting(np.full(n, half_life_s, np.float32), NOW + np.array(expires_in_s), np.zeros(n, bool))
-    ahead = Ahead(np.array([[0.0, wait_s]]), np.array([[0, int(wait_s // DAY_S)]]))
+    likely = np.array([[1.0, more.pop("likely", 1.0)]], np.float32)
+    ahead = Ahead(np.array([[0.0, wait_s]]), np.array([[0, int(wait_s // DAY_S)]]), likely)
     return plan_ahead(contest, lasting, ahead, before, np.array([[units]], np.int16), NOW, ONE_EACH, replace(PLAN, **more))
 
 
@@ -82,6 +83,22 @@ def test_what_the_plan_needs_later_is_not_spent_now() -> None:
     """Two lasting items and two units: one waits, and one unit with it."""
     plan = planned(rows([0.9, 0.8]), [np.inf, np.inf], units=2)
     assert (plan.allowance.tolist(), plan.places.tolist()) == ([[1]], [1])
+
+
+def test_the_only_unit_waits_for_an_hour_at_which_the_user_is_likelier_to_engage_and_nothing_else_takes_it() -> None:
+    contest = rows([0.9, 0.4])
+    plan = planned(contest, [np.inf, 3600.0], units=1, likely=1.5)
+    assert (plan.later > -np.inf).tolist() == [True, False]
+    assert plan.allowance.tolist() == [[0]]
+    assert not later(contest, [np.inf, 3600.0], units=1, likely=1.0).any()
+
+
+def test_how_likely_a_window_is_comes_from_the_profile_and_counts_as_now_where_unknown() -> None:
+    profiles = blank(2)
+    profiles["zone"] = b"UTC"
+    profiles["windows"][:, :2] = [0, 9 * 4]
+    profiles["window_share"][0, :2] = [100, 250]
+    assert upcoming(profiles, NOW, 2).likely.tolist() == [[1.0, 2.5, 1.0], [1.0, 1.0, 1.0]]
 
 
 def test_a_spent_day_makes_everything_wait_and_leaves_no_place_now() -> None:
