@@ -122,3 +122,6 @@ class Settings(BaseModel):
     """Common to all channels' settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def check_address(self, address: str) -> None:
+        """Raise ValueError, saying what is wrong, where a text cannot be an address of this channel; most take any."""

@@ -67,7 +67,7 @@ def check_p256_key(pem: str) -> None:
     """Raise ValueError where a text is no private key on P-256 in PEM."""
     key = _key(pem)
     if not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1)):
-        raise ValueError("this is no key on the curve P-256: take the text of the .p8 file")
+        raise ValueError("this is no key on the curve P-256; for APNs take the text of the .p8 file")
 
 
 def _key(pem: str) -> object:

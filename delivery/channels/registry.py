@@ -14,6 +14,7 @@ from delivery.channels.email import EmailSettings
 from delivery.channels.fcm import FcmSettings
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.maildir import MaildirSettings
+from delivery.channels.web_push import WebPushSettings
 from delivery.channels.webhook import WebhookSettings
 
 ChannelSettings = Annotated[
@@ -22,6 +23,7 @@ ChannelSettings = Annotated[
     | WebhookSettings
     | FcmSettings
     | ApnsSettings
+    | WebPushSettings
     | MaildirSettings
     | ConsoleSettings,
     Field(discriminator="kind"),
