@@ -64,9 +64,10 @@ class Permanent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The provider left it open whether it was sent: never blindly sent again."""
+    """The provider left it open whether it was sent: never blindly sent again; `down`: nothing else would get through either."""
 
     reason: str
+    down: bool = False
 
 
 Answer = Accepted | Transient | Permanent | Unknown

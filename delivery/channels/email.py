@@ -170,7 +170,7 @@ class _Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             # The server may have taken the message before the line broke: only it knows.
             self._smtp.close()
-            return Unknown(f"the mail server went silent after the message was sent: {error}")
+            return Unknown(f"the mail server went silent after the message was sent: {error}", down=True)
         return Accepted(response.message[:200])
 
     async def _refused(self, error: aiosmtplib.SMTPResponseException, *, bad_address: bool = False) -> Answer:

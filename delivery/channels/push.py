@@ -27,7 +27,7 @@ async def post(client: httpx.AsyncClient, url: str, headers: Mapping[str, str], 
     except NOTHING_SENT as error:
         return Transient(f"no connection: {type(error).__name__}", down=True)
     except httpx.TransportError as error:
-        return Unknown(f"no answer: {type(error).__name__}")
+        return Unknown(f"no answer: {type(error).__name__}", down=True)
 
 
 def json_of(response: httpx.Response) -> dict[str, Any]:
