@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
-from delivery.channels.registry import ChannelSettings, open_channels
+from delivery.channels.registry import ChannelSettings, address_checks, open_channels
 from delivery.courier import Courier, CourierParts
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
@@ -338,6 +338,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         metrics=metrics,
         limits=settings.limits,
         dashboard_url=settings.dashboard_url,
+        address_checks=address_checks(settings.channels),
     )
 
 

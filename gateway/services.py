@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from delivery.channels.registry import CheckAddress
 from delivery.feedback import Feedback
 from delivery.inbox import Inbox
 from delivery.links import Links
@@ -47,6 +48,7 @@ class Services:
     `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere.
+    `address_checks`: by channel, what refuses a text that cannot be an address.
     `explain`: asks a ranker what made scores.
     `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
     """
@@ -75,3 +77,4 @@ class Services:
     metrics: Metrics = field(default_factory=MemoryMetrics)
     limits: Limits = field(default_factory=Limits)
     dashboard_url: str = ""
+    address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)

@@ -37,10 +37,19 @@ class EmailSettings(Settings):
     connections: int = Field(default=4, ge=1)
     messages_per_turn: int = Field(default=25, ge=1)
 
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        check_email_address(address)
+
     def open(self, resources: Resources) -> Email:
         """Return the channel."""
         del resources
         return Email(self)
+
+
+def check_email_address(address: str) -> None:
+    """Raise ValueError where a text is not one bare e-mail address."""
+    parse_address(address)
 
 
 class Email:
