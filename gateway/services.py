@@ -20,6 +20,7 @@ from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
+from gateway.stories import Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
 from lake.follows import FollowStore
@@ -49,6 +50,7 @@ class Services:
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere.
     `address_checks`: by channel, what refuses a text that cannot be an address.
+    `story`: the steps of a user's message by its grant id at a time.
     `explain`: asks a ranker what made scores.
     `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
     """
@@ -72,6 +74,7 @@ class Services:
     erase: Callable[[str, float], None]
     enroll: Callable[[Sequence[str], float], None]
     explain: Ask
+    story: Callable[[str, str, float], list[Step]]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
