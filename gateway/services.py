@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import pandas as pd
 
 from delivery.channels.registry import CheckAddress
 from delivery.feedback import Feedback
@@ -20,7 +17,7 @@ from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
-from gateway.stories import Step
+from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
 from lake.follows import FollowStore
@@ -32,14 +29,6 @@ from scheduler.lanes import UrgentRequest, UrgentResult
 
 Decide = Callable[[UrgentRequest], Awaitable[UrgentResult | LaneError]]
 """How a request reaches the lane: by itself, or merged with those that came at the same time."""
-
-
-class Decisions(Protocol):
-    """The decision log as `GET /v1/decisions` reads it."""
-
-    def find(self, now: float, *, user_id: str | None = None, decision_id: str | None = None, limit: int = 1000) -> pd.DataFrame:
-        """Return the newest rows of a user or a decision, newest first."""
-        ...
 
 
 @dataclass(frozen=True)
