@@ -20,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
-from delivery.channels.registry import ChannelSettings, open_channels
+from delivery.channels.registry import ChannelSettings, address_checks, open_channels
 from delivery.courier import Courier, CourierParts
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
@@ -44,6 +44,7 @@ from gateway.redis_idempotency import RedisIdempotency
 from gateway.redis_overview import RedisOverview
 from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
+from gateway.stories import Stories
 from lake.clock import Clock
 from lake.history import History
 from lake.ids import hash64, shard_of
@@ -314,6 +315,14 @@ def feedback_of(settings: Settings) -> Feedback:
     return Feedback(events, suppression_of(settings), Effects(engaged, opened))
 
 
+def stories_of(settings: Settings) -> Stories:
+    """Return what reads the story of a message."""
+    stores, history = stores_of(settings), History(settings.history)
+    client, meta = stores.client, stores.meta
+    outbox, events = RedisOutbox(client, meta.keys), RedisEventLog(client, meta.keys)
+    return Stories(stores.decision_log(history), outbox, events, history, stores.user_keys, meta.shards)
+
+
 def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[Any]], metrics: Metrics) -> Services:
     """Return the parts behind the routes."""
     stores = stores_of(settings)
@@ -341,11 +350,13 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         erase=partial(erase, settings),
         enroll=lambda users, now: enroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
+        story=stories_of(settings).of,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
         away_errors=AWAY_ERRORS,
         metrics=metrics,
         limits=settings.limits,
         dashboard_url=settings.dashboard_url,
+        address_checks=address_checks(settings.channels),
     )
 
 

@@ -9,7 +9,7 @@ as dead letters keep their unit until they are dropped: replaying one must not s
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +17,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from delivery.backoff import Backoff
+from delivery.breaker import Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Permanent, Transient, Unknown
 from delivery.outbox import Entry, Outbox, Outcome, Retry, State
 from delivery.preferences import KindRules
@@ -42,6 +43,7 @@ class DispatchSettings:
     batch: int = 500
     abandoned_after_s: float = 120.0
     backoff: Backoff = Backoff()
+    breaker: BreakerSettings = BreakerSettings()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Dispatcher:
 
     def __init__(self, parts: Parts, settings: DispatchSettings | None = None) -> None:
         self._parts, self._settings = parts, settings or DispatchSettings()
+        self._breakers = {name: Breaker(name, self._settings.breaker) for name in parts.channels}
         self._stopping = False
 
     def stop(self) -> None:
@@ -121,7 +124,7 @@ class Dispatcher:
         return report
 
     async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]]) -> None:
-        sends = [turn.send(self._parts.channels[name], rows, lambda: self._stopping) for name, rows in ready.items()]
+        sends = [turn.send(self._parts.channels[name], self._breakers[name], rows, lambda: self._stopping) for name, rows in ready.items()]
         failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
@@ -206,32 +209,44 @@ class _Turn:
     now: float
     report: DrainReport
 
-    async def send(self, channel: Channel, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
-        """Send a channel's messages in waves of as many as the channel can have in hand, each settled before the next."""
-        down: Transient | None = None
-        for wave in _chunks(rows, channel.traits.batch * channel.traits.concurrency):
-            if down is not None:
-                await asyncio.to_thread(self._answered, [(row, down) for row in wave])
-            elif stopping():
-                await asyncio.to_thread(self.settle, [], [Retry(row.entry, self.now) for row in wave])
-            else:
-                down = await self._wave(channel, wave)
+    async def send(self, channel: Channel, breaker: Breaker, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
+        """Send a channel's messages in waves of as many as the channel can have in hand, each settled before the next.
 
-    async def _wave(self, channel: Channel, wave: Sequence[_Ready]) -> Transient | None:
-        """Send one wave and settle it; returns the answer for everything after it where the provider is down."""
+        Where its provider is down, one message tries; the rest wait until it may be asked again and have used up no attempt.
+        """
+        left = deque(rows)
+        while left:
+            if stopping():
+                await self._put_back(left, self.now)
+            elif not breaker.admit(self.now):
+                await self._put_back(left, breaker.resting_until or self.now)
+            else:
+                tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
+                await self._wave(channel, breaker, [left.popleft() for _ in range(min(tries, len(left)))])
+
+    async def _put_back(self, left: deque[_Ready], due_at: float) -> None:
+        """Put what is left aside until a time, or until it expires."""
+        await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in left])
+        left.clear()
+
+    async def _wave(self, channel: Channel, breaker: Breaker, wave: Sequence[_Ready]) -> None:
+        """Send one wave, let the circuit know how it went, and settle it."""
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
         results = await asyncio.gather(*calls, return_exceptions=True)
         answered: list[tuple[_Ready, Answer]] = []
         for chunk, result in zip(chunks, results, strict=True):
-            if not isinstance(result, BaseException):
+            if isinstance(result, BaseException):
+                breaker.record(down=True, now=self.now)
+            else:
                 answered += zip(chunk, result, strict=True)
+        for _, answer in answered:
+            breaker.record(down=is_down(answer), now=self.now)
         await asyncio.to_thread(self._answered, answered)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)
-        return next((answer for _, answer in answered if isinstance(answer, Transient) and answer.down), None)
 
     def _marked(self, wave: Sequence[_Ready]) -> list[_Ready]:
         granted = self.parts.outbox.attempt(self.shard, self.consumer, [row.entry for row in wave], self.now)

@@ -137,6 +137,8 @@ def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> 
         return 0
     frame = pd.DataFrame([dict(row) for _, row in entries])
     frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
+    # Every file has the column, so that whichever is read first, what was done with a message is found.
+    frame["send_id"] = frame["send_id"].astype("string") if "send_id" in frame else pd.Series(pd.NA, frame.index, "string")
     sink(frame, shard, f"events-{entries[0][0]}")
     log.remove(shard, [name for name, _ in entries])
     return len(entries)

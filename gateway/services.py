@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-import pandas as pd
-
+from delivery.channels.registry import CheckAddress
 from delivery.feedback import Feedback
 from delivery.inbox import Inbox
 from delivery.links import Links
@@ -19,6 +17,7 @@ from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
+from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
 from lake.follows import FollowStore
@@ -32,14 +31,6 @@ Decide = Callable[[UrgentRequest], Awaitable[UrgentResult | LaneError]]
 """How a request reaches the lane: by itself, or merged with those that came at the same time."""
 
 
-class Decisions(Protocol):
-    """The decision log as `GET /v1/decisions` reads it."""
-
-    def find(self, now: float, *, user_id: str | None = None, decision_id: str | None = None, limit: int = 1000) -> pd.DataFrame:
-        """Return the newest rows of a user or a decision, newest first."""
-        ...
-
-
 @dataclass(frozen=True)
 class Services:
     """The parts behind the routes. They block, so they are called from threads, several at once.
@@ -47,6 +38,8 @@ class Services:
     `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere.
+    `address_checks`: by channel, what refuses a text that cannot be an address.
+    `story`: the steps of a user's message by its grant id at a time.
     `explain`: asks a ranker what made scores.
     `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
     """
@@ -70,8 +63,10 @@ class Services:
     erase: Callable[[str, float], None]
     enroll: Callable[[Sequence[str], float], None]
     explain: Ask
+    story: Callable[[str, str, float], list[Step]]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
     limits: Limits = field(default_factory=Limits)
     dashboard_url: str = ""
+    address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)

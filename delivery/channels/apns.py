@@ -45,6 +45,12 @@ class ApnsSettings(Settings):
         push.check_p256_key(key.get_secret_value())
         return key
 
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        # The token becomes part of the path: nothing but hexadecimal digits may.
+        if not DEVICE_TOKEN.fullmatch(address):
+            raise ValueError("not a device token: 64 or more hexadecimal digits")
+
     def open(self, resources: Resources) -> Apns:
         """Return the channel."""
         del resources
@@ -83,9 +89,10 @@ class Apns:
         return httpx.AsyncClient(http1=False, http2=True, timeout=self._settings.timeout_s, trust_env=False)
 
     async def _push(self, delivery: Delivery) -> Answer:
-        # The token becomes part of the path: nothing but hexadecimal digits may.
-        if not DEVICE_TOKEN.fullmatch(delivery.address):
-            return Permanent("not a device token: 64 or more hexadecimal digits", bad_address=True)
+        try:
+            self._settings.check_address(delivery.address)
+        except ValueError as error:
+            return Permanent(str(error), bad_address=True)
         url = f"{self._settings.endpoint}/3/device/{delivery.address}"
         response = await push.post(self._client, url, self._headers(delivery), _payload(delivery))
         if isinstance(response, Transient | Unknown):

@@ -64,9 +64,10 @@ class Permanent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The provider left it open whether it was sent: never blindly sent again."""
+    """The provider left it open whether it was sent: never blindly sent again; `down`: nothing else would get through either."""
 
     reason: str
+    down: bool = False
 
 
 Answer = Accepted | Transient | Permanent | Unknown
@@ -122,3 +123,6 @@ class Settings(BaseModel):
     """Common to all channels' settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def check_address(self, address: str) -> None:
+        """Raise ValueError, saying what is wrong, where a text cannot be an address of this channel; most take any."""

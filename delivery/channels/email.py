@@ -37,10 +37,19 @@ class EmailSettings(Settings):
     connections: int = Field(default=4, ge=1)
     messages_per_turn: int = Field(default=25, ge=1)
 
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        check_email_address(address)
+
     def open(self, resources: Resources) -> Email:
         """Return the channel."""
         del resources
         return Email(self)
+
+
+def check_email_address(address: str) -> None:
+    """Raise ValueError where a text is not one bare e-mail address."""
+    parse_address(address)
 
 
 class Email:
@@ -170,7 +179,7 @@ class _Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             # The server may have taken the message before the line broke: only it knows.
             self._smtp.close()
-            return Unknown(f"the mail server went silent after the message was sent: {error}")
+            return Unknown(f"the mail server went silent after the message was sent: {error}", down=True)
         return Accepted(response.message[:200])
 
     async def _refused(self, error: aiosmtplib.SMTPResponseException, *, bad_address: bool = False) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,7 @@ QUOTA_WAIT_S = 60.0
 """What the provider asks for where it says 429 without a Retry-After (firebase.google.com, "Scale FCM")."""
 LONGEST_TTL_S = 2_419_200
 """Four weeks, the most FCM keeps a message for."""
+REGISTRATION_TOKEN = re.compile(r"[A-Za-z0-9_:-]{20,4096}")
 DEAD_TOKEN = frozenset({"UNREGISTERED", "SENDER_ID_MISMATCH"})
 
 
@@ -45,6 +47,11 @@ class FcmSettings(Settings):
     def _is_a_key(cls, key: SecretStr) -> SecretStr:
         push.check_rsa_key(key.get_secret_value())
         return key
+
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        if not REGISTRATION_TOKEN.fullmatch(address):
+            raise ValueError("not a registration token: letters, digits, '-', '_' and ':'")
 
     def open(self, resources: Resources) -> Fcm:
         """Return the channel."""

@@ -22,6 +22,10 @@ class MaildirSettings(Settings):
     path: Path
     sender: str = "tidings@localhost"
 
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        parse_address(address)
+
     def open(self, resources: Resources) -> Maildir:
         """Return the channel."""
         del resources

@@ -27,7 +27,7 @@ async def post(client: httpx.AsyncClient, url: str, headers: Mapping[str, str], 
     except NOTHING_SENT as error:
         return Transient(f"no connection: {type(error).__name__}", down=True)
     except httpx.TransportError as error:
-        return Unknown(f"no answer: {type(error).__name__}")
+        return Unknown(f"no answer: {type(error).__name__}", down=True)
 
 
 def json_of(response: httpx.Response) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def check_p256_key(pem: str) -> None:
     """Raise ValueError where a text is no private key on P-256 in PEM."""
     key = _key(pem)
     if not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1)):
-        raise ValueError("this is no key on the curve P-256: take the text of the .p8 file")
+        raise ValueError("this is no key on the curve P-256; for APNs take the text of the .p8 file")
 
 
 def _key(pem: str) -> object:

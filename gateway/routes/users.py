@@ -83,8 +83,15 @@ def get_follows(book: Book, user_id: Id) -> Followed:
 
 
 @router.put("/v1/users/{user_id}/addresses", status_code=204, response_model=None, openapi_extra=WRITE)
-def put_addresses(book: Book, user_id: Id, body: Addresses) -> Response:
-    """Replace a user's addresses, by channel."""
+def put_addresses(request: Request, book: Book, user_id: Id, body: Addresses) -> Response:
+    """Replace a user's addresses, by channel: an e-mail address, a device token, a push subscription as JSON text, a URL."""
+    checks = services_of(request).address_checks
+    for channel, address in body.items():
+        if channel in checks:
+            try:
+                checks[channel](address)
+            except ValueError as error:
+                raise invalid(f"addresses.{channel}", str(error)) from None
     try:
         book.put_addresses(user_id, body)
     except ValueError as error:

@@ -168,12 +168,16 @@ class Provider:
             await serving
 
 
-def a_channel(kind: str, at: str, **settings: Any) -> Channel:
+def a_setting(kind: str, at: str, **settings: Any) -> FcmSettings | ApnsSettings:
     if kind == "fcm":
         own = {"project_id": "demo-1", "client_email": "tidings@demo-1.example", "token_uri": f"{at}/token"}
-        return FcmSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings).open(RESOURCES)
+        return FcmSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings)
     own = {"team_id": "TEAM123456", "key_id": "KEY1234567", "topic": "org.example.app"}
-    return ApnsSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings).open(RESOURCES)
+    return ApnsSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings)
+
+
+def a_channel(kind: str, at: str, **settings: Any) -> Channel:
+    return a_setting(kind, at, **settings).open(RESOURCES)
 
 
 @pytest.fixture(params=["fcm", "apns"])
@@ -277,6 +281,15 @@ async def test_what_is_no_device_token_never_reaches_the_path_of_a_request(addre
     assert isinstance(answer, Permanent)
     assert answer.bad_address
     assert provider.got == []
+
+
+@pytest.mark.parametrize("kind", ["fcm", "apns"])
+def test_a_token_is_checked_at_the_door(kind: str) -> None:
+    settings = a_setting(kind, "http://localhost")
+    settings.check_address(PHONE)
+    for wrong in ("", "hello", PHONE + "\r\nx: y", f"{PHONE} ", "https://example.org/" + PHONE):
+        with pytest.raises(ValueError, match="token"):
+            settings.check_address(wrong)
 
 
 @pytest.mark.parametrize("kind", ["fcm", "apns"])

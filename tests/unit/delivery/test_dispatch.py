@@ -272,16 +272,6 @@ async def test_what_the_provider_left_open_is_unknown() -> None:
     assert world.refunds.given_back == []
 
 
-async def test_a_provider_that_is_down_is_not_asked_again_for_the_rest_of_the_batch() -> None:
-    channel = ScriptedChannel(traits=Traits(batch=1, concurrency=1))
-    world = World(channel=channel)
-    world.enqueue(*(a_message(number) for number in range(1, 6)))
-    channel.answers[a_message(2).grant_id] = Transient("no connection", down=True)
-    report = await world.dispatcher().drain(0, "a", NOW)
-    assert len(channel.sent) == 2
-    assert (report.count("accepted"), report.retried) == (1, 4)
-
-
 async def test_a_channel_that_fails_in_an_unforeseen_way_does_not_stop_the_others() -> None:
     push = ScriptedChannel("push")
     world = World(channels={"push": push})

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from delivery.feedback import Feedback, MemoryEventLog
 from delivery.inbox import MemoryInbox
 from delivery.links import Links, LinkSettings
+from delivery.outbox import MemoryOutbox
 from delivery.suppression import MemorySuppressionStore, Suppression
 from gateway.api_keys import MemoryApiKeys, new_key
 from gateway.app import create_app
@@ -22,6 +23,7 @@ from gateway.fanout import MemoryFanout
 from gateway.idempotency import MemoryIdempotency
 from gateway.lane import MemoryLane
 from gateway.services import Services
+from gateway.stories import Stories
 from gateway.user_rows import MemoryUserRows
 from lake.clock import HeldClock
 from lake.decision_log import DecisionLog, MemoryDecisionStream
@@ -55,6 +57,8 @@ class World:
     follows: MemoryFollowStore = field(default_factory=lambda: MemoryFollowStore(META))
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     events: MemoryEventLog = field(default_factory=lambda: MemoryEventLog(META.shards))
+    outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
+    user_keys: MemoryUserKeys = field(default_factory=MemoryUserKeys)
     stream: MemoryDecisionStream = field(default_factory=MemoryDecisionStream)
     api_keys: MemoryApiKeys = field(default_factory=MemoryApiKeys)
     idempotency: MemoryIdempotency = field(default_factory=MemoryIdempotency)
@@ -82,7 +86,7 @@ class World:
             "profiles": self.profiles,
             "user_rows": MemoryUserRows(),
             "follows": self.follows,
-            "decisions": DecisionLog(self.stream, History(str(self.folder)), MemoryUserKeys(), META.shards),
+            "decisions": DecisionLog(self.stream, History(str(self.folder)), self.user_keys, META.shards),
             "feedback": Feedback(self.events, suppression),
             "suppression": suppression,
             "inbox": self.inbox,
@@ -94,10 +98,17 @@ class World:
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
             "erase": lambda user_id, _: self.erased.append(user_id),
             "explain": self.explain,
+            "story": self.stories().of,
             "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},
             "metrics": self.metrics,
         }
         return Services(**parts | changed)
+
+    def stories(self) -> Stories:
+        """Return what reads the story of a message."""
+        history = History(str(self.folder))
+        log = DecisionLog(self.stream, history, self.user_keys, META.shards)
+        return Stories(log, self.outbox, self.events, history, self.user_keys, META.shards)
 
     def explain(self, request: ScoreRequest, model_id: str) -> Explained:
         """Explain rows by the one model there is, whose state is empty; any other is gone."""

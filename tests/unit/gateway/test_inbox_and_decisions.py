@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,11 +11,16 @@ import numpy as np
 import orjson
 import pytest
 
+from delivery.feedback import drain_events
 from delivery.inbox import InboxEntry
+from delivery.outbox import Outcome, State
 from gateway.app import create_app
-from lake.decision_log import pack
+from lake.decision_log import DecisionLog, pack
 from lake.decisions import REASON, SEND, Candidates, Decided
+from lake.history import History
 from lake.ids import shard_of
+from lake.user_keys import keyed
+from tests.unit.delivery.examples import a_message
 from tests.unit.gateway.conftest import META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
@@ -145,3 +151,53 @@ async def test_a_decision_row_says_what_it_was_decided_on(client: httpx.AsyncCli
 async def test_decisions_are_not_for_every_key(world: World, scope: str) -> None:
     async with client_of(create_app(world.services()), world.token(scope)) as client:
         problem_of(await client.get("/v1/decisions", params={"user_id": "u1"}), 403)
+
+
+def _delivered(world: World, *states: State) -> None:
+    """Deliver u1's first message at NOW + 5, and again after each outcome but the last."""
+    shard = shard_of("u1", META.shards)
+    for number, state in enumerate(states):
+        world.outbox.add(shard, [a_message(1, user_id="u1", granted_at=NOW)])
+        (entry,) = world.outbox.read(shard, "a", 1, NOW, 1000)
+        detail = "503 busy" if state == "failed" else ""
+        world.outbox.settle(shard, [Outcome(replace(entry, attempts=1), state, detail, "p-1")], NOW + 5 + number)
+
+
+async def _story(client: httpx.AsyncClient, grant: int = 1, user_id: str = "u1") -> httpx.Response:
+    return await client.get(f"/v1/messages/{grant:016x}", params={"user_id": user_id})
+
+
+async def test_one_query_tells_a_messages_whole_story_before_and_after_its_parts_are_filed(client: httpx.AsyncClient, world: World) -> None:
+    _decided(world)
+    assert (await _story(client)).json()["status"] == "queued"
+    _delivered(world, "failed", "accepted")
+    event = {"user_id": "u1", "item_id": "i1", "send_id": f"{1:016x}"}
+    for second, kind in enumerate(("open", "click", "join"), 10):
+        await client.post("/v1/events", json=event | {"kind": kind, "at": f"2023-11-14T22:13:{20 + second}Z"})
+    await client.post("/v1/events", json=event | {"kind": "like", "send_id": f"{2:016x}"})
+    whole = (await _story(client)).json()
+    steps = [(step["step"], step["at"][17:19]) for step in whole["story"]]
+    assert whole["status"] == "accepted"
+    assert steps == [
+        *(("decided", "20"), ("queued", "20"), ("attempted", "25"), ("failed", "25"), ("attempted", "26"), ("accepted", "26")),
+        *(("opened", "30"), ("clicked", "31"), ("engaged", "32")),
+    ]
+    assert whole["story"][3]["detail"] == "503 busy"
+    history = History(str(world.folder))
+    for shard in range(META.shards):
+        drain_events(
+            world.events, shard, lambda rows, at, name: history.write("events", keyed(rows, world.user_keys), at="at", shard=at, name=name)
+        )
+        DecisionLog(world.stream, history, world.user_keys, META.shards).drain(shard)
+    assert (await _story(client)).json() == whole
+
+
+async def test_another_users_message_is_not_found_and_what_is_no_grant_is_refused(client: httpx.AsyncClient, world: World) -> None:
+    _decided(world)
+    _delivered(world, "accepted")
+    problem_of(await _story(client, user_id="u2"), 404)
+    problem_of(await _story(client, grant=9), 404)
+    problem_of(await client.get("/v1/messages/xyz", params={"user_id": "u1"}), 422)
+    problem_of(await client.get(f"/v1/messages/{1:016x}"), 422)
+    async with client_of(create_app(world.services()), world.token("users")) as other:
+        problem_of(await _story(other), 403)

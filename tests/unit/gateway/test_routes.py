@@ -6,10 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from delivery.channels.apprise import AppriseSettings
+from delivery.channels.email import EmailSettings
+from delivery.channels.registry import ChannelSettings, address_checks
+from delivery.channels.webhook import WebhookSettings
 from gateway.app import create_app
 from lake.profiles import NO_OFFSET
-from tests.unit.gateway.conftest import META, NOW, World, client_of
+from tests.unit.gateway.conftest import EVERYTHING, META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
 EVENT = {"user_id": "u1", "kind": "open", "item_id": "i1", "at": "2023-11-14T22:00:00Z", "event_id": "e1"}
@@ -160,6 +165,34 @@ async def test_an_address_that_cannot_be_used_is_refused(client: httpx.AsyncClie
     await client.put("/v1/users/u1", json={})
     problem_of(await client.put("/v1/users/u1/addresses", json=addresses), 422)
     assert (await client.get("/v1/users/u1/addresses")).json() == {}
+
+
+CHECKED: list[ChannelSettings] = [
+    EmailSettings(host="mail.example.org", sender="news@example.org"),
+    WebhookSettings(secret=SecretStr("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0")),
+    AppriseSettings(name="chat", url=SecretStr("json://localhost/{address}")),
+]
+
+
+@pytest.mark.parametrize(
+    ("channel", "good", "bad"),
+    [
+        ("email", "ada@example.org", "ada at example.org"),
+        ("email", "ada@example.org", "ada@example.org, bob@example.org"),
+        ("webhook", "https://hook.example/1", "http://hook.example/1"),
+        ("chat", "@ada", "../ada"),
+    ],
+)
+async def test_an_address_is_checked_at_the_door_by_the_channel_it_is_for(world: World, channel: str, good: str, bad: str) -> None:
+    app = create_app(world.services(address_checks=address_checks(CHECKED)))
+    async with client_of(app, world.token(*EVERYTHING)) as client:
+        await client.put("/v1/users/u1", json={})
+        problem = problem_of(await client.put("/v1/users/u1/addresses", json={"in_app": "anything", channel: bad}), 422)
+        assert problem["errors"][0]["field"] == f"addresses.{channel}"
+        assert (await client.get("/v1/users/u1/addresses")).json() == {}
+        assert (await client.put("/v1/users/u1/addresses", json={"in_app": "anything", channel: good})).status_code == 204
+    app.state.desk.close()
+    app.state.health.close()
 
 
 @pytest.mark.parametrize("part", ["", "/preferences", "/follows", "/addresses"])

@@ -1,0 +1,128 @@
+"""The long tail of chats and phones through Apprise: the deployment writes the service's URL, a user's address is one part of it.
+
+An Apprise URL can hold credentials and lead anywhere, so users never give one: what they give is checked and quoted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, field_validator
+
+from delivery.channels import push
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
+
+PLACE = "{address}"
+STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
+"""How Apprise's services report the status they were answered with; without one nobody can tell what happened."""
+TRY_LATER = frozenset({401, 403, 408, 425, 429})
+"""Beside 5xx. Refused credentials are the deployment's fault: no message may be lost for it."""
+
+
+class AppriseSettings(Settings):
+    """Settings of an Apprise channel. `url`: such as tgram://TOKEN/{address}; `address_pattern`: what the whole address must match."""
+
+    kind: Literal["apprise"] = "apprise"
+    name: str = "chat"
+    url: SecretStr
+    address_pattern: str = r"[A-Za-z0-9_.@+-]{1,128}"
+    timeout_s: float = Field(default=15.0, gt=0)
+    concurrency: int = Field(default=8, ge=1)
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_place(cls, url: SecretStr) -> SecretStr:
+        scheme, _, rest = url.get_secret_value().partition("://")
+        if not _is_known(scheme):
+            raise ValueError("this is no URL of a service that Apprise knows: see github.com/caronc/apprise/wiki")
+        if rest.count(PLACE) != 1:
+            raise ValueError(f"the URL must have {PLACE} once, where the user's address belongs")
+        return url
+
+    @field_validator("address_pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+    def check_address(self, address: str) -> None:
+        """See Settings."""
+        if not re.fullmatch(self.address_pattern, address):
+            raise ValueError(f"an address of {self.name} must match {self.address_pattern}")
+
+    def open(self, resources: Resources) -> AppriseChannel:
+        """Return the channel."""
+        del resources
+        return AppriseChannel(self)
+
+
+class AppriseChannel:
+    """Sends through one of Apprise's services, each message by itself, with no redirects followed and nothing kept on disk."""
+
+    def __init__(self, settings: AppriseSettings) -> None:
+        import apprise
+
+        self._settings = settings
+        self._asset = apprise.AppriseAsset(app_id="Tidings", http_redirects=False, secure_logging=True, storage_mode="memory")
+        # What services complain about may quote whom they were to reach; the answer says what matters.
+        logging.getLogger("apprise").propagate = False
+
+    @property
+    def name(self) -> str:
+        """See Channel."""
+        return self._settings.name
+
+    @property
+    def traits(self) -> Traits:
+        """See Channel."""
+        return Traits(needs_bodies=False, needs_unsubscribe=False, concurrency=self._settings.concurrency)
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        """See Channel."""
+        return list(await asyncio.gather(*(self._notify(delivery) for delivery in deliveries)))
+
+    async def close(self) -> None:
+        """See Channel."""
+
+    async def _notify(self, delivery: Delivery) -> Answer:
+        import apprise
+
+        try:
+            self._settings.check_address(delivery.address)
+        except ValueError as error:
+            return Permanent(str(error), bad_address=True)
+        service = apprise.Apprise(asset=self._asset)
+        if not service.add(self._settings.url.get_secret_value().replace(PLACE, quote(delivery.address, safe=""))):
+            return Permanent("the service takes no such address", bad_address=True)
+        body, title = _text(delivery), push.clipped(delivery.content.title, push.MOST_TITLE_BYTES)
+        with await service.async_notify(
+            body=body, title=title, body_format=apprise.NotifyFormat.TEXT, timeout=self._settings.timeout_s
+        ) as result:
+            return Accepted() if result else _failed([entry.message for entry in result.logs()])
+
+
+def _text(delivery: Delivery) -> str:
+    content = delivery.content
+    return "\n".join(part for part in (push.clipped(content.text, push.MOST_TEXT_BYTES), content.url) if part) or content.title
+
+
+def _failed(said: Sequence[str]) -> Answer:
+    statuses = [int(found[1]) for message in said if (found := STATUS.search(message))]
+    if not statuses:
+        return Unknown("the service did not answer")
+    status = statuses[-1]
+    return Transient(f"HTTP {status}") if status >= 500 or status in TRY_LATER else Permanent(f"HTTP {status}")
+
+
+def _is_known(scheme: str) -> bool:
+    from apprise.plugins import N_MGR
+
+    return scheme in N_MGR

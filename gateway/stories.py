@@ -1,0 +1,100 @@
+"""A message's whole story: decided, queued, how each attempt to deliver it ended, and what its reader did, each with its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from delivery.feedback import EventLog
+from delivery.outbox import OutcomeRecord
+from lake.history import KEEP_DAYS, History
+from lake.ids import shard_of
+from lake.user_keys import UserKeys
+
+PAGE = 5_000
+MOST_DECISIONS = 50_000
+NAMES = {"open": "opened", "click": "clicked", "visit": "visited", "unsubscribe": "unsubscribed"}
+"""What a reader did, by the kind of the event; every other kind is an engagement."""
+
+Step = dict[str, Any]
+
+
+class Outcomes(Protocol):
+    """How messages ended: see delivery.outbox.Outbox."""
+
+    def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
+        """Return at most `count` settled messages with their ids, oldest first, after the id `after`."""
+        ...
+
+
+class Decisions(Protocol):
+    """What was decided: see lake.decision_log.DecisionLog."""
+
+    def find(self, now: float, *, user_id: str | None = None, decision_id: str | None = None, limit: int = 1000) -> pd.DataFrame:
+        """Return the newest rows of a user or a decision, newest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stories:
+    """Reads a story from where its parts are kept: the decision log, the outcomes of the outbox, and the events."""
+
+    decisions: Decisions
+    outcomes: Outcomes
+    events: EventLog
+    history: History
+    user_keys: UserKeys
+    shards: int
+
+    def of(self, user_id: str, grant_id: str, now: float) -> list[Step]:
+        """Return the steps of a user's message, oldest first, each with `step` and `at`; empty where there is no such message."""
+        steps = [*self._decided(user_id, grant_id, now), *self._settled(user_id, grant_id), *self._done(user_id, grant_id, now)]
+        return sorted(steps, key=lambda step: float(step["at"]))
+
+    def _decided(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
+        rows = self.decisions.find(now, user_id=user_id, limit=MOST_DECISIONS)
+        for row in rows[rows["grant_id"] == grant_id].to_dict("records"):
+            facts = {name: row[name] for name in ("decision_id", "item_id", "channel", "lane", "disposition", "reason", "model_id")}
+            at = pd.Timestamp(row["at"]).timestamp()
+            yield {"step": "decided", "at": at, **facts}
+            # The commit grants and enqueues in the step that settles the decision.
+            yield {"step": "queued", "at": at}
+
+    def _settled(self, user_id: str, grant_id: str) -> Iterator[Step]:
+        shard, after = shard_of(user_id, self.shards), ""
+        while page := self.outcomes.outcomes(shard, after, PAGE):
+            after = page[-1][0]
+            for _, record in page:
+                if record.grant_id == grant_id and record.user_id == user_id:
+                    if record.attempts:
+                        yield {"step": "attempted", "at": record.at, "attempts": record.attempts}
+                    yield {"step": record.state, "at": record.at, "detail": record.detail, "provider_id": record.provider_id}
+
+    def _done(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
+        seen = [row for _, row in self.events.read(shard_of(user_id, self.shards), PAGE) if row["user_id"] == user_id]
+        for row in [*seen, *self._filed(user_id, now)]:
+            if row.get("send_id") == grant_id:
+                yield {"step": NAMES.get(row["kind"], "engaged"), "at": row["at"], "kind": row["kind"]}
+
+    def _filed(self, user_id: str, now: float) -> list[Step]:
+        key = self.user_keys.known([user_id])[0]
+        if key is None:
+            return []
+        frame = self.history.read("events", now - KEEP_DAYS * 86400, now + 86400, where=pc.field("user_key") == key)
+        if not len(frame) or "send_id" not in frame:
+            return []
+        filed = frame.assign(at=[moment.timestamp() for moment in frame["at"]])
+        return [{str(name): value for name, value in row.items()} for row in filed[["kind", "at", "send_id"]].to_dict("records")]
+
+
+def told(steps: list[Step]) -> list[Step]:
+    """Return steps as they are shown: times as ISO 8601, what is empty left out."""
+    return [
+        {name: datetime.fromtimestamp(value, UTC).isoformat() if name == "at" else value for name, value in step.items() if value != ""}
+        for step in steps
+    ]
