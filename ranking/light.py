@@ -23,7 +23,8 @@ Codes = npt.NDArray[np.int32]
 class LightRule:
     """The size of the light model.
 
-    On Deskdrop twenty trees of depth 4 foretell the best three as well as forty do, at about a quarter of the cost; a linear model misses more.
+    On Deskdrop twenty trees of depth 4 foretell the best three as well as forty do, at about a quarter of the cost; a linear model
+    misses more.
     """
 
     trees: int = 20
