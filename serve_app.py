@@ -53,6 +53,7 @@ from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
 from lake.user_keys import keyed
 from ranking.heat import heat_of
+from ranking.light import MOST_PER_USER
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
@@ -95,7 +96,7 @@ class Settings(BaseModel):
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `rankers`: [least, most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as
-    upscale_delay_s.
+    upscale_delay_s. `most_per_user`: candidates of one user that the heavy model ranks; the light one cuts the others.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -118,6 +119,7 @@ class Settings(BaseModel):
     rankers: tuple[int, int] = (1, 4)
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
+    most_per_user: int = Field(default=MOST_PER_USER, ge=1)
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
@@ -138,7 +140,7 @@ def app(settings: Settings) -> serve.Application:
             **settings.autoscaling,
         },
         ray_actor_options={"num_cpus": settings.ranker_cpus},
-    ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1))
+    ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1), most_per_user=settings.most_per_user)
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
     courier = CourierReplica.bind(partial(make_courier, settings))
     return Gateway.options(ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": ROUTER_ENV}}).bind(

@@ -26,7 +26,9 @@ from ranking.opt_out import OptOut
 MODEL, SCHEMA, CALIBRATION, METRICS, MANIFEST = "model.ubj", "features.json", "calibration.json", "metrics.json", "manifest.json"
 FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
 OPT_OUT = "opt_out.json"
-"""What is known of the risk of opting out; a bundle may lack it."""
+LIGHT = "light.ubj"
+OPTIONAL = (OPT_OUT, LIGHT)
+"""What is known of the risk of opting out, and the light model; a bundle may lack them."""
 TRIAL_ROWS = 16
 TRIAL_TIMEOUT_S = 60.0
 REMEDY = "train it again, or take the folder from where it was made"
@@ -46,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds."""
+    """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light."""
 
     model_id: str
     booster: xgb.Booster
@@ -56,14 +58,23 @@ class Bundle:
     metrics: dict[str, Any]
     created_at: float
     opt_out: OptOut = OptOut()
+    light: xgb.Booster | None = None
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
+        return self._margins(self.booster, rows)
+
+    def foretold(self, rows: Matrix) -> Matrix:
+        """Return what the light model, or without one the heavy, says the margins of feature rows will be, float32 (n,)."""
+        return self._margins(self.light or self.booster, rows)
+
+    @staticmethod
+    def _margins(booster: xgb.Booster, rows: Matrix) -> Matrix:
         if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != len(FEATURES) or not rows.flags.c_contiguous:
             raise ValueError(f"feature rows must be C-contiguous float32 (n, {len(FEATURES)}), not {rows.dtype} {rows.shape}")
         if not len(rows):
             return np.empty(0, np.float32)
-        margins: Matrix = self.booster.inplace_predict(rows, predict_type="margin")
+        margins: Matrix = booster.inplace_predict(rows, predict_type="margin")
         return margins
 
     def probabilities(self, rows: Matrix) -> Matrix:
@@ -84,6 +95,7 @@ def write(
     created_at: float,
     channels: tuple[str, ...] = CHANNELS,
     opt_out: OptOut | None = None,
+    light: xgb.Booster | None = None,
 ) -> str:
     """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
 
@@ -94,7 +106,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out)
+        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out, light)
         if folder.exists():
             folder.rename(aside / "old")
         (aside / "new").rename(folder)
@@ -112,6 +124,7 @@ def _fill(
     created_at: float,
     channels: tuple[str, ...],
     opt_out: OptOut | None,
+    light: xgb.Booster | None,
 ) -> str:
     folder.mkdir()
     booster.save_model(folder / MODEL)
@@ -124,7 +137,9 @@ def _fill(
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     if opt_out is not None:
         (folder / OPT_OUT).write_text(json.dumps(opt_out.as_json()) + "\n")
-    hashes = {name: _sha256(folder / name) for name in (*FILES, *((OPT_OUT,) if opt_out is not None else ()))}
+    if light is not None:
+        light.save_model(folder / LIGHT)
+    hashes = {name: _sha256(folder / name) for name in (*FILES, *OPTIONAL) if (folder / name).exists()}
     scoring = [name for name in hashes if name != METRICS]
     model_id = hashlib.sha256("".join(hashes[name] for name in scoring).encode()).hexdigest()[:16]
     manifest = {"model_id": model_id, "tidings": version("tidings"), "created_at": created_at, "window": asdict(window), "sha256": hashes}
@@ -180,25 +195,26 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
     if not verified:
         verify(folder)
     manifest, schema = _manifest(folder), _schema(folder)
-    booster = xgb.Booster(params={"nthread": threads} if threads else None, model_file=str(folder / MODEL))
-    _same_columns(folder, booster)
     return Bundle(
         model_id=manifest["model_id"],
-        booster=booster,
+        booster=_booster(folder / MODEL, threads),
         calibration=_calibration(folder),
         channels=tuple(schema["channels"]),
         window=Window(**manifest["window"]),
         metrics=_json(folder / METRICS),
         created_at=manifest["created_at"],
         opt_out=_opt_out(folder, threads) if OPT_OUT in manifest["sha256"] else OptOut(),
+        light=_booster(folder / LIGHT, threads) if LIGHT in manifest["sha256"] else None,
     )
 
 
-def _same_columns(folder: Path, booster: xgb.Booster) -> None:
+def _booster(path: Path, threads: int) -> xgb.Booster:
+    booster = xgb.Booster(params={"nthread": threads} if threads else None, model_file=str(path))
     try:
         order_of(booster.feature_names or [])
     except ValueError as error:
-        raise BundleError(f"{folder / MODEL}: {error}; it was trained with other features: {REMEDY}") from None
+        raise BundleError(f"{path}: {error}; it was trained with other features: {REMEDY}") from None
+    return booster
 
 
 def _schema(folder: Path) -> dict[str, Any]:
@@ -232,7 +248,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder}: there is no such model folder; `tidings train` writes one")
     manifest = _json(folder / MANIFEST)
     lacking = {"model_id", "created_at", "window", "sha256"} - manifest.keys()
-    if lacking or set(manifest["sha256"]) - {OPT_OUT} != set(FILES):
+    if lacking or set(manifest["sha256"]) - set(OPTIONAL) != set(FILES):
         raise BundleError(f"{folder / MANIFEST}: is not a manifest of a model; {REMEDY}")
     return manifest
 
@@ -259,7 +275,8 @@ def _trial(folder: Path) -> None:
     bundle = load(folder, verified=True)
     rows = np.random.default_rng(0).normal(0, 100, (TRIAL_ROWS, len(FEATURES))).astype(np.float32)
     rows[0], rows[1], rows[2] = np.nan, 0, 1e30
-    if not (np.isfinite(bundle.probabilities(rows)).all() and np.isfinite(bundle.opt_out.risks(rows)).all()):
+    told = (bundle.probabilities(rows), bundle.opt_out.risks(rows), bundle.foretold(rows))
+    if not all(np.isfinite(numbers).all() for numbers in told):
         raise BundleError(f"{folder / MODEL}: gives probabilities that are not finite")
 
 

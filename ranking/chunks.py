@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ranking.scorer import Job, ScoreRequest, Scores
+from ranking.scorer import Chunk, Job, ScoreRequest, Scores
 
 TicketT = TypeVar("TicketT")
 
@@ -21,7 +21,7 @@ class Running(Generic[TicketT]):
 
     tickets: list[tuple[TicketT, ScoreRequest]]
     job: Job
-    chunks: list[slice]
+    chunks: list[Chunk]
     is_urgent: bool
     done: int = 0
 

@@ -9,6 +9,7 @@ from lake.errors import InputError
 from lake.items import ItemTable
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
+from ranking.light import MOST_PER_USER
 from ranking.registry import Registry, Standing
 from ranking.scorer import Scorer
 from ranking.store import FeatureStore
@@ -33,9 +34,10 @@ class InService:
     `problem`: why the registry's wish could not be followed, "" where it was; what was held then goes on serving.
     """
 
-    def __init__(self, model: Path, store: FeatureStore, table: ItemTable, threads: int) -> None:
+    def __init__(self, model: Path, store: FeatureStore, table: ItemTable, threads: int, most_per_user: int = MOST_PER_USER) -> None:
         self._registry = Registry(model) if Registry.is_at(model) else None
         self._store, self._table, self._threads = store, table, threads
+        self._most_per_user = most_per_user
         self._standing = self._registry.standing() if self._registry else Standing()
         served = self._registry.folder_of(self._standing.serving) if self._registry else model
         self.held = Held(self._scorer(bundles.load(served, threads=threads)))
@@ -92,4 +94,4 @@ class InService:
         self.held = Held(held.serving, held.before, challenger)
 
     def _scorer(self, bundle: Bundle) -> Scorer:
-        return Scorer(bundle, self._store, self._table)
+        return Scorer(bundle, self._store, self._table, most_per_user=self._most_per_user)

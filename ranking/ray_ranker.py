@@ -24,6 +24,7 @@ from ranking.bundle import Bundle
 from ranking.chunks import ChunkQueue, Running, merge
 from ranking.explain import Explained
 from ranking.in_service import InService
+from ranking.light import MOST_PER_USER
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from ranking.shadow import Allowance, ShadowLog, ShadowRule
 from ranking.store import FeatureStore
@@ -63,8 +64,8 @@ class Ranking:
     """Turns of one worker thread over a queue of requests. The callable class behind the `Ranker` deployment.
 
     `model`: folder of a bundle or of a registry of bundles, verified before they serve. `open_stores`: makes this replica's own store
-    clients. `threads`: CPUs of one prediction, those of the replica. A second thread follows the registry: what it loads takes the
-    place of what serves between two jobs, so that a job begun with one model ends with it.
+    clients. `threads`: CPUs of one prediction, those of the replica. `most_per_user`: see Scorer. A second thread follows the
+    registry: what it loads takes the place of what serves between two jobs, so that a job begun with one model ends with it.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class Ranking:
         threads: int = 1,
         rule: ShadowRule | None = None,
         look_every_s: float = LOOK_EVERY_S,
+        most_per_user: int = MOST_PER_USER,
     ) -> None:
         stores = open_stores()
         self._features, self._log = stores.features, stores.shadow
-        self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads)
+        self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads, most_per_user)
         self._queue: ChunkQueue[Ticket] = ChunkQueue(merge_rows=self._scorer.chunk_rows)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ranker")
         self._allowance, self._random = Allowance(rule or ShadowRule()), np.random.default_rng()

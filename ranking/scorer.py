@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -14,6 +15,7 @@ from lake.items import Items, ItemTable
 from ranking.blocks import ItemBlock, Matrix
 from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
+from ranking.light import MOST_PER_USER, best_of_each, whole
 from ranking.rows import AUTHOR, TOPIC, Records
 from ranking.store import FeatureStore, Fetched
 from ranking.value import ValueRule, value_of
@@ -25,13 +27,17 @@ ASSEMBLY_SHARE = 1.3
 """What a row costs in all, over what its prediction costs."""
 
 Bools = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+Chunk = slice | Places
+"""Rows of a job: some that follow one another, or the places of all rows of some users."""
 
 
 @dataclass(frozen=True)
 class Scores:
     """One score per row, in the rows' order.
 
-    `probability`, `value`: float32 (n,). `known_user` (U,), `known_item` (I,): whether there was any state of them.
+    `probability`, `value`: float32 (n,), NaN for a row that was cut, since its user had more than the limit. `known_user` (U,),
+    `known_item` (I,): whether there was any state of them.
     """
 
     probability: Matrix
@@ -64,7 +70,10 @@ class ScoreRequest:
 
 @dataclass
 class Job:
-    """A request whose state is at hand: run its `chunks` in any order, then take the `scores`."""
+    """A request whose state is at hand: run its `chunks` in any order, then take the `scores`.
+
+    Where a user has more than `most_per_user` rows and the model has a light one, that one cuts them to so many; `cut` tells which.
+    """
 
     bundle: Bundle
     assembler: Assembler
@@ -75,26 +84,47 @@ class Job:
     known_item: npt.NDArray[np.bool_]
     chunk_rows: int
     rule: ValueRule = ValueRule()
+    most_per_user: int = MOST_PER_USER
     probability: Matrix = field(init=False)
     risk: Matrix = field(init=False)
     cut: Bools = field(init=False)
 
     def __post_init__(self) -> None:
-        self.probability, self.risk = np.empty(len(self.user), np.float32), np.empty(len(self.user), np.float32)
+        self.probability, self.risk = np.full(len(self.user), np.nan, np.float32), np.full(len(self.user), np.nan, np.float32)
         self.cut = np.zeros(len(self.user), bool)
 
-    def chunks(self) -> list[slice]:
-        """Return the rows of each chunk."""
+    def chunks(self) -> list[Chunk]:
+        """Return the rows of each chunk: in order, or all rows of some users where any user has too many."""
+        if self._is_crowded.any():
+            order = np.argsort(self.user, kind="stable")
+            return [order[chunk] for chunk in whole(self.user[order], self.chunk_rows)]
         return [slice(start, min(start + self.chunk_rows, len(self.user))) for start in range(0, len(self.user), self.chunk_rows)]
 
-    def features(self, chunk: slice) -> Matrix:
+    def features(self, chunk: Chunk) -> Matrix:
         """Return the feature rows of a chunk."""
         return self.assembler.rows(self.user[chunk], self.item[chunk], self.channel[chunk])
 
-    def run(self, chunk: slice) -> None:
+    def run(self, chunk: Chunk) -> None:
         """Predict the rows of a chunk; computes for about 10 ms and waits for nothing."""
         rows = self.features(chunk)
+        if not isinstance(chunk, slice):
+            kept = self._kept(chunk, rows)
+            self.cut[chunk[~kept]] = True
+            chunk, rows = chunk[kept], rows[kept]
         self.probability[chunk], self.risk[chunk] = self.bundle.probabilities(rows), self.bundle.opt_out.risks(rows)
+
+    @cached_property
+    def _is_crowded(self) -> Bools:
+        """Which users have more rows than the limit, and are to have them cut."""
+        rows = np.bincount(self.user) if self.bundle.light is not None else np.zeros(0, np.int64)
+        return rows > self.most_per_user
+
+    def _kept(self, places: Places, rows: Matrix) -> Bools:
+        """Return which of the rows of whole users the heavy model is to rank."""
+        kept = np.ones(len(places), bool)
+        crowd = np.flatnonzero(self._is_crowded[self.user[places]])
+        kept[crowd] = best_of_each(self.user[places[crowd]], self.bundle.foretold(rows[crowd]), self.most_per_user)
+        return kept
 
     def scores(self) -> Scores:
         """Return the scores, once every chunk has run."""
@@ -129,12 +159,20 @@ class Scorer:
 
     `table`: the items in memory. A call makes one round trip for users, counts and the time of the last refresh, one
     for changes of items, and one each for authors and topics that it has not met since the last refresh.
+    `most_per_user`: candidates of one user that the heavy model ranks; the light one cuts the others.
     """
 
     def __init__(
-        self, bundle: Bundle, store: FeatureStore, table: ItemTable, chunk_s: float = CHUNK_S, rule: ValueRule | None = None
+        self,
+        bundle: Bundle,
+        store: FeatureStore,
+        table: ItemTable,
+        chunk_s: float = CHUNK_S,
+        rule: ValueRule | None = None,
+        most_per_user: int = MOST_PER_USER,
     ) -> None:
         self.bundle, self.store, self.table, self.rule = bundle, store, table, rule or ValueRule()
+        self.most_per_user = most_per_user
         self.chunk_rows = chunk_rows_of(bundle, chunk_s)
         self._refreshed_at = np.nan
         self._authors, self._topics = Cache(AUTHOR), Cache(TOPIC)
@@ -186,6 +224,7 @@ class Scorer:
             known_item=codes >= 0,
             chunk_rows=self.chunk_rows,
             rule=self.rule,
+            most_per_user=self.most_per_user,
         )
 
     def _forget_older_than(self, refreshed_at: float) -> None:

@@ -17,6 +17,7 @@ from ranking.examples import ExampleRule, Rows, draw, moments
 from ranking.fitting import OBJECTIVES, Shape, fit, margins
 from ranking.held_out import HeldOut
 from ranking.labels import DAY_S, LabelRule
+from ranking.light import distil, explained
 from ranking.offline import State
 from ranking.past import Past
 from ranking.search import Attempt, Problem, best_of, search
@@ -40,12 +41,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model with what it takes to write its bundle."""
+    """A fitted model with what it takes to write its bundle; `light`: see ranking.light."""
 
     booster: xgb.Booster
     calibration: Calibration
     metrics: dict[str, Any]
     window: Window
+    light: xgb.Booster
 
 
 def train(
@@ -90,8 +92,13 @@ def train(
         metrics["validation"]["default"] = _of_default(data, attempts[0], latest, late_at, rule.label, seed)
     told("model", 0, 1)
     final = fit(data, np.ones(len(data), bool), best.shape, best.trees, seed)
+    light = distil(data.matrix, margins(final, data.matrix), seed=seed)
+    metrics["light"] = {
+        "trees": light.num_boosted_rounds(),
+        "explained": explained(margins(light, latest.matrix), margins(final, latest.matrix)),
+    }
     told("model", 1, 1)
-    return Trained(final, walk.calibration(), rounded(metrics), Window(float(state.past.at[0]), until))
+    return Trained(final, walk.calibration(), rounded(metrics), Window(float(state.past.at[0]), until), light)
 
 
 def _silent(what: str, done: int, total: int, standing: str = "") -> None:

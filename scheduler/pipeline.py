@@ -13,7 +13,7 @@ from budgets.allowance import allowance, weekly_budget
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
-from lake.decisions import HOLD, OVER_BUDGET, PENDING, SEND, Candidates, Decided, Lane
+from lake.decisions import BELOW_THRESHOLD, HOLD, OVER_BUDGET, PENDING, REASON, SEND, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
@@ -39,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Scores(Protocol):
-    """What a ranker says of rows, in their order: float32 (n,) each, and which model said it."""
+    """What a ranker says of rows, in their order: float32 (n,) each, NaN for a row that it cut, and which model said it."""
 
     @property
     def probability(self) -> F32:
@@ -203,6 +203,8 @@ class Pipeline:
             return decided
         scores = self.scorer(batch.rows.take(wanted), self.meta.channels, batch.now, batch.occasion.lane)
         decided.probability[wanted] = scores.probability
+        is_cut = wanted[np.isnan(scores.value)]
+        decided.disposition[is_cut], decided.reason[is_cut] = BELOW_THRESHOLD, REASON["over_candidate_limit"]
         user, item = batch.rows.user[wanted], batch.item[wanted]
         decided.value[wanted] = self._novelty.demote(scores.value, user, batch.items, item, batch.ledger, self.table, batch.now)
         return replace(decided, model_id=scores.model_id)

@@ -207,7 +207,7 @@ def write_model(dataset: Dataset, data: BenchData, folder: Path) -> None:
         name: frame[frame["user_id"].isin(data.user_ids[: data.learners])] for name, frame in dataset.tables.items() if "user_id" in frame
     }
     trained = train(Dataset.of_checked(dataset.tables | few), NOW, rule=RULE, shape=SHAPE)
-    bundles.write(folder, trained.booster, trained.calibration, trained.metrics, trained.window, NOW)
+    bundles.write(folder, trained.booster, trained.calibration, trained.metrics, trained.window, NOW, light=trained.light)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command("ledger")(ledger)
     group.command("send-time")(send_time)
     group.command("assignment")(assignment)
+    group.command("light")(light)
     app.add_typer(group, name="bench")
 
 
@@ -84,6 +85,22 @@ def assignment(
     from tidings.bench_assignment import run
 
     _emit(run(users=users, seed=seed, step=_step), as_json)
+
+
+def light(
+    data: Annotated[Path | None, typer.Option(help="A folder of interchange tables, by default made up; takes --model.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model trained on these tables.")] = None,
+    candidates: Annotated[int, typer.Option(min=2, help="How many candidates each user has.")] = 500,
+    limit: Annotated[int, typer.Option(min=1, help="To how many the light model cuts them.")] = 100,
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 400,
+    as_json: Json = False,
+) -> None:
+    """Users with a crowd of candidates, cut by the light model before the heavy one ranks them."""
+    from tidings.bench_light import Crowd, run
+
+    if (data is None) != (model is None):
+        raise typer.BadParameter("--data and --model go together")
+    _emit(run(Crowd(users=users, candidates=candidates, most_per_user=limit), data=data, model=model, step=_step), as_json)
 
 
 def _step(text: str) -> None:

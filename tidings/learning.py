@@ -80,7 +80,9 @@ def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, **how: Any)
     with step("learning the risk of opting out"):
         opt_out = opt_outs(dataset, until.timestamp())
     metrics = trained.metrics | {"opt_out": {"rate": opt_out.rate, "learned": opt_out.booster is not None}}
-    model_id = bundles.write(model, trained.booster, trained.calibration, metrics, trained.window, created_at, opt_out=opt_out)
+    model_id = bundles.write(
+        model, trained.booster, trained.calibration, metrics, trained.window, created_at, opt_out=opt_out, light=trained.light
+    )
     report = {"model_id": model_id, "until": until.isoformat()} | metrics
     (model / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     (model / "report.html").write_text(page(report))

@@ -251,6 +251,14 @@ def test_what_is_not_worth_a_unit_stays_below_the_threshold(world: World) -> Non
     assert told["ann"] == {"x": ("send", "above_threshold"), "y": ("below_threshold", "below_threshold")}
 
 
+def test_a_row_that_the_ranker_cut_says_so_and_is_not_sent(world: World) -> None:
+    """A row without a value competes for nothing, and its log tells why."""
+    world.ranker.values = {"x": 0.9, "y": np.nan}
+    told = world.tick(MONDAY_NOON)
+    assert told["ann"] == {"x": ("send", "above_threshold"), "y": ("below_threshold", "over_candidate_limit")}
+    assert world.logged().query("item_id == 'y'")["propensity"].eq(0).all()
+
+
 def test_a_user_hears_nothing_twice_nor_of_themselves(world: World) -> None:
     """Authors are not told of their own items; sent items are duplicates; suppressed and unwilling users are left alone."""
     world.items.put([{"item_id": "mine", "created_at": MONDAY_NOON - 60, "author_id": "ann"}])
