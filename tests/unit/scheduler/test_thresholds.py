@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from lake.history import History
+from lake.keys import Keys
 from scheduler.redis_thresholds import RedisThresholds
 from scheduler.thresholds import MemoryThresholds, Thresholds, last_week, learn
 
@@ -59,7 +60,7 @@ def test_the_week_is_read_from_the_files_of_some_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_thresholds_are_replaced_as_a_whole(kind: str, redis_client: Redis) -> None:
     """What is written is read; a channel that is not written again has none."""
-    kept: Thresholds = MemoryThresholds() if kind == "memory" else RedisThresholds(redis_client)
+    kept: Thresholds = MemoryThresholds() if kind == "memory" else RedisThresholds(redis_client, Keys(1))
     kept.write({"email": 0.25, "in_app": 1 / 3})
     assert kept.read() == {"email": 0.25, "in_app": 1 / 3}
     kept.write({"email": 0.5})
