@@ -289,7 +289,9 @@ class SteeredController:
         size = np.maximum(np.bincount(cells.group), 1)
         shared = (np.bincount(cells.group, lacking) / size)[cells.group]
         # One cell's few sends are mostly chance, and nothing below zero can be asked: a large share of its own error would bias the mean.
-        return np.clip(daily + self.steer * shared + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily))
+        return np.asarray(
+            np.clip(daily + self.steer * shared + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily)), np.float64
+        )
 
     def _corrected(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
         """Learn from what was sent where something else was promised."""

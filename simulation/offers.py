@@ -70,7 +70,7 @@ def _topics(world: World, users: Ints, per_user: int, rng: np.random.Generator) 
     cumulative = (cumulative / cumulative[:, -1:] + np.arange(len(users))[:, None]).ravel()
     drawn = np.repeat(np.arange(len(users)), per_user) + rng.random(len(users) * per_user)
     topic = np.searchsorted(cumulative, drawn, side="right") - np.repeat(np.arange(len(users)), per_user) * len(TOPICS)
-    return np.minimum(topic, len(TOPICS) - 1)
+    return np.asarray(np.minimum(topic, len(TOPICS) - 1), np.int64)
 
 
 @dataclass(frozen=True)

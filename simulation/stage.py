@@ -147,7 +147,7 @@ class Stage:
         """Let a day pass and return what happened."""
         users, channels = len(self.world.people.ids), len(self.config.channels)
         visiting = self.readers.visiting(self.rng)
-        day = Day(self.now, *(np.zeros((users, channels), np.int16) for _ in range(2)), visiting)
+        day = Day(self.now, np.zeros((users, channels), np.int16), np.zeros((users, channels), np.int16), visiting)
         for number, at in enumerate(TICKS):
             self._play_tick(self.now + float(at), np.flatnonzero(self.tick == number), visiting, day)
         self.readers.pass_day(day.active)
