@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from redis import Redis
+from redis.client import Pipeline
 
 from lake.ids import shards_of
 from lake.keys import THRESHOLDS, Keys
-from scheduler.thresholds import F32, FRESH_S, OwnThresholds, own_of
+from scheduler.thresholds import F32, FRESH_S, OwnThresholds, Revise, own_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ class RedisThresholds:
     def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
         """See Thresholds."""
         pipe = self.client.pipeline(transaction=True)
-        pipe.set(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard), table.pack())
-        pipe.set(self.keys.of_shard(Keys.THRESHOLD_STATE, shard), state)
+        self._set(pipe, shard, table, state)
         pipe.execute()
         self._read_at.pop(shard, None)
 
@@ -56,6 +56,24 @@ class RedisThresholds:
         """See Thresholds."""
         found: Any = self.client.get(self.keys.of_shard(Keys.THRESHOLD_STATE, shard))
         return bytes(found or b"")
+
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """See Thresholds."""
+
+        def revised(pipe: Pipeline) -> None:
+            packed: Any = pipe.get(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard))
+            state: Any = pipe.get(self.keys.of_shard(Keys.THRESHOLD_STATE, shard))
+            pipe.multi()
+            if packed:
+                self._set(pipe, shard, *revise(OwnThresholds.unpack(packed), bytes(state or b"")))
+
+        watched = [self.keys.of_shard(kind, shard) for kind in (Keys.OWN_THRESHOLDS, Keys.THRESHOLD_STATE)]
+        self.client.transaction(revised, *watched)
+        self._read_at.pop(shard, None)
+
+    def _set(self, pipe: Pipeline, shard: int, table: OwnThresholds, state: bytes) -> None:
+        pipe.set(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard), table.pack())
+        pipe.set(self.keys.of_shard(Keys.THRESHOLD_STATE, shard), state)
 
     def _fetch(self, shards: list[int], now: float) -> None:
         pipe = self.client.pipeline(transaction=False)

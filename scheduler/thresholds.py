@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,6 +51,17 @@ class Thresholds(Protocol):
         """Return the state last written for a shard, b"" where there is none."""
         ...
 
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """Replace what a shard has by what `revise` makes of it, in one step: it is asked again where another has written meanwhile.
+
+        A shard without thresholds stays as it is.
+        """
+        ...
+
+
+Revise = Callable[["OwnThresholds", bytes], tuple["OwnThresholds", bytes]]
+"""From a shard's thresholds and state to the next ones."""
+
 
 @dataclass(frozen=True)
 class OwnThresholds:
@@ -72,6 +83,11 @@ class OwnThresholds:
             return np.full((len(key), self.threshold.shape[1]), np.nan, np.float32)
         at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
         return np.where((self.key[at] == key)[:, None], self.threshold[at], np.float32(np.nan))
+
+    def without(self, key: Keys64) -> OwnThresholds:
+        """Return the table without some users."""
+        stays = ~np.isin(self.key, key)
+        return OwnThresholds(self.key[stays], self.threshold[stays])
 
     def pack(self) -> bytes:
         """Return the table as bytes: its channels, keys and thresholds."""
@@ -129,6 +145,11 @@ class MemoryThresholds:
     def state(self, shard: int) -> bytes:
         """See Thresholds."""
         return self.states.get(shard, b"")
+
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """See Thresholds."""
+        if shard in self.tables:
+            self.write_own(shard, *revise(self.tables[shard], self.state(shard)))
 
 
 def learn(log: pd.DataFrame, sends_wanted: Mapping[str, float]) -> dict[str, float]:
