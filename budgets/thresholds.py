@@ -7,7 +7,7 @@ docs/thresholds.md compares them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -70,14 +70,16 @@ class DayOfCells:
     """What the decision log says of one day.
 
     Per scored row: `cell` int32, `value` float32, `fresh` bool, whether the cell was offered the row's item for the first time of late.
-    `sends`: (cells,), `observed`: whether the day is to be believed at all: False in an outage.
+    `sends`: (cells,), `observed`: whether the day is to be believed at all: False in an outage. `weight`: float32, how many rows each
+    stands for (1 / its chance of being logged).
     """
 
     cell: Codes
     value: F32
     fresh: Bools
     sends: Floats
-    observed: bool = True
+    observed: bool
+    weight: F32
 
 
 StateT = TypeVar("StateT")
@@ -226,6 +228,11 @@ class SteeredState:
     bias: Floats
     shift: float
 
+    def taken(self, place: npt.NDArray[np.intp]) -> SteeredState:
+        """Return the state of the cells at some places, (n,)."""
+        cells = {name: getattr(self, name)[place] for name in _OF_CELLS}
+        return replace(self, sent=Sent(self.sent.days[place]), **cells)
+
 
 @dataclass(frozen=True)
 class SteeredController:
@@ -282,6 +289,16 @@ class SteeredController:
         """See Controller."""
         return state.threshold
 
+    def carried(self, state: SteeredState, place: npt.NDArray[np.intp], cells: Cells) -> SteeredState:
+        """Return the state for other cells of the same groups: each as at its place in `state`, like its group where that is -1."""
+        known, fresh = place >= 0, self.start(cells)
+        size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
+        typical = state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]
+        begun = replace(fresh, own=(typical[cells.group] * state.own_days).astype(np.float32))
+        old = state.taken(np.where(known, place, 0)) if len(state.threshold) else begun
+        merged: dict[str, Any] = {name: _where(known, getattr(old, name), getattr(begun, name)) for name in _OF_CELLS}
+        return replace(state, sent=Sent(_where(known, old.sent.days, begun.sent.days)), **merged)
+
     def _wanted(self, state: SteeredState, cells: Cells) -> Floats:
         """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, and part of what the other six days lack."""
         daily = cells.budget / PERIOD_DAYS
@@ -312,13 +329,13 @@ class SteeredController:
     def _counted(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
         """Count the day's new values, after finding out how far all of them have moved."""
         fresh = day.fresh
-        cell, value = day.cell[fresh], day.value[fresh]
+        cell, value, weight = day.cell[fresh], day.value[fresh], day.weight[fresh]
         odds = np.clip(logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
-        moved = self.follow * self._moved(state, odds, cells) if state.group_days > 0 else 0.0
+        moved = self.follow * self._moved(state, odds, weight, cells) if state.group_days > 0 else 0.0
         bins = bin_of(odds - np.float32(moved))
         n, groups = len(cells), len(state.bias)
-        own = np.bincount(cell * np.int64(BINS) + bins, minlength=n * BINS).reshape(n, BINS).astype(np.float32)
-        of_group = np.bincount(cells.group[cell] * np.int64(BINS) + bins, minlength=groups * BINS).reshape(groups, BINS)
+        own = np.bincount(cell * np.int64(BINS) + bins, weight, minlength=n * BINS).reshape(n, BINS).astype(np.float32)
+        of_group = np.bincount(cells.group[cell] * np.int64(BINS) + bins, weight, minlength=groups * BINS).reshape(groups, BINS)
         own_fade, group_fade = 0.5 ** (1 / self.own_half_life_days), 0.5 ** (1 / self.group_half_life_days)
         own += state.own * np.float32(own_fade)
         return replace(
@@ -330,14 +347,14 @@ class SteeredController:
             shift=state.shift + moved,
         )
 
-    def _moved(self, state: SteeredState, odds: F32, cells: Cells) -> float:
+    def _moved(self, state: SteeredState, odds: F32, weight: F32, cells: Cells) -> float:
         """Return how far the value that the budgets buy, over all cells, has moved since the digest, in log odds."""
         share = cells.budget.sum() / PERIOD_DAYS / max(state.of_group.sum() / state.group_days, 1.0)
         if len(odds) < FEWEST_VALUES or not 0 < share < 1:
             return 0.0
         then = _level(state.of_group.sum(axis=0, dtype=np.float64)[None, :], np.array([share * state.of_group.sum()]))[0]
-        counts = np.bincount(bin_of(odds), minlength=BINS)[None, :].astype(np.float64)
-        now = _level(counts, np.array([share * len(odds)]))[0]
+        counts = np.bincount(bin_of(odds), weight, minlength=BINS)[None, :].astype(np.float64)
+        now = _level(counts, np.array([share * counts.sum()]))[0]
         return float(now - then) if np.isfinite(now) and np.isfinite(then) else 0.0
 
     def _look_up(self, state: SteeredState, wanted: Floats, cells: Cells) -> tuple[F32, Floats]:
@@ -349,6 +366,14 @@ class SteeredController:
         ratio = np.exp(state.bias)[cells.group] * trust
         level = _level(per_day, wanted / ratio)
         return expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
+
+
+_OF_CELLS = ("threshold", "own", "expected", "promised", "kept")
+
+
+def _where(known: Bools, old: npt.NDArray[Any], new: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows of `old` where known, else of `new`."""
+    return np.where(known.reshape(-1, *[1] * (old.ndim - 1)), old, new)
 
 
 def bin_of(odds: F32) -> npt.NDArray[np.int64]:

@@ -27,7 +27,7 @@ def weeks_of(controller: Controller[Any], budgets: list[float], observed: set[in
         goes = (value >= controller.thresholds(state)[cell]) & (number not in gone)
         sends = np.minimum(np.bincount(cell, goes, CELLS), 3.0)
         sent.append(sends.mean())
-        day = DayOfCells(cell, value, np.ones(len(cell), bool), sends, number not in gone)
+        day = DayOfCells(cell, value, np.ones(len(cell), bool), sends, number not in gone, np.ones(len(cell), np.float32))
         state = controller.step(state, day, Cells(np.full(CELLS, budget), group))
     return np.convolve(sent, np.ones(7))[: len(sent)]
 
