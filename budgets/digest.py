@@ -14,8 +14,6 @@ K = 12
 top.
 """
 
-SIGMAS = 3
-
 
 def _empty() -> datasketches.req_floats_sketch:
     return datasketches.req_floats_sketch(K, True)
@@ -46,10 +44,7 @@ class ScoreDigest:
         return int(self.sketch.n)
 
     def nth_highest(self, n: float) -> float:
-        """Return the n-th highest value; -inf where there are fewer, +inf for none.
-
-        Its true rank lies within `rank_bound(n)`, with the certainty of SIGMAS standard errors. Raises ValueError on a negative n.
-        """
+        """Return the n-th highest value; -inf where there are fewer, +inf for none. Raises ValueError on a negative n."""
         if n < 0:
             raise ValueError("n must not be negative")
         if n == 0:
@@ -57,20 +52,3 @@ class ScoreDigest:
         if len(self) < n:
             return float("-inf")
         return float(self.sketch.get_quantile((len(self) - np.ceil(n) + 0.5) / len(self), True))
-
-    def rank_bound(self, n: float) -> tuple[float, float]:
-        """Return the least and the most values that may reach what `nth_highest(n)` returns; both n where nothing was left out."""
-        if not self.sketch.is_estimation_mode():
-            return n, n
-        rank = 1 - (n - 1) / len(self)
-        low, high = self.sketch.get_rank_lower_bound(rank, SIGMAS), self.sketch.get_rank_upper_bound(rank, SIGMAS)
-        return (1 - high) * len(self) + 1, (1 - low) * len(self) + 1
-
-    def pack(self) -> bytes:
-        """Return the digest as bytes."""
-        return bytes(self.sketch.serialize())
-
-    @staticmethod
-    def unpack(packed: bytes) -> ScoreDigest:
-        """Return the digest of bytes."""
-        return ScoreDigest(datasketches.req_floats_sketch.deserialize(packed))

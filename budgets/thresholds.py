@@ -133,12 +133,9 @@ class DigestState:
 
 @dataclass(frozen=True)
 class DigestController:
-    """Once a week: the N-th highest value of last week, N the budget, as Nextdoor first did.
-
-    `distinct`: each item counts once however often it was scored; published without. A cell with less than N values lets everything go.
+    """Once a week: the N-th highest value of last week, N the budget, as Nextdoor first did, but each item counts once however often it was
+    scored. A cell with less than N values lets everything go.
     """
-
-    distinct: bool = True
 
     def start(self, cells: Cells) -> DigestState:
         """See Controller."""
@@ -146,8 +143,7 @@ class DigestController:
 
     def step(self, state: DigestState, day: DayOfCells, cells: Cells) -> DigestState:
         """See Controller."""
-        kept = day.fresh if self.distinct else np.ones(len(day.cell), bool)
-        order = np.flatnonzero(kept)[np.argsort(day.cell[kept], kind="stable")]
+        order = np.flatnonzero(day.fresh)[np.argsort(day.cell[day.fresh], kind="stable")]
         ends = np.searchsorted(day.cell[order], np.arange(len(cells)), side="right")
         digests = [
             ScoreDigest.merged((digest, ScoreDigest.of(part))) if len(part) else digest

@@ -21,8 +21,6 @@ Ints = npt.NDArray[np.int64]
 
 SOURCE = "by_interest"
 POOL_DAYS = 3.0
-FEATURES = ("interest", "hour", "author", "age", "quality")
-"""What the ranker looks at; each in the log odds that it adds, so that their sum and the base are what it believes."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def log_odds(world: World, user: Ints, item: Ints, now: float, boom: Boom | None
 
 
 def parts(world: World, user: Ints, item: Ints, now: float) -> Floats:
-    """Return what each of FEATURES adds to the log odds of rows, (n, features): the terms of World.true_probability for what is out."""
+    """Return what interest, hour, author, age and quality add to the log odds of rows, (n, 5), as in World.true_probability."""
     params, people, things = world.params, world.people, world.things
     hour = world.hour_of_week(np.arange(len(people.ids)), np.full(len(people.ids), now))
     active = params.hour_weight * np.log(people.hours[np.arange(len(hour)), hour] * people.hours.shape[1])
@@ -128,38 +126,20 @@ class NoisyRanker:
     """A ranker whose errors are known: it sees the parts of the truth, each pair of user and item with an error of its own.
 
     `error`: standard deviation, in log odds; the same whenever the pair is scored, as a model's is. `shift`: what is added to everything,
-    as a model with another calibration does. `spoil`: (feature, what becomes of its values), a feature that broke upstream. `boom`: what it
-    has no feature for, yet sees in the counts. Missing parts count as nothing, as trees send what is missing one fixed way.
+    as a model with another calibration does. `boom`: what it has no feature for, yet sees in the counts.
     """
 
     world: World
     error: float = 0.7
     shift: float = 0.0
     seed: int = 0
-    spoil: tuple[int, float] | None = None
     boom: Boom | None = None
     model_id: str = "noisy"
 
     def __call__(self, rows: Candidates, _channels: tuple[str, ...], now: float, _lane: Lane, /) -> Scored:
         """See scheduler.pipeline.Scorer."""
-        user, item = self.codes(rows)
-        return self.scored(self.features(user, item, now), user, item, now)
-
-    def codes(self, rows: Candidates) -> tuple[Ints, Ints]:
-        """Return the world's codes of rows."""
-        return places(rows.users, "u")[rows.user], places(rows.items, "i")[rows.item]
-
-    def features(self, user: Ints, item: Ints, now: float) -> F32:
-        """Return the features as they arrive, (n, features)."""
-        matrix = parts(self.world, user, item, now).astype(np.float32)
-        if self.spoil is not None:
-            column, factor = self.spoil
-            matrix[:, column] *= np.float32(factor)
-        return matrix
-
-    def scored(self, matrix: F32, user: Ints, item: Ints, now: float) -> Scored:
-        """Return the scores of rows with the given features."""
-        odds = self.world.params.base + np.nan_to_num(matrix, nan=0.0).sum(axis=1, dtype=np.float64) + self.shift
+        user, item = places(rows.users, "u")[rows.user], places(rows.items, "i")[rows.item]
+        odds = self.world.params.base + parts(self.world, user, item, now).sum(axis=1) + self.shift
         draw = (combine(user, item, np.full(len(user), self.seed)) >> np.uint64(11)) / np.float64(2**53)
         odds += self.error * ndtri(np.clip(draw, 1e-12, 1 - 1e-12))
         if self.boom is not None and self.boom.is_on(now):
