@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from redis import Redis
 
 from lake.history import History
 from lake.ids import hash64
 from lake.meta import Meta
-from lake.profiles import MemoryProfileStore, blank
-from lake.user_keys import MemoryUserKeys
-from scheduler.due import MemoryDueIndex
+from lake.profiles import MemoryProfileStore, ProfileStore, blank
+from lake.user_keys import MemoryUserKeys, UserKeys
+from scheduler.due import DueIndex, MemoryDueIndex
 from scheduler.own_thresholds import DAY_S, OwnJob, ShardState, forget, soft_budgets
-from scheduler.thresholds import MemoryThresholds
+from scheduler.thresholds import MemoryThresholds, Thresholds
+from serve_app import Settings, learn_thresholds, stores_of
 
 META = Meta(shards=1, channels=("in_app", "push"))
 USERS = [f"user{number}" for number in range(60)]
@@ -29,10 +31,10 @@ class House:
     """A shard whose users are offered ten values a day, of which those above their threshold are sent."""
 
     history: History
-    due: MemoryDueIndex = field(default_factory=lambda: MemoryDueIndex(1))
-    keys: MemoryUserKeys = field(default_factory=MemoryUserKeys)
-    profiles: MemoryProfileStore = field(default_factory=MemoryProfileStore)
-    thresholds: MemoryThresholds = field(default_factory=MemoryThresholds)
+    due: DueIndex = field(default_factory=lambda: MemoryDueIndex(1))
+    keys: UserKeys = field(default_factory=MemoryUserKeys)
+    profiles: ProfileStore = field(default_factory=MemoryProfileStore)
+    thresholds: Thresholds = field(default_factory=MemoryThresholds)
 
     @property
     def job(self) -> OwnJob:
@@ -56,6 +58,7 @@ class House:
                 "user_key": np.repeat(np.array(self.keys.of(USERS), object), 10),
                 "item_id": [f"i{number}-{item}" for _ in USERS for item in range(10)],
                 "channel": "in_app",
+                "lane": "scheduled",
                 "value": value.ravel(),
                 "disposition": np.where(sent.ravel(), "send", "below_threshold"),
                 "weight": np.float32(1),
@@ -67,7 +70,11 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    house = House(History(str(tmp_path / "history")))
+    return settled(House(History(str(tmp_path / "history"))))
+
+
+def settled(house: House) -> House:
+    """Return a house whose users have profiles and windows."""
     house.profiles.put(USERS, blank(len(USERS)))
     house.due.enroll(USERS, np.zeros(len(USERS), np.int64))
     return house
@@ -154,6 +161,22 @@ def test_a_user_erased_while_the_job_runs_is_not_written_back(house: House, monk
     monkeypatch.setattr(house.keys, "known", erasing)
     job.run(0, noon_after(FIRST))
     assert np.isnan(house.own()[5]).all()
+
+
+def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_memory(
+    house: House, redis_client: Redis, embedded_store: str, tmp_path: Path
+) -> None:
+    del redis_client  # empties the store
+    url = str(tmp_path / "served")
+    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10})
+    stores = stores_of(settings)
+    served = settled(House(History(url), stores.due, stores.user_keys, stores.profiles, stores.thresholds))
+    for number in range(FIRST, FIRST + 8):
+        assert served.pass_day(number) == house.pass_day(number)
+        house.job.run(0, noon_after(number))
+        learn_thresholds(settings, noon_after(number))
+        assert np.array_equal(served.own()[:, 0], house.own()[:, 0])
+    assert 0 < served.own()[:, 0].min() < served.own()[:, 0].max() < 1
 
 
 def test_nothing_is_aimed_at_on_a_channel_that_a_user_does_not_want() -> None:
