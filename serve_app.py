@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -62,6 +63,7 @@ from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import enroll
+from scheduler.own_thresholds import FAR_SLOT, OwnJob
 from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
 from scheduler.planning import PlanConfig
 from scheduler.ray_scorer import HandleScorer
@@ -75,9 +77,9 @@ from scheduler.thresholds import last_week, learn
 from scheduler.ticker import Ticker
 from tidings.home import folder
 
+log = logging.getLogger(__name__)
+
 APP_NAME = "tidings"
-FAR_SLOT = 1 << 40
-"""Later than any slot: whoever is in the due index is due by then."""
 EXPLAIN_TIMEOUT_S = 30.0
 """How long a look back may take: a model that served long ago is loaded for it."""
 AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, TimeoutError)
@@ -231,12 +233,42 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
 
 
 def learn_thresholds(settings: Settings, now: float) -> None:
-    """Learn from last week's log what a unit of each channel's budget is worth."""
+    """Learn what a unit of each channel's budget is worth: to everybody from last week's log, and to each user, shard by shard.
+
+    A shard that fails is logged and caught up with the next day.
+    """
+    learn_shared_thresholds(settings, now)
+    job = own_job(settings)
+    for shard in range(stores_of(settings).meta.shards):
+        try:
+            job.run(shard, now)
+        except Exception:
+            log.exception("the thresholds of shard %d stay as they are: the next day reads this one too", shard)
+
+
+def own_job(settings: Settings) -> OwnJob:
+    """Return the daily job that keeps users' own thresholds."""
     stores = stores_of(settings)
-    log, share = last_week(History(settings.history), now, stores.meta.shards)
+    weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
+    return OwnJob(
+        stores.meta,
+        stores.due,
+        stores.profiles,
+        stores.user_keys,
+        stores.thresholds,
+        History(settings.history),
+        settings.scheduled_channels,
+        weekly,
+    )
+
+
+def learn_shared_thresholds(settings: Settings, now: float) -> None:
+    """Learn from last week's log what a unit of each channel's budget is worth to those without a threshold of their own."""
+    stores = stores_of(settings)
+    rows, share = last_week(History(settings.history), now, stores.meta.shards)
     users = int(stores.due.counts(FAR_SLOT).sum()) * share
     wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
-    stores.thresholds.write(learn(log, wanted) if len(log) else {})
+    stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 
 
 def links_of(settings: Settings) -> Links:

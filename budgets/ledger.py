@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -152,6 +153,7 @@ class Grant:
     entity: int
     decision: int
     flags: int = 0
+    spare: int = 0
 
     @property
     def counts(self) -> bool:
@@ -202,13 +204,10 @@ class MemoryLedger:
 
     def read(self, users: Sequence[str]) -> LedgerColumns:
         """See Ledger."""
-        rows = [
-            (grant.at, grant.channel, grant.flags, 0, grant.version, grant.grant_id, grant.entity, grant.decision, code)
-            for code, user in enumerate(users)
-            for grant in self.accounts.get(user, _NOBODY).grants
-        ]
-        table = np.array(rows, np.dtype([*ENTRY.descr, ("user", "<i4")]))
-        return columns(np.ascontiguousarray(table["user"]), table)
+        accounts = [self.accounts.get(user, _NOBODY).grants for user in users]
+        table = np.array([_FIELDS(grant) for grants in accounts for grant in grants], ENTRY)
+        user = np.repeat(np.arange(len(users), dtype=np.int32), [len(grants) for grants in accounts])
+        return columns(user, table)
 
     def refund(self, users: Sequence[str], grant_ids: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """See Ledger."""
@@ -241,4 +240,5 @@ class MemoryLedger:
             self.accounts.pop(user, None)
 
 
+_FIELDS = attrgetter(*ENTRY.names or ())
 _NOBODY = Account()

@@ -1,9 +1,34 @@
-"""What a unit of attention is worth: the least value that deserves one, from the values seen lately. Pure."""
+"""What a unit of attention is worth: the least value that deserves one, from the values seen lately. Pure.
+
+Three ways to keep it, under one protocol: last week's N-th highest value, a PID controller, and ours, which steers by a digest of values.
+docs/thresholds.md compares them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
+
+from budgets.digest import ScoreDigest
+
+Floats = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+
+PERIOD_DAYS = 7
+BINS = 32
+ODDS_MOST = 8.0
+"""Log odds of values are counted in BINS bins between minus and plus this."""
+
+LEAST = 1e-6
+MOST_BIAS = 2.0
+FEWEST_VALUES = 200
+"""Of fewer new values nothing is said about how all of them have moved."""
 
 
 def threshold(values: npt.ArrayLike, weights: npt.ArrayLike, sends_wanted: float) -> float:
@@ -23,3 +48,343 @@ def threshold(values: npt.ArrayLike, weights: npt.ArrayLike, sends_wanted: float
     reached = np.cumsum(weight[scored][order])
     place = int(np.searchsorted(reached, sends_wanted * (1 - 1e-12)))
     return float(value[scored][order[place]]) if place < len(order) else float("-inf")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Pairs of user and channel whose thresholds are kept, (n,) each.
+
+    `budget`: float64, the soft weekly budget, below the ledger's hard limit. `group`: int32 codes of cells that are alike, such as those of
+    one channel and of users with about as many candidates.
+    """
+
+    budget: Floats
+    group: Codes
+
+    def __len__(self) -> int:
+        return len(self.budget)
+
+
+@dataclass(frozen=True)
+class DayOfCells:
+    """What the decision log says of one day.
+
+    Per scored row: `cell` int32, `value` float32, `fresh` bool, whether the cell was offered the row's item for the first time of late.
+    `sends`: (cells,), `observed`: whether the day is to be believed at all: False in an outage. `weight`: float32, how many rows each
+    stands for (1 / its chance of being logged).
+    """
+
+    cell: Codes
+    value: F32
+    fresh: Bools
+    sends: Floats
+    observed: bool
+    weight: F32
+
+
+StateT = TypeVar("StateT")
+
+
+class Controller(Protocol[StateT]):
+    """Keeps a threshold per cell, once a day. Pure: a state and a day in, the next state out; no array of a state is changed."""
+
+    def start(self, cells: Cells) -> StateT:
+        """Return the state before the first day."""
+        ...
+
+    def step(self, state: StateT, day: DayOfCells, cells: Cells) -> StateT:
+        """Return the state after a day. `cells`: as they are from now on; a budget may have changed."""
+        ...
+
+    def thresholds(self, state: StateT) -> F32:
+        """Return the least value worth a unit tomorrow, float32 (cells,); -inf: everything may go."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The sends of the last 7 days, oldest first, float64 (cells, 7)."""
+
+    days: Floats
+
+    @staticmethod
+    def steady(per_week: Floats) -> Sent:
+        """Return seven days alike."""
+        return Sent(np.repeat((per_week / PERIOD_DAYS)[:, None], PERIOD_DAYS, axis=1))
+
+    def then(self, sends: Floats) -> Sent:
+        """Return the days after one more."""
+        return Sent(np.concatenate([self.days[:, 1:], sends[:, None]], axis=1))
+
+    @property
+    def week(self) -> Floats:
+        """The rolling sum, (cells,)."""
+        return np.asarray(self.days.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class DigestState:
+    """`digests`: one per cell of the running week. `day`: days since the start."""
+
+    threshold: F32
+    digests: list[ScoreDigest]
+    day: int
+
+
+@dataclass(frozen=True)
+class DigestController:
+    """Once a week: the N-th highest value of last week, N the budget, as Nextdoor first did, but each item counts once however often it was
+    scored. A cell with less than N values lets everything go.
+    """
+
+    def start(self, cells: Cells) -> DigestState:
+        """See Controller."""
+        return DigestState(np.full(len(cells), -np.inf, np.float32), [ScoreDigest() for _ in range(len(cells))], 0)
+
+    def step(self, state: DigestState, day: DayOfCells, cells: Cells) -> DigestState:
+        """See Controller."""
+        order = np.flatnonzero(day.fresh)[np.argsort(day.cell[day.fresh], kind="stable")]
+        ends = np.searchsorted(day.cell[order], np.arange(len(cells)), side="right")
+        digests = [
+            ScoreDigest.merged((digest, ScoreDigest.of(part))) if len(part) else digest
+            for digest, part in zip(state.digests, np.split(day.value[order], ends[:-1]), strict=True)
+        ]
+        if (state.day + 1) % PERIOD_DAYS:
+            return DigestState(state.threshold, digests, state.day + 1)
+        found = [digest.nth_highest(wanted) for digest, wanted in zip(digests, np.round(cells.budget).tolist(), strict=True)]
+        return DigestState(np.array(found, np.float32), [ScoreDigest() for _ in digests], state.day + 1)
+
+    def thresholds(self, state: DigestState) -> F32:
+        """See Controller."""
+        return state.threshold
+
+
+@dataclass(frozen=True)
+class PidState:
+    """`level`: log odds of the threshold, (cells,). `error`: the last one. `total`: of all errors. `sent`: the last days."""
+
+    level: Floats
+    error: Floats
+    total: Floats
+    sent: Sent
+
+
+@dataclass(frozen=True)
+class PidController:
+    """Once a day: a textbook PID on the relative excess of 7-day sends over the soft budget, in log odds of the threshold; as Nextdoor.
+
+    `start_at`: the first threshold. The gains are of textbook size, not tuned to any data.
+    """
+
+    start_at: float = 0.2
+    proportional: float = 0.6
+    integral: float = 0.1
+    derivative: float = 0.6
+
+    def start(self, cells: Cells) -> PidState:
+        """See Controller."""
+        zero = np.zeros(len(cells))
+        return PidState(np.full(len(cells), logit(self.start_at)), zero, zero, Sent(np.zeros((len(cells), PERIOD_DAYS))))
+
+    def step(self, state: PidState, day: DayOfCells, cells: Cells) -> PidState:
+        """See Controller."""
+        sent = state.sent.then(day.sends)
+        error = (sent.week - cells.budget) / np.maximum(cells.budget, 1.0)
+        total = state.total + error
+        level = logit(self.start_at) + self.proportional * error + self.integral * total + self.derivative * (error - state.error)
+        return PidState(level, error, total, sent)
+
+    def thresholds(self, state: PidState) -> F32:
+        """See Controller."""
+        threshold: F32 = expit(state.level).astype(np.float32)
+        return threshold
+
+
+@dataclass(frozen=True)
+class SteeredState:
+    """What the steered controller knows.
+
+    `threshold`: (cells,). `sent`: the last days, an unobserved one as planned.
+    `own`, `of_group`: values offered, as decayed counts per
+    bin, (cells, BINS) and (groups, BINS), with the decayed number of days in `own_days` and `group_days`. `expected`: sends that the last
+    thresholds promised, (cells,).
+    `promised`, `kept`: decayed sums of what was promised and sent, (cells,). `bias`: log of sent / promised by
+    group. `shift`: how far all values have moved since the start, in log odds.
+    """
+
+    threshold: F32
+    sent: Sent
+    own: F32
+    own_days: float
+    of_group: F32
+    group_days: float
+    expected: Floats
+    promised: Floats
+    kept: Floats
+    bias: Floats
+    shift: float
+
+    def taken(self, place: npt.NDArray[np.intp]) -> SteeredState:
+        """Return the state of the cells at some places, (n,)."""
+        cells = {name: getattr(self, name)[place] for name in _OF_CELLS}
+        return replace(self, sent=Sent(self.sent.days[place]), **cells)
+
+
+@dataclass(frozen=True)
+class SteeredController:
+    """Ours: asks the digest of values which threshold gives tomorrow's share of the budget, and corrects for what it got wrong.
+
+    Feed-forward: tomorrow's wanted sends, budget / 7 and `steer` of what the group's last six days lack or exceed (`steer_own`
+    of the cell's), are looked up in how many new
+    items per day reach each threshold; so a new budget takes effect the next day, without a kick, and nothing winds up. A cell's own
+    counts are mixed with its group's, worth `group_weight` days, so that one user's few values do not decide. Values that all move
+    together (a model with another calibration, a topic that booms) move all counts with them, `follow` of the way per day. What the
+    lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt`
+    sends). A cell that could not send more (`most` a day, or everything goes already) teaches nothing (anti-windup). On a day that is
+    not observed everything is frozen and the plan counts as sent: there is no debt to be paid afterwards, hence no burst and no echo.
+    """
+
+    steer: float = 0.8
+    steer_own: float = 0.05
+    own_half_life_days: float = 14.0
+    group_half_life_days: float = 3.0
+    group_weight: float = 4.0
+    follow: float = 0.8
+    learn: float = 0.3
+    doubt: float = 6.0
+    most: float = 2.5
+
+    def start(self, cells: Cells) -> SteeredState:
+        """See Controller."""
+        n, groups = len(cells), int(cells.group.max(initial=-1)) + 1
+        return SteeredState(
+            threshold=np.full(n, -np.inf, np.float32),
+            sent=Sent.steady(cells.budget),
+            own=np.zeros((n, BINS), np.float32),
+            own_days=0.0,
+            of_group=np.zeros((groups, BINS), np.float32),
+            group_days=0.0,
+            expected=np.zeros(n),
+            promised=np.zeros(n),
+            kept=np.zeros(n),
+            bias=np.zeros(groups),
+            shift=0.0,
+        )
+
+    def step(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
+        """See Controller."""
+        if not day.observed:
+            return replace(state, sent=state.sent.then(cells.budget / PERIOD_DAYS))
+        state = self._corrected(state, day, cells)
+        state = self._counted(state, day, cells)
+        wanted = self._wanted(state, cells)
+        threshold, expected = self._look_up(state, wanted, cells)
+        return replace(state, threshold=threshold, expected=expected)
+
+    def thresholds(self, state: SteeredState) -> F32:
+        """See Controller."""
+        return state.threshold
+
+    def carried(self, state: SteeredState, place: npt.NDArray[np.intp], cells: Cells) -> SteeredState:
+        """Return the state for other cells of the same groups: each as at its place in `state`, like its group where that is -1."""
+        known, fresh = place >= 0, self.start(cells)
+        size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
+        typical = state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]
+        begun = replace(fresh, own=(typical[cells.group] * state.own_days).astype(np.float32))
+        old = state.taken(np.where(known, place, 0)) if len(state.threshold) else begun
+        merged: dict[str, Any] = {name: _where(known, getattr(old, name), getattr(begun, name)) for name in _OF_CELLS}
+        return replace(state, sent=Sent(_where(known, old.sent.days, begun.sent.days)), **merged)
+
+    def _wanted(self, state: SteeredState, cells: Cells) -> Floats:
+        """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, and part of what the other six days lack."""
+        daily = cells.budget / PERIOD_DAYS
+        lacking = daily * (PERIOD_DAYS - 1) - state.sent.days[:, 1:].sum(axis=1)
+        size = np.maximum(np.bincount(cells.group), 1)
+        shared = (np.bincount(cells.group, lacking) / size)[cells.group]
+        # One cell's few sends are mostly chance, and nothing below zero can be asked: a large share of its own error would bias the mean.
+        return np.asarray(
+            np.clip(daily + self.steer * shared + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily)), np.float64
+        )
+
+    def _corrected(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
+        """Learn from what was sent where something else was promised."""
+        open_ended = ~np.isfinite(state.threshold)
+        promised, kept = np.where(open_ended, 0.0, state.expected), np.where(open_ended, 0.0, day.sends)
+        fade = 0.5 ** (1 / self.own_half_life_days)
+        groups = len(state.bias)
+        of_group = np.stack([np.bincount(cells.group, column, groups) for column in (kept, promised)])
+        news = np.log((of_group[0] + self.doubt) / (of_group[1] + self.doubt))
+        return replace(
+            state,
+            sent=state.sent.then(day.sends),
+            promised=state.promised * fade + promised,
+            kept=state.kept * fade + kept,
+            bias=np.clip(state.bias + self.learn * news, -MOST_BIAS, MOST_BIAS),
+        )
+
+    def _counted(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
+        """Count the day's new values, after finding out how far all of them have moved."""
+        fresh = day.fresh
+        cell, value, weight = day.cell[fresh], day.value[fresh], day.weight[fresh]
+        odds = np.clip(logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
+        moved = self.follow * self._moved(state, odds, weight, cells) if state.group_days > 0 else 0.0
+        bins = bin_of(odds - np.float32(moved))
+        n, groups = len(cells), len(state.bias)
+        own = np.bincount(cell * np.int64(BINS) + bins, weight, minlength=n * BINS).reshape(n, BINS).astype(np.float32)
+        of_group = np.bincount(cells.group[cell] * np.int64(BINS) + bins, weight, minlength=groups * BINS).reshape(groups, BINS)
+        own_fade, group_fade = 0.5 ** (1 / self.own_half_life_days), 0.5 ** (1 / self.group_half_life_days)
+        own += state.own * np.float32(own_fade)
+        return replace(
+            state,
+            own=own,
+            own_days=state.own_days * own_fade + 1,
+            of_group=(state.of_group * group_fade + of_group).astype(np.float32),
+            group_days=state.group_days * group_fade + 1,
+            shift=state.shift + moved,
+        )
+
+    def _moved(self, state: SteeredState, odds: F32, weight: F32, cells: Cells) -> float:
+        """Return how far the value that the budgets buy, over all cells, has moved since the digest, in log odds."""
+        share = cells.budget.sum() / PERIOD_DAYS / max(state.of_group.sum() / state.group_days, 1.0)
+        if len(odds) < FEWEST_VALUES or not 0 < share < 1:
+            return 0.0
+        then = _level(state.of_group.sum(axis=0, dtype=np.float64)[None, :], np.array([share * state.of_group.sum()]))[0]
+        counts = np.bincount(bin_of(odds), weight, minlength=BINS)[None, :].astype(np.float64)
+        now = _level(counts, np.array([share * counts.sum()]))[0]
+        return float(now - then) if np.isfinite(now) and np.isfinite(then) else 0.0
+
+    def _look_up(self, state: SteeredState, wanted: Floats, cells: Cells) -> tuple[F32, Floats]:
+        """Return the thresholds that give the wanted sends, and what they promise, (cells,) each."""
+        size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
+        typical = (state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]).astype(np.float32)
+        per_day = (state.own + np.float32(self.group_weight) * typical[cells.group]) / np.float32(state.own_days + self.group_weight)
+        trust = (state.kept + self.doubt) / (state.promised + self.doubt)
+        ratio = np.exp(state.bias)[cells.group] * trust
+        level = _level(per_day, wanted / ratio)
+        return expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
+
+
+_OF_CELLS = ("threshold", "own", "expected", "promised", "kept")
+
+
+def _where(known: Bools, old: npt.NDArray[Any], new: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows of `old` where known, else of `new`."""
+    return np.where(known.reshape(-1, *[1] * (old.ndim - 1)), old, new)
+
+
+def bin_of(odds: F32) -> npt.NDArray[np.int64]:
+    """Return the bin of each log odds, the highest first: 0 holds the most."""
+    return np.clip(((ODDS_MOST - odds) * (BINS / (2 * ODDS_MOST))).astype(np.int64), 0, BINS - 1)
+
+
+def _level(counts: npt.NDArray[np.floating], wanted: Floats) -> Floats:
+    """Return the log odds above which `wanted` (n,) of counts (n, BINS) lie, -inf where there are fewer; even within a bin."""
+    reached = np.cumsum(counts, axis=1)
+    place = (reached < wanted[:, None].astype(reached.dtype)).sum(axis=1)
+    there = np.minimum(place, BINS - 1)
+    rows = np.arange(len(wanted))
+    inside = np.maximum(counts[rows, there], 1e-12)
+    part = np.clip(1 - (reached[rows, there] - wanted) / inside, 0.0, 1.0)
+    level: Floats = ODDS_MOST - (there + part) * (2 * ODDS_MOST / BINS)
+    level[place >= BINS] = -np.inf
+    return level

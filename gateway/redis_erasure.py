@@ -15,7 +15,9 @@ from lake.ids import shard_of
 from lake.keys import Keys
 from lake.redis_follows import RedisFollowStore
 from lake.redis_user_keys import RedisUserKeys
+from scheduler.own_thresholds import forget
 from scheduler.redis_due import RedisDueIndex
+from scheduler.redis_thresholds import RedisThresholds
 
 KINDS = (
     Keys.ADDRESSES,
@@ -55,6 +57,7 @@ class RedisErasure:
         RedisDueIndex(self.client, self.keys).remove([user_id])
         RedisFollowStore(self.client, self.keys).put([user_id], [Followed()])
         self.client.delete(*(self.keys.of_user(kind, user_id) for kind in KINDS))
+        forget(RedisThresholds(self.client, self.keys), [user_id], self.keys.shards)
         self._leave_streams(user_id)
         RedisUserKeys(self.client, self.keys).forget([user_id])
 

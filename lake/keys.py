@@ -65,6 +65,8 @@ class Keys:
     METRICS = "metrics"
     USER_KEY = "k"
     SEEN = "s"
+    OWN_THRESHOLDS = "thr"
+    THRESHOLD_STATE = "thrs"
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -313,7 +313,7 @@ class _Work:
 
     def _enqueue(self, row: int, *, update: bool) -> None:
         self.made.add(int(self.batch.grant_id[row]))
-        message = replace(message_of(self.batch, row, self.stores.meta.channels), update=update)
+        message = message_of(self.batch, row, self.stores.meta.channels, update=update)
         self.stores.outbox.setdefault(self.batch.shard, []).append(message)
 
     def _hold(self, row: int) -> Outcome:
@@ -332,6 +332,8 @@ class _Work:
 
     def _release(self, user: int) -> None:
         released = self.batch.released
+        if not len(released.user):
+            return
         mine = np.flatnonzero(released.user == user)
         if len(mine):
             user_id = self.batch.users[user]
@@ -345,8 +347,8 @@ class _Work:
         return {key: held for key, held in rows.items() if held.expires_at > self.batch.now}
 
 
-def message_of(batch: CommitBatch, row: int, channels: Sequence[str]) -> Message:
-    """Return the outbox message of a row that is granted as new."""
+def message_of(batch: CommitBatch, row: int, channels: Sequence[str], *, update: bool = False) -> Message:
+    """Return the outbox message of a row that is granted as new, or as an update."""
     return Message(
         grant_id=f"{int(batch.grant_id[row]):016x}",
         user_id=batch.users[batch.user[row]],
@@ -354,7 +356,7 @@ def message_of(batch: CommitBatch, row: int, channels: Sequence[str]) -> Message
         channel=channels[batch.channel[row]],
         entity=f"{int(batch.entity[row]):016x}",
         version=int(batch.version[row]),
-        update=False,
+        update=update,
         decision_id=batch.decision_ids[batch.request[row]],
         lane=batch.lane,
         source=batch.sources[batch.source[row]],

@@ -185,7 +185,7 @@ class Pipeline:
             candidates=batch.rows,
             probability=np.full(n, np.nan, np.float32),
             value=np.full(n, np.nan, np.float32),
-            threshold=self._thresholds(batch.now)[batch.rows.channel],
+            threshold=self._threshold(batch),
             propensity=np.zeros(n, np.float32),
             allowance=batch.allowance[batch.rows.user, batch.rows.channel],
             disposition=disposition,
@@ -356,6 +356,16 @@ class Pipeline:
     def _weekly(self, profiles: Profiles) -> npt.NDArray[np.uint8]:
         default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
         return weekly_budget(profiles["budget"], default, profiles["dial"])
+
+    def _threshold(self, batch: Batch) -> F32:
+        """Return the least value worth a unit, per row: the user's own where there is one, never less than the deployment's."""
+        of_channel = self._thresholds(batch.now)[batch.rows.channel]
+        own = self.thresholds.own(batch.rows.users, batch.now)
+        if own is None:
+            return of_channel
+        mine = own[batch.rows.user, batch.rows.channel]
+        least = np.array([max(self.config.threshold.get(name, 0.0), 0.0) for name in self.meta.channels], np.float32)[batch.rows.channel]
+        return np.where(np.isnan(mine), of_channel, np.maximum(mine, least))
 
     def _thresholds(self, now: float) -> F32:
         """Return the least value worth a unit, per channel code: the learned one, but never less than the deployment's own."""

@@ -97,7 +97,7 @@ class RedisStores:
     @cached_property
     def thresholds(self) -> RedisThresholds:
         """What a unit of each channel's budget is worth."""
-        return RedisThresholds(self.client)
+        return RedisThresholds(self.client, self.meta.keys)
 
     @cached_property
     def committer(self) -> RedisCommitter:

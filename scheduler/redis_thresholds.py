@@ -1,21 +1,28 @@
-"""The learned thresholds in the store: one hash by channel."""
+"""The learned thresholds in the store: one hash by channel, and one packed table per shard of what its users have of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from redis import Redis
+from redis.client import Pipeline
 
-from lake.keys import THRESHOLDS
+from lake.ids import shards_of
+from lake.keys import THRESHOLDS, Keys
+from scheduler.thresholds import F32, FRESH_S, OwnThresholds, Revise, own_of
 
 
 @dataclass(frozen=True)
 class RedisThresholds:
-    """See Thresholds."""
+    """See Thresholds. Tables that were read are kept for FRESH_S."""
 
     client: Redis
+    keys: Keys
+    _tables: dict[int, OwnThresholds] = field(default_factory=dict)
+    _read_at: dict[int, float] = field(default_factory=dict)
 
     def read(self) -> dict[str, float]:
         """See Thresholds."""
@@ -29,3 +36,51 @@ class RedisThresholds:
         if learned:
             pipe.hset(THRESHOLDS, mapping={name: repr(value) for name, value in learned.items()})
         pipe.execute()
+
+    def own(self, users: Sequence[str], now: float) -> F32 | None:
+        """See Thresholds."""
+        wanted = np.unique(shards_of(users, self.keys.shards)).tolist()
+        stale = [shard for shard in wanted if not 0 <= now - self._read_at.get(shard, -np.inf) < FRESH_S]
+        if stale:
+            self._fetch(stale, now)
+        return own_of({shard: self._tables[shard] for shard in wanted if shard in self._tables}, users, self.keys.shards)
+
+    def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
+        """See Thresholds."""
+        pipe = self.client.pipeline(transaction=True)
+        self._set(pipe, shard, table, state)
+        pipe.execute()
+        self._read_at.pop(shard, None)
+
+    def state(self, shard: int) -> bytes:
+        """See Thresholds."""
+        found: Any = self.client.get(self.keys.of_shard(Keys.THRESHOLD_STATE, shard))
+        return bytes(found or b"")
+
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """See Thresholds."""
+
+        def revised(pipe: Pipeline) -> None:
+            packed: Any = pipe.get(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard))
+            state: Any = pipe.get(self.keys.of_shard(Keys.THRESHOLD_STATE, shard))
+            pipe.multi()
+            if packed:
+                self._set(pipe, shard, *revise(OwnThresholds.unpack(packed), bytes(state or b"")))
+
+        watched = [self.keys.of_shard(kind, shard) for kind in (Keys.OWN_THRESHOLDS, Keys.THRESHOLD_STATE)]
+        self.client.transaction(revised, *watched)
+        self._read_at.pop(shard, None)
+
+    def _set(self, pipe: Pipeline, shard: int, table: OwnThresholds, state: bytes) -> None:
+        pipe.set(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard), table.pack())
+        pipe.set(self.keys.of_shard(Keys.THRESHOLD_STATE, shard), state)
+
+    def _fetch(self, shards: list[int], now: float) -> None:
+        pipe = self.client.pipeline(transaction=False)
+        for shard in shards:
+            pipe.get(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard))
+        for shard, packed in zip(shards, pipe.execute(), strict=True):
+            self._read_at[shard] = now
+            self._tables.pop(shard, None)
+            if packed:
+                self._tables[shard] = OwnThresholds.unpack(packed)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.compute as pc
 
 from budgets.thresholds import threshold
 from lake.history import History
+from lake.ids import Keys64, hash64, shards_of
+
+F32 = npt.NDArray[np.float32]
+
+FRESH_S = 60.0
+"""How long one goes by the thresholds one has read."""
 
 PERIOD_S = 7 * 86400.0
 MOST_SHARDS = 8
@@ -29,12 +36,94 @@ class Thresholds(Protocol):
         """Replace the thresholds."""
         ...
 
+    def own(self, users: Sequence[str], now: float) -> F32 | None:
+        """Return what users have of their own, float32 (users, channels) by code, NaN where they have none; None: nobody has any.
+
+        May be up to FRESH_S old; blocks for the store where it is older.
+        """
+        ...
+
+    def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
+        """Replace the thresholds of a shard's users, and with them, in one step, the state that they were derived from."""
+        ...
+
+    def state(self, shard: int) -> bytes:
+        """Return the state last written for a shard, b"" where there is none."""
+        ...
+
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """Replace what a shard has by what `revise` makes of it, in one step: it is asked again where another has written meanwhile.
+
+        A shard without thresholds stays as it is.
+        """
+        ...
+
+
+Revise = Callable[["OwnThresholds", bytes], tuple["OwnThresholds", bytes]]
+"""From a shard's thresholds and state to the next ones."""
+
+
+@dataclass(frozen=True)
+class OwnThresholds:
+    """The thresholds of some users. `key`: lake.ids.hash64 of each, ascending, (n,). `threshold`: float32 (n, channels), NaN: none."""
+
+    key: Keys64
+    threshold: F32
+
+    @staticmethod
+    def of(users: Sequence[str], threshold: F32) -> OwnThresholds:
+        """Return the table of users and their thresholds, (users, channels)."""
+        key = hash64(users)
+        order = np.argsort(key)
+        return OwnThresholds(key[order], np.ascontiguousarray(threshold[order], np.float32))
+
+    def find(self, key: Keys64) -> F32:
+        """Return the thresholds of users by key, NaN for those who are not here, (n, channels)."""
+        if not len(self.key):
+            return np.full((len(key), self.threshold.shape[1]), np.nan, np.float32)
+        at = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        return np.where((self.key[at] == key)[:, None], self.threshold[at], np.float32(np.nan))
+
+    def without(self, key: Keys64) -> OwnThresholds:
+        """Return the table without some users."""
+        stays = ~np.isin(self.key, key)
+        return OwnThresholds(self.key[stays], self.threshold[stays])
+
+    def pack(self) -> bytes:
+        """Return the table as bytes: its channels, keys and thresholds."""
+        return np.uint32(self.threshold.shape[1]).tobytes() + self.key.astype("<u8").tobytes() + self.threshold.astype("<f4").tobytes()
+
+    @staticmethod
+    def unpack(packed: bytes) -> OwnThresholds:
+        """Return the table of bytes."""
+        channels = int(np.frombuffer(packed[:4], "<u4")[0])
+        users = (len(packed) - 4) // (8 + 4 * channels)
+        key = np.frombuffer(packed, "<u8", users, 4)
+        return OwnThresholds(key, np.frombuffer(packed, "<f4", users * channels, 4 + 8 * users).reshape(users, channels))
+
+
+def own_of(tables: Mapping[int, OwnThresholds], users: Sequence[str], shards: int) -> F32 | None:
+    """Return the thresholds of users out of the tables of their shards, as Thresholds.own does."""
+    present = {shard: table for shard, table in tables.items() if len(table.key)}
+    if not present or not len(users):
+        return None
+    shard, key = shards_of(users, shards), hash64(users)
+    found = np.full((len(users), next(iter(present.values())).threshold.shape[1]), np.nan, np.float32)
+    for number, table in present.items():
+        mine = shard == number
+        if mine.any():
+            found[mine] = table.find(key[mine])
+    return found
+
 
 @dataclass
 class MemoryThresholds:
-    """Thresholds in a dictionary, for tests and replay."""
+    """Thresholds in dictionaries, for tests and replay."""
 
     learned: dict[str, float] = field(default_factory=dict)
+    shards: int = 1
+    tables: dict[int, OwnThresholds] = field(default_factory=dict)
+    states: dict[int, bytes] = field(default_factory=dict)
 
     def read(self) -> dict[str, float]:
         """See Thresholds."""
@@ -43,6 +132,24 @@ class MemoryThresholds:
     def write(self, learned: Mapping[str, float]) -> None:
         """See Thresholds."""
         self.learned = dict(learned)
+
+    def own(self, users: Sequence[str], now: float) -> F32 | None:
+        """See Thresholds."""
+        del now
+        return own_of(self.tables, users, self.shards)
+
+    def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
+        """See Thresholds."""
+        self.tables[shard], self.states[shard] = table, state
+
+    def state(self, shard: int) -> bytes:
+        """See Thresholds."""
+        return self.states.get(shard, b"")
+
+    def revise_own(self, shard: int, revise: Revise) -> None:
+        """See Thresholds."""
+        if shard in self.tables:
+            self.write_own(shard, *revise(self.tables[shard], self.state(shard)))
 
 
 def learn(log: pd.DataFrame, sends_wanted: Mapping[str, float]) -> dict[str, float]:

@@ -27,6 +27,8 @@ from lake.redis_follows import RedisFollowStore
 from lake.redis_profiles import RedisProfileStore
 from lake.redis_user_keys import RedisUserKeys
 from scheduler.redis_due import RedisDueIndex
+from scheduler.redis_thresholds import RedisThresholds
+from scheduler.thresholds import OwnThresholds
 from tests.unit.delivery.examples import a_message
 
 META = Meta(shards=4)
@@ -72,6 +74,16 @@ def test_nothing_of_an_erased_user_is_left(redis_client: Redis) -> None:
     RedisErasure(redis_client, META.keys)("someone-to-forget", NOW)
     assert _traces(redis_client, "someone-to-forget") == set()
     assert _traces(redis_client, "somebody-else") == others
+
+
+def test_an_erased_user_keeps_no_threshold_of_their_own(redis_client: Redis) -> None:
+    stay = next(name for name in (f"neighbour{n}" for n in range(99)) if shard_of(name, META.shards) == shard_of("forgotten", META.shards))
+    users, thresholds = ["forgotten", stay], RedisThresholds(redis_client, META.keys)
+    thresholds.write_own(shard_of(stay, META.shards), OwnThresholds.of(users, np.full((2, 1), 0.5, np.float32)))
+    RedisErasure(redis_client, META.keys)("forgotten", NOW)
+    own = RedisThresholds(redis_client, META.keys).own(users, NOW)
+    assert own is not None
+    assert np.array_equal(own[:, 0], [np.nan, 0.5], equal_nan=True)
 
 
 def test_nothing_of_an_erased_user_is_left_in_their_shards_streams(redis_client: Redis) -> None:

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
-from redis import Redis
 
 from lake.history import History
-from scheduler.redis_thresholds import RedisThresholds
-from scheduler.thresholds import MemoryThresholds, Thresholds, last_week, learn
+from scheduler.thresholds import last_week, learn
 
 NOW = 1_700_000_000.0
 
@@ -54,13 +51,3 @@ def test_the_week_is_read_from_the_files_of_some_shards(tmp_path: Path) -> None:
     assert len(rows) == 1
     assert share == 0.5
     assert len(last_week(History(str(tmp_path / "none")), NOW, 16)[0]) == 0
-
-
-@pytest.mark.parametrize("kind", ["memory", "redis"])
-def test_thresholds_are_replaced_as_a_whole(kind: str, redis_client: Redis) -> None:
-    """What is written is read; a channel that is not written again has none."""
-    kept: Thresholds = MemoryThresholds() if kind == "memory" else RedisThresholds(redis_client)
-    kept.write({"email": 0.25, "in_app": 1 / 3})
-    assert kept.read() == {"email": 0.25, "in_app": 1 / 3}
-    kept.write({"email": 0.5})
-    assert kept.read() == {"email": 0.5}

@@ -1,0 +1,71 @@
+"""Three ways to keep a threshold, on days drawn from known values: who keeps the budget, and how soon after it changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.special import expit
+
+from budgets.digest import ScoreDigest
+from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController
+
+CELLS, OFFERS = 300, 8
+
+
+def weeks_of(controller: Controller[Any], budgets: list[float], observed: set[int] | None = None) -> npt.NDArray[np.float64]:
+    """Play days of independent offers under a budget per day; return the mean rolling 7-day sends of each day."""
+    rng, gone = np.random.default_rng(5), observed or set()
+    taste = rng.normal(-1.5, 0.7, CELLS)
+    group = np.zeros(CELLS, np.int32)
+    state, sent = controller.start(Cells(np.full(CELLS, budgets[0]), group)), []
+    for number, budget in enumerate(budgets):
+        cell = np.repeat(np.arange(CELLS, dtype=np.int32), OFFERS)
+        value = expit(taste[cell] + rng.normal(0, 1, len(cell))).astype(np.float32)
+        goes = (value >= controller.thresholds(state)[cell]) & (number not in gone)
+        sends = np.minimum(np.bincount(cell, goes, CELLS), 3.0)
+        sent.append(sends.mean())
+        day = DayOfCells(cell, value, np.ones(len(cell), bool), sends, number not in gone, np.ones(len(cell), np.float32))
+        state = controller.step(state, day, Cells(np.full(CELLS, budget), group))
+    return np.convolve(sent, np.ones(7))[: len(sent)]
+
+
+def settled(weeks: npt.NDArray[np.float64], since: int, budget: float) -> int:
+    off = np.flatnonzero(np.abs(weeks[since:] - budget) > 0.1 * budget)
+    return int(off[-1]) + 1 if len(off) else 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(6.0, 3.0), (3.0, 6.0)])
+def test_after_a_change_of_budget_the_steered_threshold_settles_in_half_the_days_of_the_better_of_the_others(
+    before: float, after: float
+) -> None:
+    budgets = [before] * 42 + [after] * 70
+    days = {
+        type(each).__name__: settled(weeks_of(each, budgets), 42, after)
+        for each in (DigestController(), PidController(), SteeredController())
+    }
+    ours = days.pop("SteeredController")
+    assert ours <= min(days.values()) / 2, (ours, days)
+
+
+def test_after_an_outage_the_steered_threshold_neither_bursts_nor_echoes() -> None:
+    weeks = weeks_of(SteeredController(), [6.0] * 84, observed={42, 43, 44})
+    assert weeks[45:].max() < 6.0 * 1.1
+    assert np.abs(weeks[52:] / 6.0 - 1).max() < 0.1
+
+
+def test_a_digest_knows_the_nth_highest_to_a_tenth_of_n_however_it_was_added_up() -> None:
+    values = np.random.default_rng(1).random(50_000).astype(np.float32)
+    digest = ScoreDigest.merged(ScoreDigest.of(part) for part in np.split(values, 50))
+    for wanted in (1, 10, 100, 1000, 10_000):
+        assert (values >= digest.nth_highest(wanted)).sum() == pytest.approx(wanted, rel=0.1)
+
+
+def test_of_few_values_a_digest_forgets_none() -> None:
+    values = np.random.default_rng(2).random(40).astype(np.float32)
+    found = [ScoreDigest.of(values).nth_highest(wanted) for wanted in range(1, 41)]
+    assert found == np.sort(values)[::-1].tolist()
+    assert ScoreDigest.of(values).nth_highest(41) == float("-inf")
+    assert ScoreDigest.of(values).nth_highest(0) == float("inf")

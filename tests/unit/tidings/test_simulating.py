@@ -1,0 +1,81 @@
+"""Worlds played from the command line: what happens in them, what is counted, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lake.errors import InputError
+from simulation.scenarios import Lived, ScenarioConfig, play
+from tidings.cli import app
+from tidings.simulating import chosen
+
+TINY = ScenarioConfig(users=40, calm_days=8, days=9)
+
+
+def lived(weeks: list[float], started: float = 5.0) -> Lived:
+    return Lived(target=5.0, started=started, weeks=weeks)
+
+
+def run(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["simulate", *arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_settled_is_who_stays_near_the_budget_from_a_day_on() -> None:
+    assert lived([5.0, 5.4, 4.6]).settling_days == 0
+    assert lived([9.0, 5.0, 5.6, 5.4, 5.0]).settling_days == 3
+    assert lived([5.0, 5.0, 5.6]).settling_days is None
+
+
+def test_overshoot_is_how_far_beyond_the_budget_one_comes_from_where_one_was() -> None:
+    assert lived([4.0, 6.0, 5.0]).overshoot == pytest.approx(0.2)
+    assert lived([9.0, 6.0, 4.0, 5.0], started=10.0).overshoot == pytest.approx(0.2)
+    assert lived([4.0, 4.5]).overshoot == 0.0
+
+
+def test_the_command_reports_every_policy_asked_for_and_the_same_seed_gives_the_same_figures() -> None:
+    arguments = ("cold-start", "--policy", "pid", "--policy", "steered", "--users", "30", "--days", "7", "--seed", "3")
+    report = run(*arguments)
+    assert list(report["scenarios"]) == ["cold-start"]
+    policies = report["scenarios"]["cold-start"]
+    assert list(policies) == ["pid", "steered"]
+    for row in policies.values():
+        assert len(row["weekly_sends"]) == 7
+        assert row["sends"] > 0 < row["value"]
+    assert run(*arguments) == report
+
+
+@pytest.mark.parametrize("arguments", [["flood"], ["outage", "--policy", "luck"]])
+def test_an_unknown_name_ends_with_what_there_is_to_choose_from(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, ["simulate", *arguments])
+    assert done.exit_code == 2
+    assert "choose from" in done.output
+    with pytest.raises(InputError, match="unknown policy 'luck'"):
+        chosen("policy", ["luck"], ("pid",))
+
+
+def test_while_offers_are_away_sends_wane_and_afterwards_they_return() -> None:
+    weeks = np.array(play("outage", "steered", TINY).weeks)
+    assert weeks[0] > weeks[2]
+    assert weeks[-1] > weeks[5]
+
+
+def test_a_new_budget_moves_the_sends_of_a_steered_threshold_its_way_within_a_week() -> None:
+    halved, doubled = (play(name, "steered", TINY) for name in ("budget-halved", "budget-doubled"))
+    assert halved.weeks[-1] < 0.75 * halved.started
+    assert doubled.weeks[-1] > 1.5 * doubled.started
+
+
+def test_scores_that_all_rise_send_more_until_the_threshold_has_followed() -> None:
+    drift, calm = (play("score-drift", "pid", replace(TINY, drift=drift)) for drift in (2.0, 0.0))
+    assert drift.weeks[:4] > calm.weeks[:4]
+    boom = play("topic-boom", "pid", TINY)
+    assert boom.weeks != calm.weeks

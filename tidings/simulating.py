@@ -1,0 +1,76 @@
+"""`tidings simulate`: a world with known truth, what happens to it, and how each way of keeping thresholds fares."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from lake.errors import InputError
+from simulation.scenarios import CONTROLLERS, SCENARIOS, PolicyName, ScenarioConfig, ScenarioName, play
+from tidings.console import Json, emit, progress
+
+NameT = TypeVar("NameT", bound=str)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `simulate`."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    scenario: Annotated[str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}, or all.")],
+    policy: Annotated[
+        list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all three by default.")
+    ] = None,
+    users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
+    days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")] = ScenarioConfig.days,
+    seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,
+    as_json: Json = False,
+) -> None:
+    """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
+    scenarios = SCENARIOS if scenario == "all" else chosen("scenario", [scenario], SCENARIOS)
+    policies = chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
+    report = played(scenarios, policies, ScenarioConfig(users=users, days=days, seed=seed))
+    emit(report, as_json=as_json, summary=compared(report["scenarios"]))
+
+
+def played(scenarios: tuple[ScenarioName, ...], policies: tuple[PolicyName, ...], config: ScenarioConfig) -> dict[str, Any]:
+    """Return the report of all policies in all scenarios."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in scenarios}
+    with progress() as bars:
+        for scenario in scenarios:
+            for policy in policies:
+                task = bars.add_task(f"{scenario}: {policy}", total=config.days + (scenario != "cold-start") * config.calm_days)
+                found[scenario][policy] = play(scenario, policy, config, partial(_told, bars, task)).figures()
+    return {"users": config.users, "days": config.days, "seed": config.seed, "soft_budget": config.soft, "scenarios": found}
+
+
+def _told(bars: Progress, task: TaskID, day: int) -> None:
+    bars.update(task, completed=day)
+
+
+def chosen(what: str, names: list[str], known: tuple[NameT, ...]) -> tuple[NameT, ...]:
+    """Return the names given, in the order of the known ones; raises InputError naming an unknown one."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
+    return tuple(name for name in known if name in names)
+
+
+def compared(scenarios: dict[str, dict[str, Any]]) -> Table:
+    """Return the policies side by side, scenario by scenario."""
+    table = Table(title="who keeps to the budget", title_justify="left", box=None, pad_edge=False)
+    table.add_column("scenario")
+    table.add_column("policy")
+    for title in ("settled after", "overshoot", "deviation", "value", "sends", "opt-outs"):
+        table.add_column(title, justify="right")
+    for scenario, policies in scenarios.items():
+        for policy, row in policies.items():
+            settled = "never" if row["settling_days"] is None else f"{row['settling_days']} days"
+            shares = (f"{row['overshoot']:.1%}", f"{row['mean_absolute_deviation']:.1%}")
+            table.add_row(scenario, policy, settled, *shares, f"{row['value']:,.1f}", f"{row['sends']:,}", f"{row['opt_outs']:,}")
+    return table
