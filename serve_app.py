@@ -98,7 +98,8 @@ class Settings(BaseModel):
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `rankers`: [least, most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as
-    upscale_delay_s. `most_per_user`: candidates of one user that the heavy model ranks; the light one cuts the others.
+    upscale_delay_s. `own_thresholds`: whether a daily job steers each user's
+    thresholds to 0.8 of their budget (docs/thresholds.md tells what it does and where it falls short). `most_per_user`: candidates of one user that the heavy model ranks; the light one cuts the others.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -118,6 +119,7 @@ class Settings(BaseModel):
     link_secret: SecretStr | None = None
     history: str = Field(default_factory=lambda: str(folder() / "history"))
     ticking: bool = True
+    own_thresholds: bool = False
     rankers: tuple[int, int] = (1, 4)
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
@@ -233,11 +235,13 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
 
 
 def learn_thresholds(settings: Settings, now: float) -> None:
-    """Learn what a unit of each channel's budget is worth: to everybody from last week's log, and to each user, shard by shard.
+    """Learn what a unit of each channel's budget is worth: to everybody from last week's log, and where set to each user, shard by shard.
 
     A shard that fails is logged and caught up with the next day.
     """
     learn_shared_thresholds(settings, now)
+    if not settings.own_thresholds:
+        return
     job = own_job(settings)
     for shard in range(stores_of(settings).meta.shards):
         try:

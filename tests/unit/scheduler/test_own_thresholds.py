@@ -168,7 +168,7 @@ def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_m
 ) -> None:
     del redis_client  # empties the store
     url = str(tmp_path / "served")
-    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10})
+    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10}, own_thresholds=True)
     stores = stores_of(settings)
     served = settled(House(History(url), stores.due, stores.user_keys, stores.profiles, stores.thresholds))
     for number in range(FIRST, FIRST + 8):
