@@ -97,9 +97,10 @@ class Settings(BaseModel):
     between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
-    ticks by hand. `rankers`: [least, most] replicas. `autoscaling`: further options of Serve's autoscaling of rankers, such as
-    upscale_delay_s. `own_thresholds`: whether a daily job steers each user's
-    thresholds to 0.8 of their budget (docs/thresholds.md tells what it does and where it falls short). `most_per_user`: candidates of one user that the heavy model ranks; the light one cuts the others.
+    ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
+    (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
+    options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
+    model ranks; the light one cuts the others.
     """
 
     # What is wrong with the settings must not show the secrets among them.
