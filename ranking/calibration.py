@@ -19,8 +19,9 @@ EDGE = 1e-6
 FURTHEST_LOG_ODDS = 80.0
 """Keeps probabilities above zero in float32."""
 LEAST_OUTCOMES = 10
-PRIOR_POSITIVES = 3.0
-"""How many engagements Platt's line counts for between two knots."""
+PRIOR_POSITIVES = 100.0
+"""How many engagements Platt's line counts for between two knots. One engagement labels rows of several days and people come in
+bursts, so that fewer would let the weather of a few weeks bend the curve."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Calibration:
         return Calibration(np.zeros(1), np.zeros(1))
 
 
-def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int = 12) -> Calibration:
+def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int = 6) -> Calibration:
     """Return the calibration of margins whose outcomes are known; the identity with fewer than LEAST_OUTCOMES of a kind.
 
     Platt's straight line in log-odds (Platt 1999), refined by isotonic regression (Zadrozny and Elkan 2002) of what is

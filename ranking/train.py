@@ -12,7 +12,7 @@ from lake.dataset import Dataset
 from lake.errors import InputError
 from ranking.bundle import Window
 from ranking.calibration import Calibration
-from ranking.evaluation import rounded, threshold_at_recall
+from ranking.evaluation import rounded
 from ranking.examples import ExampleRule, Rows, draw, moments
 from ranking.fitting import OBJECTIVES, Shape, fit, margins
 from ranking.held_out import HeldOut
@@ -160,8 +160,7 @@ def _validated(walk: Walk, latest: HeldOut, rule: LabelRule, recall: float) -> d
     found["baselines_interval_95"] = {name: latest.measured(values)["interval_95"] for name, values in baselines.items()}
     found["better_by_interval_95"] = {name: latest.better(score, values) for name, values in baselines.items()}
     found |= walk.tried(rule, recall)
-    margin = threshold_at_recall(walk.margin, walk.rows.label, walk.rows.weight, recall)
-    found["threshold"]["probability"] = float(walk.calibration()(np.array([margin], np.float32))[0])
+    found["threshold"]["probability"] = float(walk.calibration()(np.array([walk.threshold(recall)], np.float32))[0])
     return found
 
 

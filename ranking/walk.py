@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from ranking.training_set import TrainingSet
 LEAST_POSITIVES = 20
 FOLDS = (0.5, 0.75, 1.0)
 """Where folds begin: shares of the time before the last, held out, rows."""
+HALF_LIFE_S = 56 * DAY_S
+"""How fast a fold's rows lose their say in a curve. What is expected over what comes swings from week to week and returns: a curve of
+the latest weeks alone (half-lives of one or two weeks) follows the swings and promises later weeks worse than one of all folds."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,11 @@ class Walk:
 
     def calibration(self) -> Calibration:
         """Return the curve of all folds: later data than any of their models saw."""
-        return fit_calibration(self.margin, self.rows.label, self.rows.weight)
+        return fit_calibration(self.margin, self.rows.label, faded(self.rows))
+
+    def threshold(self, recall: float) -> float:
+        """Return the highest margin that keeps a share of the engagements of all folds, the latest counting most."""
+        return threshold_at_recall(self.margin, self.rows.label, faded(self.rows), recall)
 
     def tried(self, rule: LabelRule, recall: float) -> dict[str, Any]:
         """Return how calibration and threshold did when each fold was to be told by earlier folds alone.
@@ -87,17 +94,14 @@ class Walk:
         for fold, start in enumerate(self.starts[1:], start=1):
             here, earlier = self.fold == fold, (self.fold < fold) & is_over(self.rows.at, start, rule)
             if here.any() and can_learn(self.rows, earlier):
-                past = self.rows.take(earlier)
-                curve = fit_calibration(self.margin[earlier], past.label, past.weight)
-                probability[here] = curve(self.margin[here])
-                threshold = threshold_at_recall(self.margin[earlier], past.label, past.weight, recall)
-                above[here] = self.margin[here] >= threshold
+                past = replace(self, rows=self.rows.take(earlier), margin=self.margin[earlier], fold=self.fold[earlier])
+                probability[here] = past.calibration()(self.margin[here])
+                above[here] = self.margin[here] >= past.threshold(recall)
         later = ~np.isnan(probability)
         if self.rows.label[later].any():
             return {"measured_on": "later rows"} | self._measured(later, probability[later], above[later], recall)
-        threshold = threshold_at_recall(self.margin, self.rows.label, self.rows.weight, recall)
         everything, told = np.ones(len(self.margin), bool), self.calibration()(self.margin).astype(np.float64)
-        return {"measured_on": "the same rows"} | self._measured(everything, told, self.margin >= threshold, recall)
+        return {"measured_on": "the same rows"} | self._measured(everything, told, self.margin >= self.threshold(recall), recall)
 
     def _measured(self, there: Bools, probability: Floats, above: Bools, recall: float) -> dict[str, Any]:
         rows = self.rows.take(there)
@@ -121,6 +125,12 @@ class Walk:
                 "cut": cut_at(above.astype(float), weight, 0.5),
             },
         }
+
+
+def faded(rows: Rows) -> Floats:
+    """Return the weights of rows, halved for every HALF_LIFE_S that they are older than the latest, shape (n,)."""
+    weight: Floats = rows.weight * 0.5 ** ((rows.at.max(initial=-np.inf) - rows.at) / HALF_LIFE_S)
+    return weight
 
 
 def walk_forward(
