@@ -32,7 +32,7 @@ from tidings.demo_view import Scene, Urgent, result
 from tidings.home import folder
 from tidings.importing import import_into
 from tidings.learning import train_bundle
-from tidings.system import System, Wanted, ray_environment, ray_folder, start, store_folder
+from tidings.system import System, Wanted, end_like_ctrl_c, ray_environment, ray_folder, start, store_folder
 
 WEEK = pd.Timedelta(days=7)
 LEARNING_WEEKS = 2
@@ -54,6 +54,7 @@ def demo(
 
     Serves until Ctrl-C, so that there is something to look at; with DEMO_EXIT=1 in the environment it ends after the report.
     """
+    end_like_ctrl_c()
     home = folder() / "demo"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)

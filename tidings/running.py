@@ -22,7 +22,7 @@ from tidings.console import Json, emit, facts, fail, say, step
 from tidings.home import State, folder, running
 from tidings.learning import train_bundle
 from tidings.ray_status import deployments
-from tidings.system import Wanted, has_ended, ray_folder, refuse_second, start, stop, store_folder
+from tidings.system import Wanted, end_like_ctrl_c, has_ended, ray_folder, refuse_second, start, stop, store_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -58,12 +58,14 @@ def up(
     emit(where(system.state), as_json=as_json, summary=Panel(facts(where(system.state)), title="Tidings is up", expand=False))
     if detach:
         return
+    end_like_ctrl_c()
     with suppress(KeyboardInterrupt):
         say("[dim]Ctrl-C stops it[/]")
         code = system.process.wait()
         fail(f"the system ended by itself with code {code}; its log is {folder() / 'supervisor.log'}", code=1)
     with step("stopping"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_IGN)
         system.stop()
 
 

@@ -170,6 +170,12 @@ def stop(pid: int, is_over: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
+def end_like_ctrl_c() -> None:
+    """Let a SIGTERM end this process as Ctrl-C does, so that what it started ends too, also where it was begun with Ctrl-C ignored."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.default_int_handler)
+
+
 def has_ended(pid: int) -> bool | None:
     """Return True where a process is gone, None where it lives."""
     try:

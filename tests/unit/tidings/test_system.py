@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from lake.errors import InputError
 from tidings import system
-from tidings.system import Wanted, haproxy_environment, start
+from tidings.system import Wanted, end_like_ctrl_c, haproxy_environment, start
 
 
 @pytest.fixture
@@ -36,3 +38,16 @@ def test_haproxy_keeps_its_usual_ports_unless_another_system_has_them(taken: soc
 def test_haproxy_hears_what_its_owner_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_HAPROXY_NBTHREAD", "7")
     assert haproxy_environment()["RAY_SERVE_HAPROXY_NBTHREAD"] == "7"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_whatever_ends_the_command_ends_what_it_started(signum: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell leaves it to what it runs in the background
+    try:
+        end_like_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signum)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
