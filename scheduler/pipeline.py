@@ -371,7 +371,7 @@ class Pipeline:
         """Return the least value worth a unit, per channel code: the learned one, but never less than the deployment's own."""
         if self._worth is None or not 0 <= now - self._worth[0] < THRESHOLD_FRESH_S:
             learned, floor = self.thresholds.read(), self.config.threshold
-            worth = [max(learned.get(name, 0.0), floor.get(name, 0.0)) for name in self.meta.channels]
+            worth = [max(learned.get(name, -np.inf), floor.get(name, 0.0)) for name in self.meta.channels]
             self._worth = (now, np.array(worth, np.float32))
         return self._worth[1]
 

@@ -112,11 +112,16 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         return unpack(log)
 
 
+WHATEVER_IT_IS_WORTH = -1e9
+"""The threshold of a replay: a policy that may decline to send, as a ranker does where the risk of an opt-out outweighs, has no equal volume."""
+
+
 def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, scorer: Scorer, config: ReplayConfig) -> ScheduledLane:
     """Return the scheduled lane as it serves, with the replay's budget on the replay's channel."""
     windows = max(min(config.budget, MAX_WINDOWS), 1)
     decided = PipelineConfig(
         weekly={config.channel: config.budget},
+        threshold={config.channel: WHATEVER_IT_IS_WORTH},
         addressless=(config.channel,),
         decide=DecideConfig(top_n=math.ceil(config.budget / windows)),
     )
