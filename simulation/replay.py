@@ -113,7 +113,7 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
 
 
 WHATEVER_IT_IS_WORTH = -1e9
-"""The threshold of a replay: a policy that may decline to send, as a ranker does where the risk of an opt-out outweighs, has no equal volume."""
+"""The threshold of a replay: a policy that may decline to send, as a ranker does where opt-outs would cost more, has no equal volume."""
 
 
 def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, scorer: Scorer, config: ReplayConfig) -> ScheduledLane:
