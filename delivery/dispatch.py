@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 from jinja2 import TemplateError
@@ -241,8 +242,9 @@ class _Turn:
                 breaker.record(down=True, now=self.now)
             else:
                 answered += zip(chunk, result, strict=True)
-        for _, answer in answered:
-            breaker.record(down=is_down(answer), now=self.now)
+        for down, run in groupby(is_down(answer) for _, answer in answered):
+            for _ in run if down else (None,):  # one answer says as much as many in a row
+                breaker.record(down=down, now=self.now)
         await asyncio.to_thread(self._answered, answered)
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:

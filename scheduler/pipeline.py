@@ -109,7 +109,7 @@ class Occasion:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the stages of one run share: the candidates and everything that was looked up about them."""
+    """What the stages of one run share: the candidates and everything that was looked up about them. `shard`: of each user."""
 
     rows: Candidates
     profiles: Profiles
@@ -122,6 +122,7 @@ class Batch:
     occasion: Occasion
     decision_ids: list[str]
     now: float
+    shard: npt.NDArray[np.integer]
 
     @cached_property
     def critical(self) -> Bools:
@@ -174,7 +175,8 @@ class Pipeline:
         ledger = granted_by_others(self.ledger.read(rows.users), decision_ids)
         weekly = self._weekly(profiles)
         may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
-        return Batch(rows, profiles, items, item_row, self.seen.of(rows.users), ledger, may_go, weekly, occasion, decision_ids, now)
+        shard = np.full(len(rows.users), occasion.shard) if occasion.shard >= 0 else shards_of(rows.users, self.meta.shards)
+        return Batch(rows, profiles, items, item_row, self.seen.of(rows.users), ledger, may_go, weekly, occasion, decision_ids, now, shard)
 
     def _eligible(self, batch: Batch) -> Decided:
         sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)
@@ -265,8 +267,7 @@ class Pipeline:
 
     def _commit(self, decided: Decided, batch: Batch) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
-        users, occasion = batch.rows.users, batch.occasion
-        parts = Parts.of(np.full(len(users), occasion.shard) if occasion.shard >= 0 else shards_of(users, self.meta.shards))
+        parts = Parts.of(batch.shard)
         proposals = np.flatnonzero((decided.disposition == SEND) | (decided.disposition == HOLD))
         worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
         proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
@@ -360,7 +361,7 @@ class Pipeline:
     def _threshold(self, batch: Batch) -> F32:
         """Return the least value worth a unit, per row: the user's own where there is one, never less than the deployment's."""
         of_channel = self._thresholds(batch.now)[batch.rows.channel]
-        own = self.thresholds.own(batch.rows.users, batch.now)
+        own = self.thresholds.own(batch.rows.users, batch.shard, batch.now)
         if own is None:
             return of_channel
         mine = own[batch.rows.user, batch.rows.channel]

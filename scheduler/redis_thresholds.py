@@ -10,9 +10,10 @@ import numpy as np
 from redis import Redis
 from redis.client import Pipeline
 
-from lake.ids import shards_of
 from lake.keys import THRESHOLDS, Keys
-from scheduler.thresholds import F32, FRESH_S, OwnThresholds, Revise, own_of
+from scheduler.thresholds import F32, FRESH_S, Ints, OwnThresholds, Revise, own_of
+
+NOBODY = OwnThresholds(np.zeros(0, np.uint64), np.zeros((0, 0), np.float32))
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class RedisThresholds:
             pipe.hset(THRESHOLDS, mapping={name: repr(value) for name, value in learned.items()})
         pipe.execute()
 
-    def own(self, users: Sequence[str], now: float) -> F32 | None:
+    def own(self, users: Sequence[str], shard: Ints, now: float) -> F32 | None:
         """See Thresholds."""
-        wanted = np.unique(shards_of(users, self.keys.shards)).tolist()
-        stale = [shard for shard in wanted if not 0 <= now - self._read_at.get(shard, -np.inf) < FRESH_S]
+        wanted = np.unique(shard).tolist()
+        stale = [number for number in wanted if not 0 <= now - self._read_at.get(number, -np.inf) < FRESH_S]
         if stale:
             self._fetch(stale, now)
-        return own_of({shard: self._tables[shard] for shard in wanted if shard in self._tables}, users, self.keys.shards)
+        return own_of({number: self._tables[number] for number in wanted}, users, shard)
 
     def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
         """See Thresholds."""
@@ -80,7 +81,6 @@ class RedisThresholds:
         for shard in shards:
             pipe.get(self.keys.of_shard(Keys.OWN_THRESHOLDS, shard))
         for shard, packed in zip(shards, pipe.execute(), strict=True):
+            # Threads share these: a table is never gone once it was there, and is there before it counts as read.
+            self._tables[shard] = OwnThresholds.unpack(packed) if packed else NOBODY
             self._read_at[shard] = now
-            self._tables.pop(shard, None)
-            if packed:
-                self._tables[shard] = OwnThresholds.unpack(packed)

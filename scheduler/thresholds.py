@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from budgets.thresholds import threshold
 from lake.history import History
-from lake.ids import Keys64, hash64, shards_of
+from lake.ids import Keys64, hash64
 
 F32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.integer]
 
 FRESH_S = 60.0
 """How long one goes by the thresholds one has read."""
@@ -36,10 +37,10 @@ class Thresholds(Protocol):
         """Replace the thresholds."""
         ...
 
-    def own(self, users: Sequence[str], now: float) -> F32 | None:
+    def own(self, users: Sequence[str], shard: Ints, now: float) -> F32 | None:
         """Return what users have of their own, float32 (users, channels) by code, NaN where they have none; None: nobody has any.
 
-        May be up to FRESH_S old; blocks for the store where it is older.
+        `shard`: of each user. May be up to FRESH_S old; blocks for the store where it is older.
         """
         ...
 
@@ -102,12 +103,12 @@ class OwnThresholds:
         return OwnThresholds(key, np.frombuffer(packed, "<f4", users * channels, 4 + 8 * users).reshape(users, channels))
 
 
-def own_of(tables: Mapping[int, OwnThresholds], users: Sequence[str], shards: int) -> F32 | None:
+def own_of(tables: Mapping[int, OwnThresholds], users: Sequence[str], shard: Ints) -> F32 | None:
     """Return the thresholds of users out of the tables of their shards, as Thresholds.own does."""
-    present = {shard: table for shard, table in tables.items() if len(table.key)}
+    present = {number: table for number, table in tables.items() if len(table.key)}
     if not present or not len(users):
         return None
-    shard, key = shards_of(users, shards), hash64(users)
+    key = hash64(users)
     found = np.full((len(users), next(iter(present.values())).threshold.shape[1]), np.nan, np.float32)
     for number, table in present.items():
         mine = shard == number
@@ -121,7 +122,6 @@ class MemoryThresholds:
     """Thresholds in dictionaries, for tests and replay."""
 
     learned: dict[str, float] = field(default_factory=dict)
-    shards: int = 1
     tables: dict[int, OwnThresholds] = field(default_factory=dict)
     states: dict[int, bytes] = field(default_factory=dict)
 
@@ -133,10 +133,10 @@ class MemoryThresholds:
         """See Thresholds."""
         self.learned = dict(learned)
 
-    def own(self, users: Sequence[str], now: float) -> F32 | None:
+    def own(self, users: Sequence[str], shard: Ints, now: float) -> F32 | None:
         """See Thresholds."""
         del now
-        return own_of(self.tables, users, self.shards)
+        return own_of(self.tables, users, shard)
 
     def write_own(self, shard: int, table: OwnThresholds, state: bytes = b"") -> None:
         """See Thresholds."""

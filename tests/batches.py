@@ -44,6 +44,20 @@ def entity_key(row: Row) -> int:
     return int(hash64([row.entity or row.item])[0])
 
 
+def reason_of(row: Row) -> int:
+    """Return the code of why a row is proposed as it is."""
+    return REASON["better_next_window" if row.hold else "critical" if row.critical else "above_threshold"]
+
+
+def released_of(users: Sequence[str], items: Sequence[str], rows: Sequence[tuple[str, str, int]]) -> Released:
+    """Return held rows (user, item, channel) that are let go."""
+    return Released(
+        np.array([users.index(user) for user, _, _ in rows], np.int32),
+        np.array([items.index(item) for _, item, _ in rows], np.int32),
+        np.array([channel for _, _, channel in rows], np.uint8),
+    )
+
+
 def batch(
     rows: Mapping[str, Sequence[Row]],
     *,
@@ -67,7 +81,6 @@ def batch(
     def column(kind: Any, values: Sequence[Any]) -> Any:
         return np.array(values, kind)
 
-    reasons = ["better_next_window" if row.hold else "critical" if row.critical else "above_threshold" for _, row in flat]
     identity = {} if batch_id is None else {"batch_id": batch_id}
     return CommitBatch(
         shard=shard,
@@ -88,7 +101,7 @@ def batch(
         deliver_by=column(np.float64, [row.deliver_by for _, row in flat]),
         expires_at=column(np.float64, [row.expires_at for _, row in flat]),
         disposition=column(np.uint8, [HOLD if row.hold else SEND for _, row in flat]),
-        reason=column(np.uint8, [REASON[reason] for reason in reasons]),
+        reason=column(np.uint8, [reason_of(row) for _, row in flat]),
         critical=column(np.bool_, [row.critical for _, row in flat]),
         probability=column(np.float32, [row.value for _, row in flat]),
         value=column(np.float32, [row.value for _, row in flat]),
@@ -99,11 +112,7 @@ def batch(
         decision_ids=decisions,
         model_id="model",
         fence=fence,
-        released=Released(
-            column(np.int32, [users.index(user) for user, _, _ in released]),
-            column(np.int32, [items.index(item) for _, item, _ in released]),
-            column(np.uint8, [channel for _, _, channel in released]),
-        ),
+        released=released_of(users, items, released),
         log_blob=log_blob,
         **identity,
     )

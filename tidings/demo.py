@@ -24,7 +24,7 @@ from scheduler.redis_stores import RedisStores
 from simulation.outcomes import overspends, report
 from simulation.playback import Features, Playback, play
 from simulation.policies import PolicyName
-from simulation.replay import ReplayConfig, play_policy
+from simulation.replay import WHATEVER_IT_IS_WORTH, ReplayConfig, play_policy
 from simulation.world import generate
 from simulation.world_parameters import WorldParameters
 from tidings.console import err, out, progress, say, step
@@ -104,6 +104,7 @@ def wanted(home: Path, port: int) -> Wanted:
         "ticking": False,
         "scheduled_channels": [CHANNEL],
         "weekly": {CHANNEL: BUDGET, URGENT_CHANNEL: BUDGET},
+        "threshold": {CHANNEL: WHATEVER_IT_IS_WORTH},  # so that its volume is that of the baselines it is shown beside
         "top_n": 1,
         "channels": [{"kind": "in_app"}, {"kind": "maildir", "path": str(home / "maildir")}],
         "rankers": [1, 1],

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import uuid
-from collections.abc import Sequence
 from typing import Literal
 
 import httpx
@@ -15,7 +13,8 @@ import orjson
 from pydantic import Field, SecretStr, field_validator
 
 from delivery.channels import push
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient, Unknown
+from delivery.channels.one_by_one import OneByOneSettings, OneByOneText
 
 RENEW_AFTER_S = 2400.0
 """Apple refuses tokens older than an hour and new ones more often than every 20 minutes."""
@@ -26,7 +25,7 @@ GRANTS = uuid.UUID("1d0f3c1e-6f0e-4a53-9d6c-2b8f5f9a7a10")
 """The name space of the apns-id made from a grant's id."""
 
 
-class ApnsSettings(Settings):
+class ApnsSettings(OneByOneSettings):
     """Settings of the APNs channel. `private_key`: the text of the .p8 file; `topic`: the app's bundle id."""
 
     kind: Literal["apns"] = "apns"
@@ -36,8 +35,6 @@ class ApnsSettings(Settings):
     private_key: SecretStr
     topic: str = Field(pattern=r"^[A-Za-z0-9.-]+$")
     endpoint: str = "https://api.push.apple.com"
-    timeout_s: float = Field(default=10.0, gt=0)
-    concurrency: int = Field(default=32, ge=1)
 
     @field_validator("private_key")
     @classmethod
@@ -57,27 +54,14 @@ class ApnsSettings(Settings):
         return Apns(self)
 
 
-class Apns:
+class Apns(OneByOneText):
     """Sends to device tokens over one HTTP/2 connection. Updates of one thing share its collapse id."""
 
     def __init__(self, settings: ApnsSettings) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._client = self._new_client()
         self._token, self._token_at = "", -math.inf
-
-    @property
-    def name(self) -> str:
-        """See Channel."""
-        return self._settings.name
-
-    @property
-    def traits(self) -> Traits:
-        """See Channel."""
-        return Traits(needs_bodies=False, needs_unsubscribe=False, concurrency=self._settings.concurrency)
-
-    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """See Channel."""
-        return list(await asyncio.gather(*(self._push(delivery) for delivery in deliveries)))
 
     async def close(self) -> None:
         """See Channel."""
@@ -88,12 +72,8 @@ class Apns:
         # Apple speaks nothing but HTTP/2.
         return httpx.AsyncClient(http1=False, http2=True, timeout=self._settings.timeout_s, trust_env=False)
 
-    async def _push(self, delivery: Delivery) -> Answer:
-        try:
-            self._settings.check_address(delivery.address)
-        except ValueError as error:
-            return Permanent(str(error), bad_address=True)
-        url = f"{self._settings.endpoint}/3/device/{delivery.address}"
+    async def _deliver(self, delivery: Delivery, address: str) -> Answer:
+        url = f"{self._settings.endpoint}/3/device/{address}"
         response = await push.post(self._client, url, self._headers(delivery), _payload(delivery))
         if isinstance(response, Transient | Unknown):
             return response

@@ -5,7 +5,6 @@ An Apprise URL can hold credentials and lead anywhere, so users never give one: 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, field_validator
 
 from delivery.channels import push
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient, Unknown
+from delivery.channels.one_by_one import OneByOneSettings, OneByOneText
 
 PLACE = "{address}"
 STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
@@ -24,7 +24,7 @@ TRY_LATER = frozenset({401, 403, 408, 425, 429})
 """Beside 5xx. Refused credentials are the deployment's fault: no message may be lost for it."""
 
 
-class AppriseSettings(Settings):
+class AppriseSettings(OneByOneSettings):
     """Settings of an Apprise channel. `url`: such as tgram://TOKEN/{address}; `address_pattern`: what the whole address must match."""
 
     kind: Literal["apprise"] = "apprise"
@@ -64,43 +64,23 @@ class AppriseSettings(Settings):
         return AppriseChannel(self)
 
 
-class AppriseChannel:
+class AppriseChannel(OneByOneText):
     """Sends through one of Apprise's services, each message by itself, with no redirects followed and nothing kept on disk."""
 
     def __init__(self, settings: AppriseSettings) -> None:
         import apprise
 
+        super().__init__(settings)
         self._settings = settings
         self._asset = apprise.AppriseAsset(app_id="Tidings", http_redirects=False, secure_logging=True, storage_mode="memory")
         # What services complain about may quote whom they were to reach; the answer says what matters.
         logging.getLogger("apprise").propagate = False
 
-    @property
-    def name(self) -> str:
-        """See Channel."""
-        return self._settings.name
-
-    @property
-    def traits(self) -> Traits:
-        """See Channel."""
-        return Traits(needs_bodies=False, needs_unsubscribe=False, concurrency=self._settings.concurrency)
-
-    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """See Channel."""
-        return list(await asyncio.gather(*(self._notify(delivery) for delivery in deliveries)))
-
-    async def close(self) -> None:
-        """See Channel."""
-
-    async def _notify(self, delivery: Delivery) -> Answer:
+    async def _deliver(self, delivery: Delivery, address: str) -> Answer:
         import apprise
 
-        try:
-            self._settings.check_address(delivery.address)
-        except ValueError as error:
-            return Permanent(str(error), bad_address=True)
         service = apprise.Apprise(asset=self._asset)
-        if not service.add(self._settings.url.get_secret_value().replace(PLACE, quote(delivery.address, safe=""))):
+        if not service.add(self._settings.url.get_secret_value().replace(PLACE, quote(address, safe=""))):
             return Permanent("the service takes no such address", bad_address=True)
         body, title = _text(delivery), push.clipped(delivery.content.title, push.MOST_TITLE_BYTES)
         with await service.async_notify(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -15,8 +14,10 @@ import orjson
 from pydantic import Field, SecretStr, field_validator
 
 from delivery.channels import push
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient, Unknown
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient, Unknown
+from delivery.channels.one_by_one import OneByOneSettings, OneByOneText
 
+SIGN_IN = "https://oauth2.googleapis.com/token"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_LIVES_S = 3600
@@ -29,7 +30,7 @@ REGISTRATION_TOKEN = re.compile(r"[A-Za-z0-9_:-]{20,4096}")
 DEAD_TOKEN = frozenset({"UNREGISTERED", "SENDER_ID_MISMATCH"})
 
 
-class FcmSettings(Settings):
+class FcmSettings(OneByOneSettings):
     """Settings of the FCM channel: `project_id`, `client_email` and `private_key` are those of the service account's JSON file."""
 
     kind: Literal["fcm"] = "fcm"
@@ -37,10 +38,8 @@ class FcmSettings(Settings):
     project_id: str = Field(pattern=r"^[a-z0-9-]{4,40}$")
     client_email: str
     private_key: SecretStr
-    token_uri: str = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, no secret
+    token_uri: str = SIGN_IN
     endpoint: str = "https://fcm.googleapis.com"
-    timeout_s: float = Field(default=10.0, gt=0)
-    concurrency: int = Field(default=32, ge=1)
 
     @field_validator("private_key")
     @classmethod
@@ -65,30 +64,17 @@ class _Token:
     until: float
 
 
-class Fcm:
+class Fcm(OneByOneText):
     """Sends to registration tokens. Updates of one thing share its collapse key and tag, so that a phone shows the latest only."""
 
     def __init__(self, settings: FcmSettings) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._url = f"{settings.endpoint}/v1/projects/{settings.project_id}/messages:send"
         self._client = self._new_client()
         self._token: _Token | None = None
         self._refused: tuple[float, Transient] | None = None
         self._renewing = asyncio.Lock()
-
-    @property
-    def name(self) -> str:
-        """See Channel."""
-        return self._settings.name
-
-    @property
-    def traits(self) -> Traits:
-        """See Channel."""
-        return Traits(needs_bodies=False, needs_unsubscribe=False, concurrency=self._settings.concurrency)
-
-    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """See Channel."""
-        return list(await asyncio.gather(*(self._push(delivery) for delivery in deliveries)))
 
     async def close(self) -> None:
         """See Channel."""
@@ -98,13 +84,13 @@ class Fcm:
     def _new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(http2=True, timeout=self._settings.timeout_s, trust_env=False)
 
-    async def _push(self, delivery: Delivery) -> Answer:
+    async def _deliver(self, delivery: Delivery, address: str) -> Answer:
         async with self._renewing:
             token = await self._current_token(delivery.at)
         if isinstance(token, Transient):
             return token
         headers = {"authorization": f"Bearer {token.value}", "content-type": "application/json"}
-        response = await push.post(self._client, self._url, headers, orjson.dumps({"message": _message(delivery)}))
+        response = await push.post(self._client, self._url, headers, orjson.dumps({"message": _message(delivery, address)}))
         if isinstance(response, Transient | Unknown):
             return response
         if response.status_code == httpx.codes.UNAUTHORIZED and self._token is token:
@@ -140,11 +126,11 @@ class Fcm:
         return _Token(value, now + lives_s)
 
 
-def _message(delivery: Delivery) -> dict[str, Any]:
+def _message(delivery: Delivery, address: str) -> dict[str, Any]:
     message, content = delivery.message, delivery.content
     left_s = min(max(message.deliver_by - delivery.at, 0.0), LONGEST_TTL_S)
     return {
-        "token": delivery.address,
+        "token": address,
         "notification": {
             "title": push.clipped(content.title, push.MOST_TITLE_BYTES),
             "body": push.clipped(content.text, push.MOST_TEXT_BYTES),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from delivery.channels import push
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient
+from delivery.channels.one_by_one import OneByOne, OneByOneSettings
 from delivery.channels.poster import Poster, Response, endpoint
 
 GONE = frozenset({404, 410})
@@ -34,7 +33,7 @@ MOST_TOKENS = 1000
 AUTH_BYTES = 16
 
 
-class WebPushSettings(Settings):
+class WebPushSettings(OneByOneSettings):
     """Settings of the web push channel. `private_key`: PEM, on P-256. `subject`: mailto: or https:, whom a push service may ask."""
 
     kind: Literal["web_push"] = "web_push"
@@ -42,8 +41,6 @@ class WebPushSettings(Settings):
     private_key: SecretStr
     subject: str = Field(pattern=r"^(mailto:.+@.+|https://.+)$")
     allow_private: bool = False
-    timeout_s: float = Field(default=10.0, gt=0)
-    concurrency: int = Field(default=32, ge=1)
 
     @field_validator("private_key")
     @classmethod
@@ -115,42 +112,28 @@ class Subscription:
         return bytes(packed)
 
 
-class WebPush:
+class WebPush(OneByOne[Subscription]):
     """Sends to subscriptions. Updates of one thing share its topic, so that a browser that was away gets the latest only."""
 
     def __init__(self, settings: WebPushSettings) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._public = settings.application_server_key
         self._poster = Poster(settings.timeout_s, settings.concurrency, allow_private=settings.allow_private)
         self._tokens: dict[str, tuple[float, str]] = {}
 
-    @property
-    def name(self) -> str:
-        """See Channel."""
-        return self._settings.name
-
-    @property
-    def traits(self) -> Traits:
-        """See Channel."""
-        return Traits(needs_bodies=False, needs_unsubscribe=False, concurrency=self._settings.concurrency)
-
-    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """See Channel."""
-        return list(await asyncio.gather(*(self._push(delivery) for delivery in deliveries)))
-
     async def close(self) -> None:
         """See Channel."""
         await self._poster.close()
 
-    async def _push(self, delivery: Delivery) -> Answer:
-        try:
-            browser = Subscription.parse(delivery.address, allow_http=self._settings.allow_private)
-        except ValueError as error:
-            return Permanent(str(error), bad_address=True)
+    def _parse(self, address: str) -> Subscription:
+        return Subscription.parse(address, allow_http=self._settings.allow_private)
+
+    async def _deliver(self, delivery: Delivery, address: Subscription) -> Answer:
         plain = _payload(delivery)
         if len(plain) > MOST_PLAIN_BYTES:
             return Permanent(f"{len(plain):,} bytes: a push takes {MOST_PLAIN_BYTES:,}; its URL may be too long")
-        response = await self._poster.post(browser.url, self._headers(browser, delivery), browser.encrypt(plain))
+        response = await self._poster.post(address.url, self._headers(address, delivery), address.encrypt(plain))
         return _answer(response, delivery.at) if isinstance(response, Response) else response
 
     def _headers(self, browser: Subscription, delivery: Delivery) -> list[tuple[bytes, bytes]]:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
+import httpx
 import orjson
-from pydantic import Field, SecretStr
+from pydantic import SecretStr
 from standardwebhooks import Webhook as Signer
 
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Settings, Traits, Transient
+from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient
+from delivery.channels.one_by_one import OneByOne, OneByOneSettings
 from delivery.channels.poster import Poster, Response, endpoint
 from delivery.channels.push import retry_after_s
 
 GONE = 410
 
 
-class WebhookSettings(Settings):
+class WebhookSettings(OneByOneSettings):
     """Settings of the webhook channel. `secret`: the signing secret (whsec_…). `allow_private`: for tests and development."""
 
     kind: Literal["webhook"] = "webhook"
     name: str = "webhook"
     secret: SecretStr
     allow_private: bool = False
-    timeout_s: float = Field(default=10.0, gt=0)
-    concurrency: int = Field(default=32, ge=1)
 
     def check_address(self, address: str) -> None:
         """See Settings."""
@@ -38,39 +36,25 @@ class WebhookSettings(Settings):
         return Webhook(self)
 
 
-class Webhook:
+class Webhook(OneByOne[httpx.URL]):
     """Posts messages to the users' endpoints. The `webhook-id` is the grant's, so a receiver can drop a copy."""
 
     def __init__(self, settings: WebhookSettings) -> None:
+        super().__init__(settings, needs_unsubscribe=True)
         self._settings = settings
         self._signer = Signer(settings.secret.get_secret_value())
         self._poster = Poster(settings.timeout_s, settings.concurrency, allow_private=settings.allow_private)
-
-    @property
-    def name(self) -> str:
-        """See Channel."""
-        return self._settings.name
-
-    @property
-    def traits(self) -> Traits:
-        """See Channel."""
-        return Traits(needs_bodies=False, concurrency=self._settings.concurrency)
-
-    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        """See Channel."""
-        return list(await asyncio.gather(*(self._post(delivery) for delivery in deliveries)))
 
     async def close(self) -> None:
         """See Channel."""
         await self._poster.close()
 
-    async def _post(self, delivery: Delivery) -> Answer:
-        try:
-            url = endpoint(delivery.address, allow_http=self._settings.allow_private)
-        except ValueError as error:
-            return Permanent(str(error), bad_address=True)
+    def _parse(self, address: str) -> httpx.URL:
+        return endpoint(address, allow_http=self._settings.allow_private)
+
+    async def _deliver(self, delivery: Delivery, address: httpx.URL) -> Answer:
         body = _body(delivery)
-        response = await self._poster.post(url, self._headers(delivery, body), body)
+        response = await self._poster.post(address, self._headers(delivery, body), body)
         return _answer(response, delivery.at) if isinstance(response, Response) else response
 
     def _headers(self, delivery: Delivery, body: bytes) -> list[tuple[bytes, bytes]]:

@@ -24,7 +24,7 @@ Open = Callable[[], Thresholds]
 def opened(request: pytest.FixtureRequest) -> Open:
     """Opens the store as another process would."""
     if request.param == "memory":
-        kept = MemoryThresholds(shards=SHARDS)
+        kept = MemoryThresholds()
         return lambda: kept
     client: Redis = request.getfixturevalue("redis_client")
     return lambda: RedisThresholds(client, Keys(SHARDS))
@@ -48,8 +48,8 @@ def test_thresholds_of_channels_are_replaced_as_a_whole(opened: Open) -> None:
 
 
 def test_nobody_has_a_threshold_of_their_own_before_one_is_written(opened: Open) -> None:
-    assert opened().own(USERS, NOW) is None
-    assert opened().own([], NOW) is None
+    assert opened().own(USERS, shards_of(USERS, SHARDS), NOW) is None
+    assert opened().own([], shards_of([], SHARDS), NOW) is None
     assert opened().state(0) == b""
 
 
@@ -57,7 +57,7 @@ def test_users_of_several_shards_find_their_own_in_any_order_and_strangers_have_
     for shard in (0, 2):
         opened().write_own(shard, table_of(of_shard(shard)), b"state of %d" % shard)
     asked = [*reversed(USERS), "a stranger"]
-    own = opened().own(asked, NOW)
+    own = opened().own(asked, shards_of(asked, SHARDS), NOW)
     assert own is not None
     assert own.shape == (len(asked), 2)
     written = np.isin(shards_of(asked[:-1], SHARDS), (0, 2))
@@ -71,9 +71,9 @@ def test_users_of_several_shards_find_their_own_in_any_order_and_strangers_have_
 def test_what_another_process_writes_is_seen_a_minute_later(opened: Open) -> None:
     reader, users = opened(), of_shard(1)
     opened().write_own(1, table_of(users))
-    assert reader.own(users, NOW) is not None
+    assert reader.own(users, shards_of(users, SHARDS), NOW) is not None
     opened().write_own(1, table_of(users, 0.5), b"later")
-    after = reader.own(users, NOW + FRESH_S)
+    after = reader.own(users, shards_of(users, SHARDS), NOW + FRESH_S)
     assert after is not None
     assert after[:, 0].tolist() == table_of(users, 0.5).find(hash64(users))[:, 0].tolist()
     assert reader.state(1) == b"later"
@@ -84,7 +84,7 @@ def test_a_revision_replaces_thresholds_and_state_together_and_makes_nothing_of_
     opened().write_own(3, table_of(users), b"one")
     for shard in (0, 3):
         opened().revise_own(shard, lambda table, state: (table.without(hash64(users[:1])), state + b"+"))
-    own = opened().own(users, NOW)
+    own = opened().own(users, shards_of(users, SHARDS), NOW)
     assert own is not None
     assert np.isnan(own[0]).all()
     assert not np.isnan(own[1:, 0]).any()
@@ -106,6 +106,6 @@ def test_a_revision_is_made_again_where_another_process_has_written_meanwhile(re
     mine.revise_own(3, revise)
     assert seen == [b"first", b"second"]
     assert mine.state(3) == b"second, revised"
-    own = mine.own(users, NOW)
+    own = mine.own(users, shards_of(users, SHARDS), NOW)
     assert own is not None
     assert np.array_equal(own[:, 0], table_of(users, 0.5).find(hash64(users))[:, 0])

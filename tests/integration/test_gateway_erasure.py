@@ -18,7 +18,7 @@ from gateway.redis_erasure import KINDS, RedisErasure
 from gateway.redis_user_rows import RedisUserRows
 from gateway.users import UserBook
 from lake.follows import Followed
-from lake.ids import shard_of
+from lake.ids import shard_of, shards_of
 from lake.keys import Keys
 from lake.messages import FIELD
 from lake.meta import Meta
@@ -81,7 +81,7 @@ def test_an_erased_user_keeps_no_threshold_of_their_own(redis_client: Redis) -> 
     users, thresholds = ["forgotten", stay], RedisThresholds(redis_client, META.keys)
     thresholds.write_own(shard_of(stay, META.shards), OwnThresholds.of(users, np.full((2, 1), 0.5, np.float32)))
     RedisErasure(redis_client, META.keys)("forgotten", NOW)
-    own = RedisThresholds(redis_client, META.keys).own(users, NOW)
+    own = RedisThresholds(redis_client, META.keys).own(users, shards_of(users, META.shards), NOW)
     assert own is not None
     assert np.array_equal(own[:, 0], [np.nan, 0.5], equal_nan=True)
 

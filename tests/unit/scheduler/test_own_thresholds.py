@@ -42,13 +42,13 @@ class House:
         return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly)
 
     def own(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        found = self.thresholds.own(USERS, 0.0)
+        found = self.thresholds.own(USERS, np.zeros(len(USERS), np.int64), 0.0)
         assert found is not None
         return found
 
     def pass_day(self, number: int) -> float:
         """Log a day's decisions; return the mean sends."""
-        rng, own = np.random.default_rng(number), self.thresholds.own(USERS, 0.0)
+        rng, own = np.random.default_rng(number), self.thresholds.own(USERS, np.zeros(len(USERS), np.int64), 0.0)
         bar = np.zeros(len(USERS)) if own is None else np.nan_to_num(own[:, 0])
         value = rng.random((len(USERS), 10)).astype(np.float32)
         sent = value >= bar[:, None]
