@@ -12,8 +12,8 @@ import xgboost as xgb
 from ranking.blocks import Matrix
 from ranking.features import FEATURES
 
-MOST_PER_USER = 250
-"""Candidates of one user that the heavy model ranks; a window of ordinary sources proposes fewer."""
+MOST_PER_USER = 500
+"""Candidates of one user that the heavy model ranks: of 2,000 they held the best three of 99.3 % of users, 250 those of 98.3 %."""
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]

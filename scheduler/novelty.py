@@ -14,21 +14,25 @@ from ranking.diversity import DiversityRule, Facets, demoted, factors
 
 F32 = npt.NDArray[np.float32]
 
+FRESH_S = 10.0
+"""How long one goes by an index of the items: urgent requests bring new ones all the time, and sorting a large table is slow."""
+
 
 @dataclass(frozen=True)
 class Index:
-    """The items of one state of the table by entity, ascending; replaced as a whole, since threads share it."""
+    """The items of one state of the table by entity, ascending; replaced as a whole, since threads share it. `made_at`: seconds."""
 
     generation: int
+    made_at: float
     entity: Keys64
     author: Keys64
     topics: Keys64
 
     @staticmethod
-    def of(items: Items, generation: int) -> Index:
+    def of(items: Items, generation: int, now: float) -> Index:
         """Return the index of items."""
         order = np.argsort(items.entity, kind="stable")
-        return Index(generation, items.entity[order], items.author[order], items.topics[order])
+        return Index(generation, now, items.entity[order], items.author[order], items.topics[order])
 
     def facets(self, ledger: LedgerColumns) -> Facets:
         """Return what grants were about, without author and topics where the entity is not here."""
@@ -43,7 +47,8 @@ class Index:
 class Novelty:
     """Demotes candidates by what the ledger says was sent.
 
-    A grant names an entity; its author and topics come from the item table, so of items that have left the table only the entity counts.
+    A grant names an entity; its author and topics come from the item table, so of items that have left the table, or came into it within
+    FRESH_S, only the entity counts.
     """
 
     rule: DiversityRule
@@ -72,11 +77,11 @@ class Novelty:
         used = max(1, int((items.topics[row] != 0).sum(axis=1).max(initial=0)))
         candidates = Facets(user[told], items.entity[row], items.author[row], items.topics[row, :used])
         changed = value.copy()
-        changed[told] = demoted(value[told], factors(candidates, self._indexed(table).facets(ledger), now - ledger.at, self.rule))
+        changed[told] = demoted(value[told], factors(candidates, self._indexed(table, now).facets(ledger), now - ledger.at, self.rule))
         return changed
 
-    def _indexed(self, table: ItemTable) -> Index:
+    def _indexed(self, table: ItemTable, now: float) -> Index:
         snapshot, index = table.snapshot(), self._index
-        if index is None or index.generation != snapshot.generation:
-            index = self._index = Index.of(snapshot.items, snapshot.generation)
+        if index is None or (index.generation != snapshot.generation and not 0 <= now - index.made_at < FRESH_S):
+            index = self._index = Index.of(snapshot.items, snapshot.generation, now)
         return index

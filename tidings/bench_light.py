@@ -26,19 +26,23 @@ from tidings.bench_data import BenchData, write_model
 from tidings.bench_system import Step
 
 PEER_NAME = "the heavy model on every candidate, by the same scorer"
-SITE = BenchData(users=2_000, fresh=12, urgent=0)
-"""A made-up site with 500 live posts."""
+SITE = BenchData(users=2_000, fresh=12)
+"""A made-up site with 500 live posts, beside those of Crowd.urgent."""
 ACTIVE_S = 28 * DAY_S
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """How many users have how many candidates each, to how many the light model cuts them, and how many of those are sent."""
+    """How many users have how many candidates each, to how many the light model cuts them, and how many of those are sent.
+
+    `urgent`: how many items of the made-up site are a minute old, with nothing known of them but who wrote them and about what.
+    """
 
     users: int = 400
     candidates: int = 500
     most_per_user: int = 100
     top_n: int = 3
+    urgent: int = 0
     seed: int = 0
 
 
@@ -47,14 +51,16 @@ def run(
 ) -> dict[str, Any]:
     """Return the figures of `tidings bench light --json`: `same_top_n`, the share of users with the same best, and the speed-up `ratio`.
 
+    `value_kept`: what the best are worth beside those of the heavy model alone; `value_kept_of_worst`: of the user who loses most.
     `data`, `model`: tables and a bundle trained on them, by default made up; the moment is the one the model was trained until.
     """
     crowd = crowd or Crowd()
     with TemporaryDirectory(prefix="tidings-") as folder:
         if model is None:
             step("making users, items and a model")
-            dataset = SITE.dataset()
-            write_model(dataset, SITE, Path(folder) / "model")
+            site = replace(SITE, urgent=crowd.urgent)
+            dataset = site.dataset()
+            write_model(dataset, site, Path(folder) / "model")
         bundle = bundles.load(model or Path(folder) / "model")
     if data is not None:
         dataset = Dataset.load(data, pd.Timestamp(bundle.window.until, unit="s", tz="UTC"))
@@ -68,13 +74,16 @@ def run(
         few.append(_timed(replace(everything, most_per_user=crowd.most_per_user)))
         all_of_them.append(_timed(replace(everything, most_per_user=crowd.candidates)))
     (took_s, job), (peer_s, peer) = (min(runs[1:], key=lambda run: run[0]) for runs in (few, all_of_them))
-    same = (_best(job, crowd.top_n) == _best(peer, crowd.top_n)).all(axis=1)
+    (best, worth), (peer_best, peer_worth) = (_best(each, crowd.top_n) for each in (job, peer))
+    same = (best == peer_best).all(axis=1)
     return {
         "users": len(same),
         "candidates_per_user": len(job.user) // len(same),
         "most_per_user": crowd.most_per_user,
         "top_n": crowd.top_n,
         "same_top_n": round(float(same.mean()), 4),
+        "value_kept": round(float(worth.sum() / peer_worth.sum()), 4),
+        "value_kept_of_worst": round(float((worth / peer_worth).min()), 4),
         "candidates_per_s": round(len(job.user) / took_s),
         "peer_name": PEER_NAME,
         "peer_candidates_per_s": round(len(job.user) / peer_s),
@@ -115,7 +124,11 @@ def _timed(job: Job) -> tuple[float, Job]:
     return time.perf_counter() - began, job
 
 
-def _best(job: Job, top_n: int) -> npt.NDArray[np.intp]:
-    """Return each user's best items by value, in the order of the items, shape (users, top_n)."""
+def _best(job: Job, top_n: int) -> tuple[npt.NDArray[np.intp], Matrix]:
+    """Return each user's best items by value and what they are worth together.
+
+    Shapes (users, top_n), in the order of the items, and (users,).
+    """
     value: Matrix = np.nan_to_num(job.scores().value, nan=-np.inf).reshape(len(job.known_user), -1)
-    return np.sort(np.argsort(-value, axis=1, kind="stable")[:, :top_n], axis=1)
+    best = np.sort(np.argsort(-value, axis=1, kind="stable")[:, :top_n], axis=1)
+    return best, np.take_along_axis(value, best, axis=1).sum(axis=1)

@@ -93,6 +93,7 @@ def light(
     candidates: Annotated[int, typer.Option(min=2, help="How many candidates each user has.")] = 500,
     limit: Annotated[int, typer.Option(min=1, help="To how many the light model cuts them.")] = 100,
     users: Annotated[int, typer.Option(min=1, help="How many users.")] = 400,
+    urgent: Annotated[int, typer.Option(min=0, help="How many items of the made-up site are a minute old.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Users with a crowd of candidates, cut by the light model before the heavy one ranks them."""
@@ -100,7 +101,7 @@ def light(
 
     if (data is None) != (model is None):
         raise typer.BadParameter("--data and --model go together")
-    _emit(run(Crowd(users=users, candidates=candidates, most_per_user=limit), data=data, model=model, step=_step), as_json)
+    _emit(run(Crowd(users=users, candidates=candidates, most_per_user=limit, urgent=urgent), data=data, model=model, step=_step), as_json)
 
 
 def _step(text: str) -> None:

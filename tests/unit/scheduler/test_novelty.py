@@ -11,7 +11,7 @@ from budgets.ledger import Account, Grant, MemoryLedger
 from lake.ids import hash64
 from lake.items import Items, ItemTable, MemoryItemStore
 from ranking.diversity import DiversityRule
-from scheduler.novelty import Novelty
+from scheduler.novelty import FRESH_S, Novelty
 from scheduler.pipeline import PipelineConfig
 from tests.unit.scheduler.test_pipeline import MONDAY_NOON, USERS, World, furnished, urgent
 
@@ -53,6 +53,24 @@ def test_entity_author_and_topics_of_a_grant_demote_its_user_s_candidates() -> N
 
 def test_a_grant_of_an_item_that_left_the_table_counts_for_its_entity_alone() -> None:
     assert demoted("gone", 0.0) == [1, 1, 1, 1]
+
+
+def test_an_item_that_came_just_now_counts_for_its_author_a_moment_later() -> None:
+    store, ledger = MemoryItemStore(), MemoryLedger()
+    table, novelty = ItemTable(store), Novelty(RULE)
+    candidates = Items.from_rows([{"item_id": "by ann", "created_at": 0.0, "author_id": "ann"}])
+
+    def worth(now: float) -> float:
+        user, item = np.zeros(1, np.int32), np.zeros(1, np.int32)
+        return float(novelty.demote(np.ones(1, np.float32), user, candidates, item, ledger.read(["u"]), table, now)[0])
+
+    ledger.accounts["u"] = Account([Grant(1.0, 0, 0, 1, int(hash64(["new"])[0]), 1)])
+    table.sync(1.0)
+    assert worth(1.0) == 1
+    store.put([{"item_id": "new", "created_at": 1.0, "author_id": "ann"}])
+    table.sync(1.0)
+    assert worth(1.0 + FRESH_S / 2) == 1
+    assert worth(1.0 + FRESH_S) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_weights_of_0_turn_it_off() -> None:
