@@ -50,9 +50,23 @@ class Items:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: npt.NDArray[Any]) -> Items:
-        """Return the given rows."""
+    def take(self, rows: npt.NDArray[Any] | slice) -> Items:
+        """Return the given rows; those of a slice are views."""
         return Items(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+
+    def resized(self, size: int) -> Items:
+        """Return copies of the columns, `size` rows long; what the rows behind the present ones hold has no meaning."""
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        return Items(**{name: np.resize(values, (size, *values.shape[1:])) for name, values in columns.items()})
+
+    def equals(self, other: Items) -> npt.NDArray[np.bool_]:
+        """Return which rows are the same in both, shape (n,)."""
+        is_same = np.ones(len(self), bool)
+        for column in fields(self):
+            mine, theirs = getattr(self, column.name), getattr(other, column.name)
+            equal = (mine == theirs) | ((mine != mine) & (theirs != theirs))
+            is_same &= equal.all(axis=tuple(range(1, equal.ndim)))
+        return is_same
 
     @staticmethod
     def empty() -> Items:
@@ -175,7 +189,10 @@ class MemoryItemStore:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The item table at one moment. `index`: the row of each item id. `generation`: counts the changes."""
+    """The item table at one moment. `generation`: counts the changes.
+
+    `index`: the row of each item id, shared with later snapshots that only have more rows.
+    """
 
     items: Items
     index: dict[str, int]
@@ -184,7 +201,25 @@ class Snapshot:
     def codes(self, item_ids: Sequence[str]) -> npt.NDArray[np.int32]:
         """Return the rows of items, -1 where one is missing."""
         get = self.index.get
-        return np.fromiter((get(item_id, -1) for item_id in item_ids), np.int32, len(item_ids))
+        rows = np.fromiter((get(item_id, -1) for item_id in item_ids), np.int32, len(item_ids))
+        rows[rows >= len(self.items)] = -1
+        return rows
+
+
+class Columns:
+    """Columns of items with room for more, so that a new item costs the same however many there are."""
+
+    def __init__(self, items: Items) -> None:
+        self._room, self._size = items, len(items)
+
+    def add(self, rows: Items) -> Items:
+        """Return all columns with `rows` behind them; what was returned before shows what it showed."""
+        start, self._size = self._size, self._size + len(rows)
+        if self._size > len(self._room):
+            self._room = self._room.resized(2 * self._size)
+        for column in fields(Items):
+            getattr(self._room, column.name)[start : self._size] = getattr(rows, column.name)
+        return self._room.take(slice(self._size))
 
 
 @dataclass
@@ -193,6 +228,7 @@ class ItemTable:
 
     store: ItemStore
     _snapshot: Snapshot = field(default_factory=lambda: Snapshot(Items.empty(), {}, 0))
+    _columns: Columns = field(default_factory=lambda: Columns(Items.empty()))
     _cursor: str = ""
     _pruned_at: float = -np.inf
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -219,9 +255,22 @@ class ItemTable:
         """Bring the table in step with the store: one round trip, and one more where something changed."""
         with self._lock:
             changed, self._cursor = self.store.changes(self._cursor)
-            if changed or now - self._pruned_at >= PRUNE_EVERY_S:
-                self._take_in(changed, now)
-                self._pruned_at = now
+            is_due = now - self._pruned_at >= PRUNE_EVERY_S
+            if not changed and not is_due:
+                return
+            fresh = live(Items.from_rows([row for row in self.store.get(changed) if row is not None]), now)
+            if is_due or self._replaces(changed, fresh):
+                self._make_anew(changed, fresh, now)
+            else:
+                self._add(fresh)
+
+    def _replaces(self, changed: list[str], fresh: Items) -> bool:
+        """Return whether a row of the table is another now, or gone: what is put again as it was is no change."""
+        old = self._snapshot
+        held, place = old.codes(changed), old.codes(fresh.ids.tolist())
+        known = np.flatnonzero(place >= 0)
+        same = fresh.take(known).equals(old.items.take(place[known]))
+        return bool((held >= 0).sum() > same.sum())
 
     def with_missing(self, item_ids: Sequence[str]) -> tuple[Items, npt.NDArray[np.int32]]:
         """Return columns that hold every known one of `item_ids` and the row of each (-1: unknown everywhere).
@@ -234,17 +283,32 @@ class ItemTable:
         if not absent:
             return now.items, codes
         found = [row for row in self.store.get(absent) if row is not None]
-        place = {row["item_id"]: len(now.items) + i for i, row in enumerate(found)}
+        known, mine = np.unique(codes[codes >= 0], return_inverse=True)
+        codes[codes >= 0] = mine
+        place = {row["item_id"]: len(known) + i for i, row in enumerate(found)}
         codes[codes < 0] = [place.get(item_id, -1) for item_id in absent]
-        return Items.concat([now.items, Items.from_rows(found)]), codes
+        return Items.concat([now.items.take(known), Items.from_rows(found)]), codes
 
-    def _take_in(self, changed: list[str], now: float) -> None:
+    def _add(self, fresh: Items) -> None:
+        """Add items; those that the table has are as they were."""
+        old = self._snapshot
+        fresh = fresh.take(old.codes(fresh.ids.tolist()) < 0)
+        if not len(fresh):
+            return
+        old.index.update(zip(fresh.ids.tolist(), range(len(old.items), len(old.items) + len(fresh)), strict=True))
+        self._snapshot = Snapshot(self._columns.add(fresh), old.index, old.generation + 1)
+
+    def _make_anew(self, changed: list[str], fresh: Items, now: float) -> None:
+        """Put items in the place of what was known of them, and drop what has expired."""
         old = self._snapshot
         gone = old.codes(changed)
         kept = np.ones(len(old.items), bool)
         kept[gone[gone >= 0]] = False
-        fresh = [row for row in self.store.get(changed) if row is not None] if changed else []
-        merged = Items.concat([old.items.take(kept), Items.from_rows(fresh)])
-        items = merged.take((merged.expires_at > now) & (merged.created_at > now - MAX_AGE_S))
-        index = {item_id: row for row, item_id in enumerate(items.ids.tolist())}
-        self._snapshot = Snapshot(items, index, old.generation + 1)
+        items = Items.concat([live(old.items.take(kept), now), fresh])
+        self._columns, self._pruned_at = Columns(items), now
+        self._snapshot = Snapshot(items, {item_id: row for row, item_id in enumerate(items.ids.tolist())}, old.generation + 1)
+
+
+def live(items: Items, now: float) -> Items:
+    """Return the items that a table holds: unexpired, and of the last 14 days."""
+    return items.take((items.expires_at > now) & (items.created_at > now - MAX_AGE_S))

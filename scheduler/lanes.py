@@ -130,8 +130,8 @@ class UrgentLane:
 
     def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
         """Decide every user of every request; results come back in the order of the requests."""
-        if fresh := [{"created_at": now, **request.item} for request in requests if request.item is not None]:
-            self.pipeline.table.store.put(fresh)
+        if rows := [request.item for request in requests if request.item is not None]:
+            self.pipeline.table.store.put(self._dated(rows, now))
         self.pipeline.table.sync(now)
         candidates, order = candidates_of(requests, self.pipeline.meta)
         profiles = self.pipeline.profiles.get(candidates.users)
@@ -147,6 +147,13 @@ class UrgentLane:
         report.count(decided)
         self.record("urgent", report)
         return results_of(requests, decided, order, self.pipeline.meta)
+
+    def _dated(self, rows: list[ItemRow], now: float) -> list[ItemRow]:
+        """Return rows with the time they came to be: now, if it is not given and the item has not been heard of."""
+        known = self.pipeline.table.snapshot()
+        places = known.codes([row["item_id"] for row in rows]).tolist()
+        began = [now if place < 0 else float(known.items.created_at[place]) for place in places]
+        return [{"created_at": at, **row} for at, row in zip(began, rows, strict=True)]
 
     def audience(self, topic: str, limit: int) -> list[str]:
         """Return the followers of a topic, at most `limit` + 1 of them, so that a caller can tell there are more."""

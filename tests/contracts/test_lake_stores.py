@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from lake.follows import Followed, FollowStore, MemoryFollowStore
-from lake.ids import shard_of, topic_key
+from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
 from lake.meta import Meta
 from lake.profiles import KNOWN, MemoryProfileStore, ProfileStore, blank
@@ -73,6 +73,44 @@ def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str
     table.sync(NOW + 20)
     assert sorted(table.items.ids) == ["new", "newer"]
     assert table.items.author[table.snapshot().index["new"]] != 0
+
+
+def test_a_snapshot_stays_as_it_was_while_its_table_grows(make: Callable[[str], ItemStore]) -> None:
+    """New rows go behind the old ones, for which no old row moves and no earlier snapshot changes."""
+    store = make("items")
+    table = ItemTable(store)
+    table.sync(NOW)
+    for number in range(20):
+        store.put([item(f"post-{number:02}", topics=[f"topic-{number}"], expires_at=NOW + 100 + number)])
+        before = table.snapshot()
+        table.sync(NOW + 1)
+        assert before.items.ids.tolist() == [f"post-{n:02}" for n in range(number)]
+        assert before.codes([f"post-{number:02}"]).tolist() == [-1]
+        assert table.codes([f"post-{number:02}", "post-00"]).tolist() == [number, 0]
+    assert table.items.expires_at.tolist() == [NOW + 100 + number for number in range(20)]
+    assert len(np.unique(table.items.topics[:, 0])) == 20
+
+
+def test_an_item_put_again_as_it_was_is_no_change(make: Callable[[str], ItemStore]) -> None:
+    """Only what an item says anew counts, and what is put beside it."""
+    store = make("items")
+    table = ItemTable(store)
+    store.put([item("room", author_id="ann", topics=["x"])])
+    table.sync(NOW)
+    generation = table.generation
+    store.put([item("room", author_id="ann", topics=["x"])])
+    table.sync(NOW + 1)
+    assert table.generation == generation
+    store.put([item("room", author_id="ann", topics=["x"]), item("post")])
+    table.sync(NOW + 2)
+    assert table.items.ids.tolist() == ["room", "post"]
+    store.put([item("room", author_id="bob", topics=["x"])])
+    table.sync(NOW + 3)
+    assert sorted(table.items.ids) == ["post", "room"]
+    assert table.items.author[table.codes(["room"])[0]] == author_key(["bob"])[0]
+    store.put([item("room", 2 * MAX_AGE_S, author_id="bob", topics=["x"])])
+    table.sync(NOW + 4)
+    assert table.items.ids.tolist() == ["post"]
 
 
 def test_an_item_the_table_lacks_is_fetched(make: Callable[[str], ItemStore]) -> None:

@@ -167,6 +167,16 @@ def test_an_urgent_item_without_a_time_came_to_be_now(crowd: World) -> None:
     assert row["created_at"] == MONDAY_NOON - 7200
 
 
+def test_an_item_that_comes_again_with_others_to_tell_is_as_old_as_it_was(crowd: World) -> None:
+    users, _ = crowd.due.due(0, NOON_SLOT, 2)
+    lane = UrgentLane(crowd.pipeline(), crowd.follows)
+    for number, user in enumerate(users):
+        lane.decide([replace(request([user], "fresh"), item={"item_id": "fresh"})], MONDAY_NOON + 60 * number)
+    (row,) = crowd.items.get(["fresh"])
+    assert row is not None
+    assert row["created_at"] == MONDAY_NOON
+
+
 def test_the_audience_of_a_topic_is_everybody_who_follows_it_once_and_at_most_one_more_than_asked_for() -> None:
     follows = MemoryFollowStore(META)
     names = [f"u{n}" for n in range(30)]
