@@ -4,6 +4,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
+# Empty means no: pip leaves compiling to the first import, which would be repeated in every process if nothing were kept.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
