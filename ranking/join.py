@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,14 +22,22 @@ def features_at(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.
     `user`, `item`: codes into the state's Past, -1 for one it does not know. Nothing at or after a row's `at` is used.
     """
     out = np.empty((len(user), len(FEATURES)), np.float32)
+    for rows, matrix in feature_blocks(state, user, item, channel, at):
+        out[rows] = matrix
+    return out
+
+
+def feature_blocks(
+    state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats
+) -> Iterator[tuple[npt.NDArray[np.intp], Matrix]]:
+    """Yield the features of all rows, see `features_at`, in blocks: the places of some rows, and their features."""
     refreshed_at = state.past.refreshed_at(at)
     order = np.argsort(refreshed_at, kind="stable")
     for as_of in np.unique(refreshed_at):
         low, high = np.searchsorted(refreshed_at[order], as_of), np.searchsorted(refreshed_at[order], as_of, side="right")
         for start in range(low, high, ROWS_PER_CALL):
             rows = order[start : min(start + ROWS_PER_CALL, high)]
-            out[rows] = _features_as_of(state, user[rows], item[rows], channel[rows], at[rows], float(as_of))
-    return out
+            yield rows, _features_as_of(state, user[rows], item[rows], channel[rows], at[rows], float(as_of))
 
 
 def _features_as_of(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats, as_of: float) -> Matrix:

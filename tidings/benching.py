@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     group.command("send-time")(send_time)
     group.command("assignment")(assignment)
     group.command("light")(light)
+    group.command("score")(score)
     app.add_typer(group, name="bench")
 
 
@@ -102,6 +103,20 @@ def light(
     if (data is None) != (model is None):
         raise typer.BadParameter("--data and --model go together")
     _emit(run(Crowd(users=users, candidates=candidates, most_per_user=limit, urgent=urgent), data=data, model=model, step=_step), as_json)
+
+
+def score(
+    data: Annotated[Path | None, typer.Option(help="A folder of interchange tables, by default made up; takes --model.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model trained on these tables.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many candidates.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """Candidates of many moments, from tables in memory to probabilities, beside the prediction alone."""
+    from tidings.bench_score import Candidates, run
+
+    if (data is None) != (model is None):
+        raise typer.BadParameter("--data and --model go together")
+    _emit(run(Candidates(rows=rows), data=data, model=model, step=_step), as_json)
 
 
 def _step(text: str) -> None:
