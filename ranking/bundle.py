@@ -11,10 +11,9 @@ import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xgboost as xgb
 
 from lake.errors import InputError
 from lake.meta import CHANNELS
@@ -22,6 +21,9 @@ from ranking.blocks import Matrix
 from ranking.calibration import Calibration
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
+
+if TYPE_CHECKING:  # imported where it is used: with what it brings along it is half of what a process loads, and most hold no model
+    import xgboost as xgb
 
 MODEL, SCHEMA, CALIBRATION, METRICS, MANIFEST = "model.ubj", "features.json", "calibration.json", "metrics.json", "manifest.json"
 FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
@@ -209,6 +211,8 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
 
 
 def _booster(path: Path, threads: int) -> xgb.Booster:
+    import xgboost as xgb
+
     booster = xgb.Booster(params={"nthread": threads} if threads else None, model_file=str(path))
     try:
         order_of(booster.feature_names or [])
@@ -239,7 +243,7 @@ def _calibration(folder: Path) -> Calibration:
 def _opt_out(folder: Path, threads: int) -> OptOut:
     try:
         return OptOut.from_json(_json(folder / OPT_OUT), threads)
-    except (KeyError, TypeError, ValueError, xgb.core.XGBoostError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / OPT_OUT}: {error}; {REMEDY}") from None
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -65,6 +63,8 @@ def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: in
     """
     if min(label.sum(), (~label).sum()) < LEAST_OUTCOMES:
         return Calibration.identity()
+    from sklearn.linear_model import LogisticRegression
+
     line = LogisticRegression(C=1e6).fit(margin[:, None].astype(np.float64), label, weight)
     slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
     platt = Calibration(np.zeros(1), np.array([shift]), slope)
@@ -74,6 +74,8 @@ def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: in
 
 def _refined(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int, platt: Calibration) -> Calibration:
     """Return the curve through what was observed between quantiles of all rows and of positives, shrunk to Platt's line."""
+    from sklearn.isotonic import IsotonicRegression
+
     inner = np.linspace(0, 1, knots + 1)[1:-1]
     edges = np.unique(np.concatenate([np.quantile(margin, inner), np.quantile(margin[label], inner)]))
     place = np.searchsorted(edges, margin, side="right")

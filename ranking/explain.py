@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xgboost as xgb
 
 from ranking.blocks import Matrix
 from ranking.bundle import Bundle
@@ -104,6 +103,8 @@ def contributions(bundle: Bundle, rows: Matrix) -> npt.NDArray[np.float32]:
     """Return each feature's contribution to the margin and, last, the base: (n, FEATURES + 1)."""
     if not len(rows):
         return np.empty((0, len(FEATURES) + 1), np.float32)
+    import xgboost as xgb
+
     data = xgb.DMatrix(rows, feature_names=list(FEATURES), nthread=1)
     return np.asarray(bundle.booster.predict(data, pred_contribs=True), np.float32)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import xgboost as xgb
 
 from ranking.blocks import Matrix
 from ranking.features import FEATURES
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 MOST_PER_USER = 500
 """Candidates of one user that the heavy model ranks: of 2,000 they held the best three of 99.3 % of users, 250 those of 98.3 %."""
@@ -38,6 +41,8 @@ def distil(rows: Matrix, margin: Matrix, rule: LightRule | None = None, seed: in
     A student of a larger model's outputs (Hinton, Vinyals and Dean 2015): what the heavy model learned from rare labels, it is told on
     every row.
     """
+    import xgboost as xgb
+
     rule = rule or LightRule()
     parameters = {
         "objective": "reg:squarederror",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xgboost as xgb
 
 from lake.dataset import Dataset
 from ranking.evaluation import log_loss
@@ -18,6 +17,9 @@ from ranking.join import features_at
 from ranking.labels import DAY_S
 from ranking.offline import State
 from ranking.past import Past, seconds
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -66,6 +68,8 @@ class OptOut:
         """Return what `as_json` wrote; raises KeyError, TypeError or ValueError where it did not."""
         if content["trees"] is None:
             return OptOut(float(content["rate"]))
+        import xgboost as xgb
+
         booster = xgb.Booster(params={"nthread": threads} if threads else None)
         booster.load_model(bytearray(json.dumps(content["trees"]).encode()))
         if tuple(booster.feature_names or ()) != FEATURES:
@@ -107,6 +111,8 @@ def fit(matrix: Matrix, opted: Bools, rate: float, rule: OptOutRule | None = Non
 
 
 def _boosted(matrix: Matrix, opted: Bools, rule: OptOutRule, seed: int) -> xgb.Booster:
+    import xgboost as xgb
+
     parameters = {
         "objective": "binary:logistic",
         "base_score": float(opted.mean()),
