@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import ray
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.exceptions import RayError
@@ -47,6 +48,7 @@ from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from gateway.stories import Stories
 from lake.clock import Clock
+from lake.collected import Living
 from lake.history import History
 from lake.ids import hash64, shard_of
 from lake.items import ItemTable
@@ -58,6 +60,7 @@ from ranking.light import MOST_PER_USER
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
+from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
@@ -71,6 +74,7 @@ from scheduler.ray_shards import ROUTER_ENV, RayShards
 from scheduler.ray_ticker import Scheduler
 from scheduler.redis_report import RedisRecorder
 from scheduler.redis_stores import RedisStores
+from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
 from scheduler.sources import HeldRows, NewPosts, Source, Trending
 from scheduler.thresholds import last_week, learn
@@ -118,6 +122,7 @@ class Settings(BaseModel):
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
     link_secret: SecretStr | None = None
+    tables: str = ""
     history: str = Field(default_factory=lambda: str(folder() / "history"))
     ticking: bool = True
     own_thresholds: bool = False
@@ -232,7 +237,25 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
     """Return the ticker of a scheduler replica."""
     stores = stores_of(settings)
     runner = RayShards(partial(make_lane, settings), settings.shards_in_flight)
-    return Ticker(owner, stores.clock, stores.due, stores.leases, runner, partial(learn_thresholds, settings))
+    return Ticker(owner, stores.clock, stores.due, stores.leases, runner, partial(every_day, settings))
+
+
+def every_day(settings: Settings, now: float) -> None:
+    """Do the day's work: learn thresholds here, and refresh in a process that ends with it, for it takes memory and the interpreter."""
+    learn_thresholds(settings, now)
+    ray.get(ray.remote(refresh).options(num_cpus=0.5, max_calls=1).remote(settings, now))
+
+
+def refresh(settings: Settings, now: float) -> Refreshed | None:
+    """Publish everybody's features and windows by what is known now."""
+    return refresh_of(settings).run(now)
+
+
+def refresh_of(settings: Settings) -> Refresh:
+    """Return the daily refresh of this deployment."""
+    stores = stores_of(settings)
+    living = Living(History(settings.history), stores.user_keys, stores.profiles, stores.items)
+    return Refresh(living, stores.loading(), features_of(settings), settings.tables)
 
 
 def learn_thresholds(settings: Settings, now: float) -> None:

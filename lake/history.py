@@ -35,14 +35,26 @@ class History:
         return len(frame)
 
     def read(
-        self, table: str, since: float, until: float, *, columns: list[str] | None = None, where: pc.Expression | None = None
+        self,
+        table: str,
+        since: float,
+        until: float,
+        *,
+        columns: list[str] | None = None,
+        where: pc.Expression | None = None,
+        schema: pa.Schema | None = None,
     ) -> pd.DataFrame:
-        """Return the rows of the dates from `since` to `until` (seconds), narrowed by `where`; empty where there are none."""
+        """Return the rows of the dates from `since` to `until` (seconds), narrowed by `where`; empty where there are none.
+
+        `schema`: of the columns, needed where not every file has all of them; else the first file tells which there are.
+        """
         filesystem, root = self._root()
         if filesystem.get_file_info(f"{root}/{table}").type == pafs.FileType.NotFound:
-            return pd.DataFrame(columns=columns)
-        layout = ds.partitioning(pa.schema([("date", pa.string()), ("shard", pa.int32())]), flavor="hive")
-        dataset = ds.dataset(f"{root}/{table}", filesystem=filesystem, format="parquet", partitioning=layout)
+            return pd.DataFrame(columns=columns) if schema is None else schema.empty_table().to_pandas()
+        parts = pa.schema([("date", pa.string()), ("shard", pa.int32())])
+        whole = None if schema is None else pa.unify_schemas([schema, parts])
+        layout = ds.partitioning(parts, flavor="hive")
+        dataset = ds.dataset(f"{root}/{table}", schema=whole, filesystem=filesystem, format="parquet", partitioning=layout)
         days = (ds.field("date") >= _day(since).isoformat()) & (ds.field("date") <= _day(until).isoformat())
         found: pd.DataFrame = dataset.to_table(columns=columns, filter=days if where is None else days & where).to_pandas()
         return found

@@ -73,6 +73,10 @@ class ProfileStore(Protocol):
         """Return the profiles of users, shape (n,); unknown users lack the KNOWN flag."""
         ...
 
+    def everybody(self) -> list[str]:
+        """Return the ids of all users, in no order; takes a walk through the whole store, for daily work."""
+        ...
+
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """Insert or replace profiles."""
         ...
@@ -117,6 +121,10 @@ class MemoryProfileStore:
     def get(self, user_ids: Sequence[str]) -> Profiles:
         """See ProfileStore."""
         return from_packed([self.rows.get(user_id) for user_id in user_ids])
+
+    def everybody(self) -> list[str]:
+        """See ProfileStore."""
+        return list(self.rows)
 
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """See ProfileStore."""

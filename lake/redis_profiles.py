@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 
-from lake.keys import Keys
+from lake.keys import LAYOUT, Keys
 from lake.profiles import PROFILE, Profiles, from_packed
+
+SCANNED = 1_000
+"""Keys that one step of a walk through the store looks at: others wait for it for less than a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,13 @@ class RedisProfileStore:
         """See ProfileStore."""
         packed: Any = self.client.mget(self._names(user_ids)) if user_ids else []
         return from_packed(packed)
+
+    def everybody(self) -> list[str]:
+        """See ProfileStore."""
+        found: dict[str, None] = {}
+        for name in self.client.scan_iter(match=f"{LAYOUT}:{{*}}:{Keys.PROFILE}:*", count=SCANNED):
+            found[name.decode().split(f"}}:{Keys.PROFILE}:", 1)[1]] = None
+        return list(found)
 
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """See ProfileStore."""

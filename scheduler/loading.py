@@ -19,7 +19,7 @@ from lake.meta import Meta
 from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank
 from scheduler.due import DueIndex
 from scheduler.send_time import SendTimes
-from scheduler.windows import NO_SLOT, next_slots_of
+from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
 
 PAGE = 2000
 DERIVED_FOLLOWS_DAYS = 90
@@ -94,15 +94,35 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
         rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
-    windows = times.windows_for(users.index.tolist(), windows_per_week)[:, :MAX_WINDOWS]
-    rows["windows"] = NO_WINDOW
-    rows["windows"][:, : windows.shape[1]] = windows
-    score = np.take_along_axis(times.for_users(users.index.tolist()), windows.astype(np.intp) // 4, axis=1)
-    likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
-    rows["window_share"][:, : windows.shape[1]] = np.clip(np.rint(255 * score / likeliest), 1, 255)
+    rows["windows"], rows["window_share"] = windows_of(users.index.tolist(), times, windows_per_week)
     _apply_budgets(rows, dataset.budgets, users.index, meta)
     _apply_addressed(rows, dataset.addresses, users.index, meta)
     return applied(rows, preference_rows(dataset.preferences, users.index), meta)
+
+
+def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    """Return the `windows` and `window_share` of profiles, (users, MAX_WINDOWS) each, by when users are likely to look."""
+    windows, shares = np.full((len(user_ids), MAX_WINDOWS), NO_WINDOW, np.uint16), np.zeros((len(user_ids), MAX_WINDOWS), np.uint8)
+    best = times.windows_for(user_ids, per_week)[:, :MAX_WINDOWS]
+    score = np.take_along_axis(times.for_users(user_ids), best.astype(np.intp) // 4, axis=1)
+    likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
+    windows[:, : best.shape[1]] = best
+    shares[:, : best.shape[1]] = np.clip(np.rint(255 * score / likeliest), 1, 255)
+    return windows, shares
+
+
+def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTimes, windows_per_week: int = 7) -> None:
+    """Give users the windows at which they are likely to look by now, and their place in the due index.
+
+    Whoever is due already stays so: their window is decided first, and the commit moves them on.
+    """
+    for start in range(0, len(user_ids), PAGE):
+        page = user_ids[start : start + PAGE]
+        windows, shares = windows_of(page, times, windows_per_week)
+        stores.profiles.write(page, "windows", windows)
+        stores.profiles.write(page, "window_share", shares)
+        waits = stores.due.slots(page)
+        enroll([user for user, slot in zip(page, waits.tolist(), strict=True) if slot < 0 or slot > now // SLOT_S], stores, now)
 
 
 def preference_rows(preferences: pd.DataFrame, users: pd.Index[str]) -> list[list[dict[str, Any]]]:

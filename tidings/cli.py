@@ -52,6 +52,8 @@ COMMANDS = {
     "status": Command("tidings.running", "Say what is running and where to look.", _RUN),
     "doctor": Command("tidings.doctor", "Say what was found, what is wrong, and what to do.", _RUN),
     "deadletters": Command("tidings.deadletters", "List and replay what could not be delivered.", _RUN),
+    "refresh": Command("tidings.refreshing", "Publish features and windows by what is known now, as happens once a day.", _RUN),
+    "collect": Command("tidings.refreshing", "Write tables of all that is known now, to train on.", _DATA),
     "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
     "keys": Command("tidings.keys", "Make, list and revoke API keys.", _RUN),
 }

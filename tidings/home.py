@@ -12,7 +12,11 @@ from lake.errors import InputError
 
 @dataclass(frozen=True)
 class State:
-    """What a running system tells the other commands. `pid`: its supervisor. `login`: opens the console, once."""
+    """What a running system tells the other commands.
+
+    `pid`: its supervisor. `login`: opens the console, once. `data`: the tables it was loaded from, "" for none. `history`: where it files
+    what happens.
+    """
 
     pid: int
     store_url: str
@@ -21,6 +25,8 @@ class State:
     dashboard_url: str
     model: str
     login: str = ""
+    data: str = ""
+    history: str = ""
 
     @property
     def console_url(self) -> str:

@@ -73,6 +73,7 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
     tell({"step": "starting the store"})
     store_url = wanted.redis_url or stack.enter_context(EmbeddedStore(Path(wanted.store))).url
     settings_args = wanted.settings | {"redis_url": store_url, "model": wanted.model, "public_url": f"http://127.0.0.1:{wanted.port}"}
+    settings_args["tables"] = wanted.data or settings_args.get("tables", "")
     serve_app = import_module("serve_app")  # by name: nothing but a deployment may depend on what picks the implementations
     settings = serve_app.Settings(**settings_args)
     _reach(store_url)
@@ -93,6 +94,8 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
         dashboard_url=dashboard_url,
         model=wanted.model,
         login=login,
+        data=settings.tables,
+        history=settings.history,
     )
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import ray
 from ray import serve
@@ -20,7 +21,10 @@ from ray.serve.schema import ServeInstanceDetails
 
 import serve_app
 from lake.embedded import EmbeddedStore
+from lake.history import History
 from lake.items import ItemTable
+from lake.profiles import blank
+from lake.user_keys import keyed
 from ranking import bundle as bundles
 from ranking.ray_ranker import Ranking
 from ranking.scorer import Scorer, ScoreRequest
@@ -126,3 +130,16 @@ def right(settings: serve_app.Settings, score: DeploymentHandle[Ranking], seed: 
     scorer = Scorer(bundles.load(Path(settings.model), verified=True), stores.features, ItemTable(stores.items))
     here = scorer.score(asked.users, asked.items, asked.user, asked.item, asked.channel, asked.channels, float(asked.at))
     return bool(np.array_equal(there.probability, here.probability))
+
+
+def test_the_days_work_is_done_on_the_cluster(settings: serve_app.Settings, score: DeploymentHandle[Ranking]) -> None:
+    del score
+    stores, day = serve_app.stores_of(settings), pd.Timedelta(days=1)
+    at = pd.Timestamp(AT, unit="s", tz="UTC")
+    stores.profiles.put(["ann"], blank(1))
+    events = pd.DataFrame({"user_id": "ann", "item_id": "i1", "kind": "view", "at": [at - n * day for n in range(5)]})
+    History(settings.history).write("events", keyed(events, stores.user_keys), at="at", shard=0, name="a")
+    serve_app.every_day(settings, AT + 86400)
+    found = serve_app.features_of(settings).get(["ann"], ["i1"])
+    assert found.known.tolist() == [True]
+    assert found.refreshed_at == (AT // 86400 + 1) * 86400

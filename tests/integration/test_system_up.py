@@ -13,6 +13,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from lake.dataset import Dataset
+from lake.history import History
+from ranking.blocks import USER_STATS
+from ranking.redis_features import RedisFeatureStore
 from scheduler.windows import SLOT_S
 from tests.integration.conftest import SmallWorld
 from tests.integration.processes import descendants, living, of_home
@@ -189,6 +193,31 @@ def test_a_tick_decides_everybody_who_is_due_once_and_delivers(running: Running,
     assert sent.groupby("user_key").size().max() <= 3
     told = until(lambda: (found := in_inboxes(running, small_world.users)) >= len(sent) and found, 60)
     assert told == len(sent)
+
+
+def test_what_was_done_and_sent_shows_in_the_next_days_features_and_in_tables_to_train_on(
+    running: Running, small_world: SmallWorld, api: httpx.Client, tmp_path: Path
+) -> None:
+    stores, now = running.stores, small_world.end_at + 86400
+    features = RedisFeatureStore(stores.client, stores.meta.keys)
+    assert not features.get([ANN], []).known[0]
+    assert api.post("/v1/events", json={"user_id": ANN, "item_id": TALK, "kind": "like", "at": iso(now)}).status_code == 202
+    kept = History(running.state.history)
+    until(lambda: "like" in kept.read("events", now - 86400, now + 86400)["kind"].tolist(), 30)
+    sent = running.decisions().query("disposition == 'send'")
+    stores.clock.hold(now + 86400)
+    rows = said("collect", "--into", str(tmp_path / "tables"))["rows"]
+    refreshed = said("refresh")
+    stores.clock.hold(now)
+    dataset = Dataset.load(tmp_path / "tables")
+    assert rows["sends"] == len(dataset.sends) == len(sent)
+    assert (dataset.events.iloc[-1]["user_id"], dataset.events.iloc[-1]["item_id"]) == (ANN, TALK)
+    assert (refreshed["users"], refreshed["as_of"]) == (len(small_world.users) + 1, (now // 86400 + 1) * 86400)
+    found = features.get([ANN, str(dataset.sends.iloc[-1]["user_id"])], [])
+    assert found.known.tolist() == [True, True]
+    assert found.users.stats[0, USER_STATS.index("engaged_3d")] > 0
+    assert found.users.stats[1, USER_STATS.index("sent_30d")] > 0.9
+    assert stores.due.slots([ANN])[0] > now // SLOT_S
 
 
 def in_inboxes(running: Running, users: list[str]) -> int:

@@ -1,0 +1,38 @@
+"""The daily refresh of a running deployment: features and windows of everybody, from all that has happened up to now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lake.collected import Living, collected
+from lake.dataset import Dataset
+from ranking.refresh import Refreshed, refresh
+from ranking.store import FeatureStore
+from scheduler.loading import Stores, move_windows
+from scheduler.send_time import fit
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What a refresh reads and writes. `tables`: the folder that the deployment was loaded from, "" for none."""
+
+    living: Living
+    stores: Stores
+    features: FeatureStore
+    tables: str = ""
+
+    def run(self, now: float) -> Refreshed | None:
+        """Publish everybody's features as of the last midnight before `now` (seconds) and the windows that follow; None without events.
+
+        Counts of items stay: the store keeps them up to date by itself. Repeating it changes nothing.
+        """
+        dataset = self.dataset(now)
+        if dataset is None:
+            return None
+        done = refresh(dataset, now, self.features)
+        move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now))
+        return done
+
+    def dataset(self, now: float) -> Dataset | None:
+        """Return all that is known before `now`."""
+        return collected(Dataset.load(self.tables) if self.tables else None, self.living, now)
