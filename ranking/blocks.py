@@ -26,11 +26,18 @@ USER_STATS = (
     "tenure_d",
     "item_age_log",
     "offset_minutes",
-    "sent_30d",
+    "sent_1d",
+    "sent_7d",
+    "sent_28d",
+    "answered_28d",
+    "latitude",
+    "longitude",
     *DAYS,
     *HOURS,
 )
-"""Offline, per user. NAME_3d: a sum that halves every 3 days. `engaged`: first engagements with others' items; `own`:
+"""Offline, per user. NAME_3d: a sum that halves every 3 days, but `sent_7d`: notifications of the last 7 days, `answered_28d`: those
+answered by engaging with their item in the last 28, each alike. `latitude`, `longitude`: degrees, NaN unknown.
+`engaged`: first engagements with others' items; `own`:
 with the user's own; `item_age_log`: mean log(1 + hours) between an item's birth and the user's engagement; `day_0`: items
 first engaged with on the last day before the state's moment, `day_1`: on the day before that; `hour_0`: engagements
 between 00:00 and 01:00 local, halving every 90 days."""
@@ -98,7 +105,8 @@ class UserBlock:
 class ItemBlock:
     """State of distinct (item, moment) pairs, one row each: usually all of one moment.
 
-    `at`, `created_at`: float64 seconds. `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
+    `at`, `created_at`: float64 seconds. `latitude`, `longitude`: float32 degrees, NaN unknown.
+    `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
     float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
     `author_stats`, `author_vector`, `audience_vector` (the mean over those who engage with the author): one row per item.
     `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
@@ -107,6 +115,8 @@ class ItemBlock:
 
     at: npt.NDArray[np.float64]
     created_at: npt.NDArray[np.float64]
+    latitude: Matrix
+    longitude: Matrix
     author: Keys64
     topics: Keys64
     counts: npt.NDArray[np.float64]

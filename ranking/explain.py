@@ -21,7 +21,12 @@ LARGEST = 5
 WORDS = {
     "user_recency_h": "how long ago the reader was last here",
     "user_tenure_d": "how long the reader has been here",
-    "user_sent_30d": "how much the reader was sent this month",
+    "user_sent_1d": "how much the reader was sent yesterday",
+    "user_sent_7d": "how much the reader was sent this week",
+    "user_sent_28d": "how much the reader was sent this month",
+    "user_answered_28d": "how many notifications the reader answered this month",
+    "user_answer_rate": "how often the reader answers notifications",
+    "distance_km": "how far the reader is from it",
     "item_age_h": "how old the post is",
     "item_age_active": "how old the post is, in hours when people are about",
     "item_users_1h": "how many people engaged with the post in the last hour",

@@ -25,7 +25,7 @@ from ranking.blocks import (
     UserBlock,
 )
 
-VERSION = 3
+VERSION = 4
 """Counts up when a feature changes its meaning; a bundle of another version does not serve."""
 
 USER_FEATURES = (
@@ -38,7 +38,11 @@ USER_FEATURES = (
     "user_recency_h",
     "user_tenure_d",
     "user_item_age_log",
-    "user_sent_30d",
+    "user_sent_1d",
+    "user_sent_7d",
+    "user_sent_28d",
+    "user_answered_28d",
+    "user_answer_rate",
 )
 ITEM_FEATURES = (
     "item_age_h",
@@ -59,7 +63,7 @@ ITEM_FEATURES = (
     "topic_rate_most",
     "topic_rate_mean",
 )
-ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit", "seen_since_h", "touched_since")
+ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit", "seen_since_h", "touched_since", "distance_km")
 AUTHOR_FEATURES = ("by_author_30d", "by_author_180d", "back_author_180d", "by_author_rate")
 TOPIC_COLUMNS = ("by_topic_30d", "by_topic_180d", "own_topic_180d", "by_topic_rate", "by_topic_share")
 TOPIC_FEATURES = (*(f"{name}_most" for name in TOPIC_COLUMNS), *(f"{name}_sum" for name in TOPIC_COLUMNS))
@@ -73,6 +77,8 @@ NO_CHANNEL = 255
 DENSE_CELLS = 4_000_000
 """Up to this many (user, key) cells affinities are looked up in a dense table, beyond it by binary search."""
 
+EARTH_KM = 6371.0088
+"""The mean radius of the earth (IUGG)."""
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 WEEK_HOURS_S = np.arange(HOURS_OF_WEEK + 1) * 3600.0
@@ -160,8 +166,15 @@ class Assembler:
     def _user_features(self) -> Matrix:
         stats = self.users.stats
         plain = [name.removeprefix("user_") for name in USER_FEATURES]
-        columns = [stats[:, _USER[name]] if name in _USER else self._strong_share for name in plain]
+        derived = {"strong_share": self._strong_share, "answer_rate": self._answer_rate}
+        columns = [stats[:, _USER[name]] if name in _USER else derived[name] for name in plain]
         return np.stack(columns, axis=1)
+
+    @property
+    def _answer_rate(self) -> Matrix:
+        """Return the share of recent notifications that were answered, as of someone who answered one of ten before that."""
+        stats = self.users.stats
+        return ((stats[:, _USER["answered_28d"]] + np.float32(1)) / (stats[:, _USER["sent_28d"]] + np.float32(10))).astype(np.float32)
 
     @property
     def _strong_share(self) -> Matrix:
@@ -229,7 +242,25 @@ class Assembler:
         place = wide * (len(DAYS) + 1) + whole
         low = self._touched_by_day.take(place)
         out[:, 5] = low + (days - whole) * (self._touched_by_day.take(place + 1) - low)
+        out[:, 6] = self._distance_km(user, item)
         return out
+
+    def _distance_km(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Matrix:
+        """Return the great-circle distance of users from items (haversine: Sinnott 1984), NaN where either's place is unknown."""
+        places = [
+            self.users.stats[:, _USER["latitude"]],
+            self.users.stats[:, _USER["longitude"]],
+            self.items.latitude,
+            self.items.longitude,
+        ]
+        if any(np.isnan(place).all() for place in places):
+            return np.full(len(user), np.nan, np.float32)
+        mine, theirs = (np.radians(np.stack(pair, axis=1).astype(np.float64)) for pair in (places[:2], places[2:]))
+        here, there = mine[user], theirs[item]
+        half = np.sin((there - here) / 2) ** 2
+        chord = half[:, 0] + np.cos(here[:, 0]) * np.cos(there[:, 0]) * half[:, 1]
+        distance: Matrix = (2 * EARTH_KM * np.arcsin(np.sqrt(np.minimum(chord, 1.0)))).astype(np.float32)
+        return distance
 
     @cached_property
     def _seen_at(self) -> npt.NDArray[np.float64]:

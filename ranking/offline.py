@@ -29,6 +29,7 @@ from ranking.blocks import (
 )
 from ranking.labels import DAY_S
 from ranking.past import Codes, Past
+from ranking.sent import answered_at
 
 LEAST_AFFINITY = 0.02
 MAX_AFFINITIES = 512
@@ -107,6 +108,8 @@ class State:
         return ItemBlock(
             at=at,
             created_at=table.created_at[items],
+            latitude=table.latitude[items],
+            longitude=table.longitude[items],
             author=author,
             topics=topics,
             counts=self._counts(items, at, found),
@@ -205,7 +208,10 @@ class State:
             "tenure_d": (as_of - self._events.first_at(events)) / DAY_S,
             "item_age_log": (ages + 3.0) / (engaged_90d + 1.0),
             "offset_minutes": self.past.offsets_at(as_of)[users],
-            "sent_30d": self._sent.decayed(self._sent.positions(keys, as_of), 30 * DAY_S),
+            **{f"sent_{days}d": _lately(self._sent, keys, as_of, days) for days in (1, 7, 28)},
+            "answered_28d": _lately(self._answered, keys, as_of, 28),
+            "latitude": self.past.latitude[users],
+            "longitude": self.past.longitude[users],
         }
         stats = np.empty((len(users), len(USER_STATS)), np.float32)
         stats[:, : len(columns)] = np.stack(list(columns.values()), axis=1)
@@ -307,6 +313,12 @@ class State:
         return EventLog(self.past.user_key[self.past.send_user], self.past.send_at)
 
     @cached_property
+    def _answered(self) -> EventLog:
+        at = answered_at(self.past)
+        rows = np.flatnonzero(~np.isnan(at))
+        return EventLog(self.past.user_key[self.past.send_user[rows]], at[rows])
+
+    @cached_property
     def _hours(self) -> EventLog:
         return EventLog(combine(self.past.user_key[self.past.user], self.past.hour), self.past.at)
 
@@ -379,6 +391,11 @@ class State:
         rows, topic = self._topic_rows
         engaged = self._engaging[rows]
         return EventLog(topic[engaged], self.past.at[rows[engaged]])
+
+
+def _lately(log: EventLog, keys: Keys64, as_of: float, days: int) -> Ints:
+    """Return how many events of each key fall into the last days before a moment."""
+    return log.positions(keys, as_of).count - log.positions(keys, as_of - days * DAY_S).count
 
 
 def _item_keys(items: Codes) -> Keys64:

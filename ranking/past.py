@@ -26,7 +26,8 @@ class Past:
     `user`, `item` (-1: none), `at`: one row per engagement. `is_own`: the user made the item. `is_first`: the user's
     first engagement with the item. `is_strong`: a kind of more commitment than a view. `worth`: by its kind, at most 1.
     `hour`: of the day, local. `zone`:
-    IANA name or "". `offset_minutes`: from UTC, of the users table, NaN: unknown. `told_*`: events that told an offset.
+    IANA name or "". `offset_minutes`: from UTC, of the users table, NaN: unknown. `latitude`,
+    `longitude`: degrees, NaN: unknown. `told_*`: events that told an offset.
     `send_*`: one row per send;
     `send_engaged_at`: NaN: not known to have led to anything.
     """
@@ -35,6 +36,8 @@ class Past:
     user_key: Keys64
     zone: npt.NDArray[np.object_]
     offset_minutes: Floats
+    latitude: npt.NDArray[np.float32]
+    longitude: npt.NDArray[np.float32]
     told_user: Codes
     told_at: Floats
     told_minutes: Floats
@@ -70,6 +73,8 @@ class Past:
             user_key=keys,
             zone=dataset.users["timezone"].fillna("").to_numpy(object),
             offset_minutes=dataset.users["utc_offset_minutes"].to_numpy(np.float64),
+            latitude=dataset.users["latitude"].to_numpy(np.float32),
+            longitude=dataset.users["longitude"].to_numpy(np.float32),
             told_user=user[told],
             told_at=seconds(events["at"])[told],
             told_minutes=events["utc_offset_minutes"].to_numpy(np.float64)[told],

@@ -36,7 +36,7 @@ assert len(AUTHOR_AFFINITY) == len(TOPIC_AFFINITY)
 def blank_stats(n: int) -> npt.NDArray[np.float32]:
     """Return USER_STATS of people nobody has seen do anything, shape (n, len(USER_STATS))."""
     stats = np.zeros((n, len(USER_STATS)), np.float32)
-    stats[:, [USER_STATS.index("recency_h"), USER_STATS.index("tenure_d")]] = np.nan
+    stats[:, [USER_STATS.index(name) for name in ("recency_h", "tenure_d", "latitude", "longitude")]] = np.nan
     stats[:, USER_STATS.index("item_age_log")] = 3.0
     return stats
 
@@ -75,13 +75,21 @@ def _entries(lists: Lists) -> bytes:
 
 
 def unpack_users(packed: Sequence[bytes | None]) -> tuple[UserBlock, npt.NDArray[np.bool_]]:
-    """Return the state of packed users and which of them were known; None is someone nobody has seen."""
+    """Return the state of packed users and which of them were known; None is someone nobody has seen.
+
+    So is a row that another version of Tidings wrote, until the next refresh.
+    """
     nobody = blank(USER)
-    known = np.fromiter((row is not None for row in packed), bool, len(packed))
     rows = [nobody if row is None else row for row in packed]
     words = np.frombuffer(b"".join(rows), np.uint32)
     size = np.fromiter(map(len, rows), np.int64, len(rows)) // _WORD
-    place = (np.cumsum(size) - size)[:, None] + np.arange(_USER_WORDS)
+    start = np.cumsum(size) - size
+    foreign = np.flatnonzero(size != _USER_WORDS + _ENTRY_WORDS * (words[start].astype(np.int64) + words[start + 1]))
+    if len(foreign):
+        strange = set(foreign.tolist())
+        return unpack_users([None if place in strange else row for place, row in enumerate(packed)])
+    known = np.fromiter((row is not None for row in packed), bool, len(packed))
+    place = start[:, None] + np.arange(_USER_WORDS)
     head = words[place].view(USER)[:, 0] if rows else np.empty(0, USER)
     is_entry = np.ones(len(words), bool)
     is_entry[place] = False

@@ -238,6 +238,8 @@ class Scorer:
         return ItemBlock(
             at=at,
             created_at=items.created_at,
+            latitude=items.latitude,
+            longitude=items.longitude,
             author=items.author,
             topics=items.topics[:, :used],
             counts=fetched.items["counts"],

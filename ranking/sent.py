@@ -31,6 +31,13 @@ class Engagements:
         return np.where((end < len(self._log.rows)) & (self._log.keys[row] == keys), self._log.at[row], np.nan)
 
 
+def answered_at(past: Past) -> Floats:
+    """Return when each send was answered, NaN: never: by its own `engaged_at`, or by an engagement of its user with its item."""
+    own = past.send_engaged_at
+    following = Engagements(past).next_at(past.send_user, past.send_item, past.send_at)
+    return np.fmin(np.where(own >= past.send_at, own, np.nan), following)
+
+
 def sent(past: Past, until: float, rule: ExampleRule, seed: int = 0) -> tuple[Rows, npt.NDArray[np.uint8]]:
     """Return the sends whose label window is over at `until`, in the order of time, with the codes of their channels.
 
@@ -40,9 +47,7 @@ def sent(past: Past, until: float, rule: ExampleRule, seed: int = 0) -> tuple[Ro
     known = is_over(past.send_at, until, rule.label) & (past.send_at >= until - rule.history_s)
     chosen = np.flatnonzero(known & (past.send_user >= 0) & (past.send_item >= 0))
     user, item, at = past.send_user[chosen], past.send_item[chosen], past.send_at[chosen]
-    own = past.send_engaged_at[chosen]
-    engaged_at = np.fmin(np.where(own >= at, own, np.nan), Engagements(past).next_at(user, item, at))
-    rows = Rows(user, item, at, label(at, engaged_at, rule.label), np.ones(len(chosen)))
+    rows = Rows(user, item, at, label(at, answered_at(past)[chosen], rule.label), np.ones(len(chosen)))
     codes = {name: code for code, name in enumerate(CHANNELS)}
     channel = np.fromiter((codes.get(name, NO_CHANNEL) for name in past.send_channel[chosen]), np.uint8, len(chosen))
     if len(rows) <= rule.rows:

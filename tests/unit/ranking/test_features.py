@@ -44,6 +44,8 @@ def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
     return ItemBlock(
         at=np.array([AT]),
         created_at=np.array([AT - 7200]),
+        latitude=np.array([48.8566], np.float32),
+        longitude=np.array([2.3522], np.float32),
         author=author_key(["ann"]),
         topics=keys[None, :],
         counts=np.array([[0.0] * (len(ITEM_COUNTS) - 1) + [np.nan]]),
@@ -157,6 +159,26 @@ def test_likeness_is_a_product_and_its_angle_knows_no_size() -> None:
     assert value(users, items, "likeness_angle") == pytest.approx(0.96, abs=1e-4)
     assert value(users, replace(items, vector=towards(80, 60)), "likeness_angle") == pytest.approx(0.96, abs=1e-4)
     assert value(nobody(), items, "likeness_angle") == 0
+
+
+def test_distance_is_along_a_great_circle_and_missing_where_a_place_is() -> None:
+    paris, users = new_item(), nobody()
+    assert np.isnan(value(users, paris, "distance_km"))
+    at = [USER_STATS.index("latitude"), USER_STATS.index("longitude")]
+    for (latitude, longitude), km in {(51.5074, -0.1278): 343.6, (-33.8688, 151.2093): 16_960, (48.8566, 2.3522): 0.0}.items():
+        users.stats[0, at] = latitude, longitude
+        assert value(users, paris, "distance_km") == pytest.approx(km, rel=2e-3, abs=0.1)
+    users.stats[0, at[0]] = np.nan
+    assert np.isnan(value(users, paris, "distance_km"))
+
+
+def test_who_answers_notifications_has_a_higher_rate_than_who_does_not() -> None:
+    users, item = nobody(), new_item()
+    assert value(users, item, "user_answer_rate") == pytest.approx(0.1)
+    users.stats[0, USER_STATS.index("sent_28d")] = 10
+    assert value(users, item, "user_answer_rate") == pytest.approx(0.05)
+    users.stats[0, USER_STATS.index("answered_28d")] = 9
+    assert value(users, item, "user_answer_rate") == pytest.approx(0.5)
 
 
 def test_columns_in_another_order_are_refused() -> None:

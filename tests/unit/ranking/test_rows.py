@@ -44,6 +44,17 @@ def test_users_come_back_as_they_went_in_with_nobody_in_between() -> None:
         assert np.array_equal(np.delete(np.diff(mine.start), 3), np.diff(theirs.start))
 
 
+def test_a_row_of_another_layout_is_of_nobody_anyone_has_seen() -> None:
+    users = block(5)
+    packed: list[bytes | None] = list(pack_users(users, 7.0))
+    assert packed[2] is not None
+    packed[2] = packed[2][:-8]
+    found, known = unpack_users(packed)
+    assert known.tolist() == [True, True, False, True, True]
+    assert np.array_equal(found.stats[[0, 1, 3, 4]], users.stats[[0, 1, 3, 4]])
+    assert np.array_equal(found.stats[2:3], blank_stats(1), equal_nan=True)
+
+
 def test_no_users_are_an_empty_block() -> None:
     found, known = unpack_users([])
     assert len(found) == len(known) == 0

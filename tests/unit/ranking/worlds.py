@@ -36,7 +36,13 @@ def world(seed: int = 0, *, users: int = 25, items: int = 120, events: int = 150
         }
     )
     user_table = pd.DataFrame({"user_id": names, "timezone": pd.Series([zones[i % 3] for i in range(users)], dtype="str")})
+    for table in (user_table, item_table):  # of some the place is known
+        known = np.arange(len(table)) % 4 != 1
+        table["latitude"] = np.where(known, random.uniform(-60, 70, len(table)), np.nan)
+        table["longitude"] = np.where(known, random.uniform(-180, 180, len(table)), np.nan)
     sends = pd.DataFrame({"user_id": names, "item_id": "i0", "channel": "email", "at": _times(random.uniform(0, days * 86400, users))})
+    told = event_table.sample(len(event_table) // 40, random_state=seed)[["user_id", "item_id", "at"]]
+    sends = pd.concat([sends, told.assign(channel="email", at=told["at"] - pd.Timedelta(hours=5))], ignore_index=True)
     return Dataset.of({"users": user_table, "items": item_table, "events": event_table, "sends": sends})
 
 
