@@ -45,12 +45,27 @@ class EventLog:
         self._times, ranks = np.unique(self.at, return_inverse=True)
         self.rows = np.lexsort((ranks, codes))
         self._span = len(self._times) + 1
-        self._place = codes[self.rows] * self._span + ranks[self.rows]
-        self._start = np.searchsorted(codes[self.rows], np.arange(len(self._distinct)))
+        self._rank = ranks[self.rows]
+        self._place = codes[self.rows] * self._span + self._rank
+        self._start = np.searchsorted(codes[self.rows], np.arange(len(self._distinct) + 1))
         self._at = self.at[self.rows] if len(self.rows) else np.full(1, np.nan)
         self._weight = np.ones(len(self.rows)) if self.weight is None else self.weight[self.rows].astype(np.float64)
         self._first = self._start[codes[self.rows]]
         self._decayed: dict[float, Floats] = {}
+
+    def codes(self, keys: Keys64) -> Ints:
+        """Return the codes of keys for `positions_of`; those of keys without events are all the same."""
+        if not len(self._distinct):
+            return np.zeros(len(keys), np.int64)
+        codes = np.minimum(np.searchsorted(self._distinct, keys), len(self._distinct) - 1)
+        return np.where(self._distinct[codes] == keys, codes, len(self._distinct))
+
+    def positions_of(self, codes: Ints, at: float) -> Positions:
+        """Return `positions` of keys by their codes at one moment, in one pass over the log: for many keys."""
+        passed = np.append(0, np.cumsum(self._rank < np.searchsorted(self._times, at)))
+        start = np.append(self._start[:-1], 0)
+        end = start + np.append(np.diff(passed[self._start]), 0)
+        return Positions(start[codes], end[codes], np.full(len(codes), at))
 
     def positions(self, keys: Keys64, at: npt.ArrayLike) -> Positions:
         """Return where the events of each key before `at` lie; `at` is one moment or one per key."""

@@ -33,11 +33,11 @@ def feature_blocks(
     """Yield the features of all rows, see `features_at`, in blocks: the places of some rows, and their features."""
     refreshed_at = state.past.refreshed_at(at)
     order = np.argsort(refreshed_at, kind="stable")
-    for as_of in np.unique(refreshed_at):
-        low, high = np.searchsorted(refreshed_at[order], as_of), np.searchsorted(refreshed_at[order], as_of, side="right")
+    moments, starts = np.unique(refreshed_at[order], return_index=True)
+    for as_of, low, high in zip(moments.tolist(), starts, np.append(starts, len(order))[1:], strict=True):
         for start in range(low, high, ROWS_PER_CALL):
             rows = order[start : min(start + ROWS_PER_CALL, high)]
-            yield rows, _features_as_of(state, user[rows], item[rows], channel[rows], at[rows], float(as_of))
+            yield rows, _features_as_of(state, user[rows], item[rows], channel[rows], at[rows], as_of)
 
 
 def _features_as_of(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats, as_of: float) -> Matrix:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import svds
+from threadpoolctl import threadpool_limits
 
 from lake.ids import Keys64, combine
 from ranking.asof import EventLog, Floats, Ints, Positions, ragged
@@ -54,12 +55,21 @@ class Pairs:
     logs: tuple[tuple[EventLog, float], ...]
     user_key: Keys64
 
+    @cached_property
+    def _codes(self) -> dict[int, Ints]:
+        """Return each pair's code in each log, by the log's identity: looking keys up takes longer than all else of a list."""
+        joint = combine(self.user_key[self.users], self.keys)
+        return {name: log.codes(joint) for name, log in {id(log): log for log, _ in self.logs}.items()}
+
     def lists(self, users: Ints, as_of: float) -> Lists:
         """Return the affinity lists of users as of a moment: at most MAX_AFFINITIES entries each, ordered by key."""
         rows, owner = ragged(np.searchsorted(self.users, users), np.searchsorted(self.users, users, side="right"))
-        joint = combine(self.user_key[users[owner]], self.keys[rows])
-        columns = [log.decayed(log.positions(joint, as_of), half_life_s) for log, half_life_s in self.logs]
-        values = np.stack(columns, axis=1).astype(np.float32)
+        values = np.empty((len(rows), len(self.logs)), np.float32)
+        found: dict[int, Positions] = {}
+        for column, (log, half_life_s) in enumerate(self.logs):
+            if id(log) not in found:
+                found[id(log)] = log.positions_of(self._codes[id(log)][rows], as_of)
+            values[:, column] = log.decayed(found[id(log)], half_life_s)
         kept = _largest(values.max(axis=1, initial=0.0), owner, len(users))
         start = np.searchsorted(owner[kept], np.arange(len(users) + 1))
         return Lists(start, self.keys[rows[kept]], values[kept])
@@ -427,7 +437,9 @@ def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:
     if least <= 2 * dimensions:
         left, size, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
     else:
-        left, size, _ = svds(matrix, dimensions, v0=np.ones(least))
+        # Threads of the linear algebra wait for one another in these small products: on a busy machine ten times as long.
+        with threadpool_limits(1, "blas"):
+            left, size, _ = svds(matrix, dimensions, v0=np.ones(least))
     kept = min(least, dimensions)
     vectors[people, :kept] = 10 * left[:, :kept] * size[:kept]
     return vectors

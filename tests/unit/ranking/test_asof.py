@@ -30,6 +30,16 @@ def test_counts_sums_and_last_times_are_those_of_a_loop_over_strictly_earlier_ev
         assert np.array_equal([log.first_at(found)[place], log.last_at(found)[place]], [first, last], equal_nan=True)
 
 
+@given(EVENTS, QUERIES)
+def test_positions_by_code_are_those_by_key(events: list[tuple[int, int, float]], queries: list[tuple[int, int]]) -> None:
+    log = EventLog(np.array([event[0] for event in events], np.uint64), np.array([event[1] for event in events], float))
+    wanted, moment = np.array([query[0] for query in queries], np.uint64), float(queries[0][1])
+    by_key, by_code = log.positions(wanted, moment), log.positions_of(log.codes(wanted), moment)
+    assert by_code.count.tolist() == by_key.count.tolist()
+    assert np.array_equal(log.last_at(by_code), log.last_at(by_key), equal_nan=True)
+    assert np.array_equal(log.decayed(by_code, 2.0), log.decayed(by_key, 2.0))
+
+
 def test_an_hour_of_half_life_over_twenty_years_neither_overflows_nor_loses_the_present() -> None:
     at = np.arange(0.0, 20 * 365 * DAY_S, DAY_S)
     log = EventLog(np.ones(len(at), np.uint64), at)
