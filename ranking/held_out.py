@@ -40,6 +40,7 @@ class HeldOut:
         candidates = Candidates(state.past, rule)
         parts: list[Rows] = []
         groups: list[npt.NDArray[np.int64]] = []
+        since = max(since, float(state.past.at.min(initial=until)))  # before the log begins there is nobody to decide for
         moments = np.arange(until - rule.label.window_s - DAY_S, since, -STEP_S)
         for place, at in enumerate(moments.tolist()):
             for is_birth, everyone in enumerate((candidates.alive(at), candidates.born(np.floor(at / DAY_S) * DAY_S))):

@@ -94,6 +94,10 @@ class Past:
             send_engaged_at=seconds(dataset.sends["engaged_at"]),
         )
 
+    def events_before(self, at: float) -> npt.NDArray[np.int64]:
+        """Return how many engagements each user had before a moment, shape (users,)."""
+        return np.bincount(self.user[self.at < at], minlength=len(self.user_ids))
+
     def refresh_days(self) -> Floats:
         """Return the midnights (UTC, seconds) by which something new was known: each ends a day with engagements."""
         return np.unique(np.floor(self.at / DAY_S) + 1) * DAY_S

@@ -59,12 +59,23 @@ def page(report: dict[str, Any]) -> str:
         attempts=_points(report["trials"]),
         tenths=[_tenths(found[name], title) for name, title in TENTHS],
         colours=COLOURS,
+        activity=ACTIVITY,
     )
 
 
 TENTHS = (
     ("deciles", "Tenths of the rows, lowest probability first"),
     ("engagement_deciles", "Tenths of the promised engagement, lowest probability first"),
+)
+
+
+ACTIVITY = (
+    ("users", "users"),
+    ("events", "events before, at most"),
+    ("share_of_volume", "share of the volume"),
+    ("kept", "share of their rows kept"),
+    ("engaged_per_kept", "engagements per row kept"),
+    ("recall", "share of their engagements kept"),
 )
 
 

@@ -87,7 +87,7 @@ def train(
     best = best_of(attempts)
     walk = walk_forward(data, late_at, best.shape, best.trees, rule.label, seed, told)
     metrics = _metrics(data, best, attempts, recall) | {"source": source}
-    metrics["validation"] = _validated(walk, latest, rule.label, recall)
+    metrics["validation"] = _validated(walk, latest, rule.label, recall, state.past)
     if best is not attempts[0]:
         metrics["validation"]["default"] = _of_default(data, attempts[0], latest, late_at, rule.label, seed)
     told("model", 0, 1)
@@ -151,7 +151,7 @@ def _metrics(data: TrainingSet, best: Attempt, attempts: list[Attempt], recall: 
     }
 
 
-def _validated(walk: Walk, latest: HeldOut, rule: LabelRule, recall: float) -> dict[str, Any]:
+def _validated(walk: Walk, latest: HeldOut, rule: LabelRule, recall: float, past: Past) -> dict[str, Any]:
     """Return how a model that saw nothing of the latest weeks ranks them, beside baselines, and how its probabilities did."""
     score, baselines = margins(walk.booster, latest.matrix), latest.baselines()
     found = latest.measured(score)
@@ -159,7 +159,7 @@ def _validated(walk: Walk, latest: HeldOut, rule: LabelRule, recall: float) -> d
     found["baselines"] = {name: latest.measured(values)["ndcg_at_5"] for name, values in baselines.items()}
     found["baselines_interval_95"] = {name: latest.measured(values)["interval_95"] for name, values in baselines.items()}
     found["better_by_interval_95"] = {name: latest.better(score, values) for name, values in baselines.items()}
-    found |= walk.tried(rule, recall)
+    found |= walk.tried(rule, recall, past.events_before)
     found["threshold"]["probability"] = float(walk.calibration()(np.array([walk.threshold(recall)], np.float32))[0])
     return found
 

@@ -12,7 +12,7 @@ import xgboost as xgb
 
 from ranking.calibration import Calibration
 from ranking.calibration import fit as fit_calibration
-from ranking.evaluation import Resampled, auc, cut_at, expected_over_observed, log_loss, recall_at, tenths, threshold_at_recall
+from ranking.evaluation import Resampled, auc, by_activity, cut_at, expected_over_observed, log_loss, recall_at, tenths, threshold_at_recall
 from ranking.examples import Rows
 from ranking.fitting import Margins, Shape, fit, margins
 from ranking.labels import DAY_S, LabelRule, is_over
@@ -25,6 +25,10 @@ FOLDS = (0.5, 0.75, 1.0)
 HALF_LIFE_S = 56 * DAY_S
 """How fast a fold's rows lose their say in a curve. What is expected over what comes swings from week to week and returns: a curve of
 the latest weeks alone (half-lives of one or two weeks) follows the swings and promises later weeks worse than one of all folds."""
+
+
+EventsBefore = Callable[[float], npt.NDArray[np.int64]]
+"""moment -> how many engagements each user (by code) had before it."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,11 @@ class Walk:
         """Return the highest margin that keeps a share of the engagements of all folds, the latest counting most."""
         return threshold_at_recall(self.margin, self.rows.label, faded(self.rows), recall)
 
-    def tried(self, rule: LabelRule, recall: float) -> dict[str, Any]:
+    def tried(self, rule: LabelRule, recall: float, events_before: EventsBefore) -> dict[str, Any]:
         """Return how calibration and threshold did when each fold was to be told by earlier folds alone.
 
         The first fold has none before it and is not measured, unless it is the only one: then the curve is measured on
-        the rows it was fitted to, and `measured_on` says so.
+        the rows it was fitted to, and `measured_on` says so. Users are as active as they were before the first row measured.
         """
         probability = np.full(len(self.margin), np.nan)
         above = np.zeros(len(self.margin), bool)
@@ -99,11 +103,12 @@ class Walk:
                 above[here] = self.margin[here] >= past.threshold(recall)
         later = ~np.isnan(probability)
         if self.rows.label[later].any():
-            return {"measured_on": "later rows"} | self._measured(later, probability[later], above[later], recall)
+            return {"measured_on": "later rows"} | self._measured(later, probability[later], above[later], recall, events_before)
         everything, told = np.ones(len(self.margin), bool), self.calibration()(self.margin).astype(np.float64)
-        return {"measured_on": "the same rows"} | self._measured(everything, told, self.margin >= self.threshold(recall), recall)
+        above = self.margin >= self.threshold(recall)
+        return {"measured_on": "the same rows"} | self._measured(everything, told, above, recall, events_before)
 
-    def _measured(self, there: Bools, probability: Floats, above: Bools, recall: float) -> dict[str, Any]:
+    def _measured(self, there: Bools, probability: Floats, above: Bools, recall: float, events_before: EventsBefore) -> dict[str, Any]:
         rows = self.rows.take(there)
         label, weight, user = rows.label, rows.weight, rows.user
         resampled = Resampled.of(user)
@@ -124,6 +129,7 @@ class Walk:
                 "recall_interval": list(resampled.ratio(above * label * weight, label * weight)),
                 "cut": cut_at(above.astype(float), weight, 0.5),
             },
+            "activity_deciles": [vars(part) for part in by_activity(events_before(float(rows.at.min())), user, above, label, weight)],
         }
 
 

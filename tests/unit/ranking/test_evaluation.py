@@ -11,6 +11,7 @@ from sklearn.metrics import ndcg_score, roc_auc_score
 from ranking.evaluation import (
     Resampled,
     auc,
+    by_activity,
     cut_at,
     expected_over_observed,
     log_loss,
@@ -124,3 +125,19 @@ def test_days_of_users_are_reached_once_however_much_of_them_is_engaged_with() -
 
 def test_numbers_that_are_none_become_null_in_a_report() -> None:
     assert rounded({"a": float("nan"), "b": [1.23456, (2, "x")]}) == {"a": None, "b": [1.2346, [2, "x"]]}
+
+
+def test_tenths_of_the_users_tell_apart_who_is_sent_most_and_who_answers() -> None:
+    user = np.repeat(np.arange(20), 4)
+    active = np.arange(20)[::-1].copy()  # user 19 did the least
+    above = np.tile([True, False], 40) & (user < 10)  # the active half keeps half of its rows
+    label = above & (user < 2)
+    found = by_activity(active, user, above, label, np.full(80, 2.5))
+    assert [part.users for part in found] == [2] * 10
+    assert [part.events for part in found] == list(range(1, 20, 2))
+    assert [part.share_of_volume for part in found] == [0.0] * 5 + [0.2] * 5
+    assert [part.kept for part in found] == [0.0] * 5 + [0.5] * 5
+    assert [part.engaged_per_kept for part in found[5:]] == [0.0] * 4 + [1.0]
+    assert found[9].recall == 1.0
+    assert np.isnan(found[0].recall)
+    assert np.isnan(found[0].engaged_per_kept)

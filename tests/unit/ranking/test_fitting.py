@@ -107,7 +107,7 @@ def test_walking_forward_predicts_each_fold_with_a_model_of_the_time_before_it(d
         again = fit(data, known_at(data, start, RULE.label), SMALL, 10, 0)
         there = (data.rows.at >= start) & (data.rows.at < [*walk.starts[1:], np.inf][place])
         assert np.array_equal(margins(again, data.matrix[there]), walk.margin[walk.fold == place])
-    tried = walk.tried(RULE.label, 0.8)
+    tried = walk.tried(RULE.label, 0.8, lambda _: np.arange(10_000))
     assert tried["measured_on"] == "later rows"
     assert len(tried["deciles"]) == len(tried["engagement_deciles"]) == 10
     assert tried["positives"] == walk.rows.label[walk.fold >= 1].sum()

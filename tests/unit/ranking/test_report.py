@@ -42,6 +42,17 @@ def test_the_page_names_every_attempt_baseline_and_tenth(report: dict[str, Any])
         assert f"<td>{part['positives']}</td>" in text
 
 
+def test_the_page_shows_the_volume_and_the_engagement_of_each_tenth_of_the_users(report: dict[str, Any]) -> None:
+    tenths = report["validation"]["activity_deciles"]
+    assert sum(part["share_of_volume"] for part in tenths) == pytest.approx(1, abs=1e-3)
+    text = page(report)
+    for title, name in (("share of the volume", "share_of_volume"), ("engagements per row kept", "engaged_per_kept")):
+        row = re.search(f"<tr><td>{title}</td>(.*)</tr>", text)
+        assert row
+        cells = re.findall("<td>(.*?)</td>", row.group(1))
+        assert cells == [str(part[name] if part[name] is not None else "none") for part in tenths]
+
+
 def test_every_plot_is_well_formed_and_holds_a_mark_for_each_attempt(report: dict[str, Any]) -> None:
     plots = [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", page(report), re.S)]
     assert len(plots) == 4

@@ -63,13 +63,13 @@ def test_rows_that_stand_for_many_promise_and_keep_the_same_as_all_of_them() -> 
         everything.calibration().log_odds_of(probe), abs=0.3
     )  # a weight left out shifts all by 1.6
     assert few.threshold(0.9) == everything.threshold(0.9)
-    tried = [walk.tried(LabelRule(), 0.9) for walk in (few, everything)]
+    tried = [walk.tried(LabelRule(), 0.9, lambda _: np.arange(500)) for walk in (few, everything)]
     for name in ("expected_over_observed", "auc", "log_loss"):
         assert tried[0][name] == pytest.approx(tried[1][name], rel=0.03)
 
 
 def test_what_is_measured_on_later_folds_holds_on_a_world_that_does_not_change() -> None:
-    found = walk_of([0.5] * 4).tried(LabelRule(), 0.9)
+    found = walk_of([0.5] * 4).tried(LabelRule(), 0.9, lambda _: np.arange(500))
     assert found["measured_on"] == "later rows"
     assert 0.95 <= found["expected_over_observed"] <= 1.05
     assert all(0.8 <= tenth["expected_over_observed"] <= 1.25 for tenth in found["engagement_deciles"])

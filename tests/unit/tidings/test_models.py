@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from lake.history import History
 from ranking import bundle as bundles
+from ranking.calibration import Calibration
+from ranking.opt_out import OptOut
 from ranking.registry import Registry
-from tests.unit.ranking.models import write_bundle
+from tests.unit.ranking.models import booster, write_bundle
+from tests.unit.ranking.worlds import world
 from tidings import running
 from tidings.cli import app
 
@@ -84,6 +87,48 @@ def test_without_evidence_nothing_is_promoted_and_both_gates_say_what_they_lack(
     said = " ".join(CliRunner().invoke(app, ["models", "promote", second]).output.split())
     assert "0 rows were scored by both, and it takes 1000" in said
     assert "0 choices have a right answer" in said
+
+
+def tables(home: Path) -> Path:
+    """A folder of tables that go on for two months after the models' training."""
+    folder = home / "tables"
+    folder.mkdir()
+    for name, frame in world(2, users=40, items=200, events=5000).tables.items():
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    return folder
+
+
+def challenger(home: Path, seed: int = 0, until: float = 1.0) -> str:
+    """A model that promises what that of `write_bundle` with the same seed does, at another risk; trained until `until` (seconds)."""
+    curve = Calibration(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    bundles.write(home / "second", booster(seed), curve, {}, bundles.Window(0.0, until), 3.0, opt_out=OptOut(0.001))
+    model_id: str = tell("add", str(home / "second"))["model_id"]
+    return model_id
+
+
+def test_a_challenger_is_promoted_on_tables_alone_where_it_ranks_what_came_later_as_well(home: Path) -> None:
+    first, second, folder = tell("list")["serving"], challenger(home), str(tables(home))
+    compared = tell("compare", second, "--data", folder)
+    assert compared["rows"] == compared["rows_with_outcome"] > 1000
+    promoted = tell("promote", second, "--data", folder)
+    assert (promoted["serving"], promoted["before"], promoted["passed"]) == (second, first, True)
+    assert {gate["gate"]: gate["figure"] for gate in promoted["gates"]}["metric"] == 0
+    assert tell("list")["serving"] == second
+
+
+def test_a_challenger_that_scores_tables_otherwise_is_refused(home: Path) -> None:
+    first, second = tell("list")["serving"], challenger(home, seed=1)
+    done = CliRunner().invoke(app, ["models", "promote", second, "--data", str(tables(home))])
+    assert done.exit_code == 2
+    assert "drift: PSI" in " ".join(done.output.split())
+    assert tell("list")["serving"] == first
+
+
+def test_tables_that_a_model_was_trained_on_are_no_evidence(home: Path) -> None:
+    second = challenger(home, until=NOW + 365 * 86400)
+    done = CliRunner().invoke(app, ["models", "promote", second, "--data", str(tables(home))])
+    assert done.exit_code == 2
+    assert "0 rows were scored by both" in " ".join(done.output.split())
 
 
 def test_up_serves_the_bundle_it_is_given_from_the_registry_and_goes_on_with_what_served_last(home: Path) -> None:
