@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
+import scipy
 
 from budgets.digest import ScoreDigest
 
@@ -184,19 +184,20 @@ class PidController:
     def start(self, cells: Cells) -> PidState:
         """See Controller."""
         zero = np.zeros(len(cells))
-        return PidState(np.full(len(cells), logit(self.start_at)), zero, zero, Sent(np.zeros((len(cells), PERIOD_DAYS))))
+        return PidState(np.full(len(cells), scipy.special.logit(self.start_at)), zero, zero, Sent(np.zeros((len(cells), PERIOD_DAYS))))
 
     def step(self, state: PidState, day: DayOfCells, cells: Cells) -> PidState:
         """See Controller."""
         sent = state.sent.then(day.sends)
         error = (sent.week - cells.budget) / np.maximum(cells.budget, 1.0)
         total = state.total + error
-        level = logit(self.start_at) + self.proportional * error + self.integral * total + self.derivative * (error - state.error)
+        start = scipy.special.logit(self.start_at)
+        level = start + self.proportional * error + self.integral * total + self.derivative * (error - state.error)
         return PidState(level, error, total, sent)
 
     def thresholds(self, state: PidState) -> F32:
         """See Controller."""
-        threshold: F32 = expit(state.level).astype(np.float32)
+        threshold: F32 = scipy.special.expit(state.level).astype(np.float32)
         return threshold
 
 
@@ -326,7 +327,7 @@ class SteeredController:
         """Count the day's new values, after finding out how far all of them have moved."""
         fresh = day.fresh
         cell, value, weight = day.cell[fresh], day.value[fresh], day.weight[fresh]
-        odds = np.clip(logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
+        odds = np.clip(scipy.special.logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
         moved = self.follow * self._moved(state, odds, weight, cells) if state.group_days > 0 else 0.0
         bins = bin_of(odds - np.float32(moved))
         n, groups = len(cells), len(state.bias)
@@ -361,7 +362,7 @@ class SteeredController:
         trust = (state.kept + self.doubt) / (state.promised + self.doubt)
         ratio = np.exp(state.bias)[cells.group] * trust
         level = _level(per_day, wanted / ratio)
-        return expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
+        return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
 
 
 _OF_CELLS = ("threshold", "own", "expected", "promised", "kept")

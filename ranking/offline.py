@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.linalg import svds
+import scipy
 from threadpoolctl import threadpool_limits
 
 from lake.ids import Keys64, combine
@@ -183,7 +182,7 @@ class State:
         before = slice(0, int(np.searchsorted(self.past.at[rows], monday)))
         weight = np.exp2(-(monday - self.past.at[rows[before]]) / AUDIENCE_HALF_LIFE_S)
         shape = (len(authors) + 1, len(self.past.user_ids))
-        engaged = csr_matrix((weight, (code[before], self.past.user[rows[before]])), shape=shape)
+        engaged = scipy.sparse.csr_matrix((weight, (code[before], self.past.user[rows[before]])), shape=shape)
         total = np.bincount(code[before], weight, minlength=len(authors) + 1) + 1.0
         mean: Matrix = (np.asarray(engaged @ self.vectors(monday)) / total[:, None]).astype(np.float32)
         return mean
@@ -254,7 +253,7 @@ class State:
         rows, owner = ragged(touches.start, touches.end)
         users = self.past.user[self._touch_rows[self._touches.rows[rows]]]
         shape = (len(touches.start), len(self.past.user_ids))
-        return np.asarray(csr_matrix((np.ones(len(rows), np.float32), (owner, users)), shape=shape) @ self.vectors(as_of))
+        return np.asarray(scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (owner, users)), shape=shape) @ self.vectors(as_of))
 
     def engaged_with(self, items: Codes, at: float) -> list[Keys64]:
         """Return the keys of the people who engaged with each item strictly before `at`."""
@@ -433,13 +432,13 @@ def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:
         return vectors
     weight = np.exp2(-(until - past.at[rows]) / EMBEDDED_HALF_LIFE_S) / np.sqrt(np.bincount(item))[item]
     length = np.sqrt(np.bincount(user, weight**2)) + USER_PRIOR
-    matrix = csr_matrix((weight / length[user], (user, item)), shape=(len(people), len(items)))
+    matrix = scipy.sparse.csr_matrix((weight / length[user], (user, item)), shape=(len(people), len(items)))
     if least <= 2 * dimensions:
         left, size, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
     else:
         # Threads of the linear algebra wait for one another in these small products: on a busy machine ten times as long.
         with threadpool_limits(1, "blas"):
-            left, size, _ = svds(matrix, dimensions, v0=np.ones(least))
+            left, size, _ = scipy.sparse.linalg.svds(matrix, dimensions, v0=np.ones(least))
     kept = min(least, dimensions)
     vectors[people, :kept] = 10 * left[:, :kept] * size[:kept]
     return vectors

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import minimize
+import scipy
 
 from lake.ids import hash64
 from lake.profiles import MAX_WINDOWS
@@ -424,7 +424,7 @@ def _most_likely(logs: F32, target: F32, prior: npt.NDArray[np.float64], params:
         slope = np.tensordot(logs, amount * chance - target, axes=2) / total + 2 * strength / total * gap
         return value, slope.astype(np.float64)
 
-    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior), options={"maxiter": 60})
+    found = scipy.optimize.minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior), options={"maxiter": 60})
     weights = np.asarray(found.x, np.float64)
     weights[0] += max(0.0, 1.0 - weights.sum())  # what no expert earned is the population's: better than a uniform week
     return weights
