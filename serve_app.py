@@ -243,7 +243,7 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
 def every_day(settings: Settings, now: float) -> None:
     """Do the day's work: learn thresholds here, and refresh in a process that ends with it, for it takes memory and the interpreter."""
     learn_thresholds(settings, now)
-    ray.get(ray.remote(refresh).options(num_cpus=0.5, max_calls=1).remote(settings, now))
+    ray.get(ray.remote(num_cpus=0.5, max_calls=1)(refresh).remote(settings, now))
 
 
 def refresh(settings: Settings, now: float) -> Refreshed | None:
