@@ -14,7 +14,7 @@ from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
 from lake.follows import Followed, FollowStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, NO_OFFSET, Profiles, ProfileStore, blank
+from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, quarter_of
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,14 @@ class UserBook:
     suppression: Suppression
 
     def put(self, user_id: str, row: UserRow) -> None:
-        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay."""
+        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay.
+
+        Somebody new begins with the windows at which most people look.
+        """
         profile = self.profiles.get([user_id]).copy()
         if not profile["flags"][0] & KNOWN:
-            profile = blank(1)
+            profile = self.profiles.usual()
+            profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
             profile["suppressed"] = self.suppression.masks([user_id])
         profile["zone"] = str(row.get("timezone", "")).encode()
         profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lake.ids import hash64
 from lake.meta import MAX_CHANNELS
 
 KNOWN = 1
@@ -66,6 +67,11 @@ def from_packed(packed: Sequence[bytes | None]) -> Profiles:
     return np.frombuffer(b"".join([(row or b"").ljust(PROFILE.itemsize, b"\0") for row in packed]), PROFILE)
 
 
+def quarter_of(user_ids: Sequence[str]) -> npt.NDArray[np.uint16]:
+    """Return the quarter of the hour, 0 to 3, that each user's windows keep to, so that an hour's load spreads over its slots."""
+    return (hash64(list(user_ids)) % np.uint64(4)).astype(np.uint16)
+
+
 class ProfileStore(Protocol):
     """Where profiles, addresses and preferences live. One round trip per call; unknown users do not raise."""
 
@@ -79,6 +85,14 @@ class ProfileStore(Protocol):
 
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """Insert or replace profiles."""
+        ...
+
+    def usual(self) -> Profiles:
+        """Return the profile that somebody new begins with, shape (1,), its windows in the first quarter of the hour."""
+        ...
+
+    def put_usual(self, row: Profiles) -> None:
+        """Replace the profile that somebody new begins with."""
         ...
 
     def write(self, user_ids: Sequence[str], name: str, values: npt.ArrayLike) -> None:
@@ -115,6 +129,7 @@ class MemoryProfileStore:
     """Profiles in dictionaries, for tests and replay."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
+    _usual: Profiles = field(default_factory=lambda: blank(1))
     _addresses: dict[str, dict[str, str]] = field(default_factory=dict)
     _preferences: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -129,6 +144,14 @@ class MemoryProfileStore:
     def put(self, user_ids: Sequence[str], rows: Profiles) -> None:
         """See ProfileStore."""
         self.rows.update({user_id: row.tobytes() for user_id, row in zip(user_ids, rows, strict=True)})
+
+    def usual(self) -> Profiles:
+        """See ProfileStore."""
+        return self._usual.copy()
+
+    def put_usual(self, row: Profiles) -> None:
+        """See ProfileStore."""
+        self._usual = row.copy()
 
     def write(self, user_ids: Sequence[str], name: str, values: npt.ArrayLike) -> None:
         """See ProfileStore."""

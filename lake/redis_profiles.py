@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 
-from lake.keys import LAYOUT, Keys
-from lake.profiles import PROFILE, Profiles, from_packed
+from lake.keys import LAYOUT, USUAL_PROFILE, Keys
+from lake.profiles import PROFILE, Profiles, blank, from_packed
 
 SCANNED = 1_000
 """Keys that one step of a walk through the store looks at: others wait for it for less than a millisecond."""
@@ -41,6 +41,15 @@ class RedisProfileStore:
         """See ProfileStore."""
         if user_ids:
             self.client.mset({name: row.tobytes() for name, row in zip(self._names(user_ids), rows, strict=True)})
+
+    def usual(self) -> Profiles:
+        """See ProfileStore."""
+        packed: Any = self.client.get(USUAL_PROFILE)
+        return blank(1) if packed is None else from_packed([packed]).copy()
+
+    def put_usual(self, row: Profiles) -> None:
+        """See ProfileStore."""
+        self.client.set(USUAL_PROFILE, row.tobytes())
 
     def write(self, user_ids: Sequence[str], name: str, values: npt.ArrayLike) -> None:
         """See ProfileStore."""

@@ -16,9 +16,9 @@ from lake.dataset import Dataset
 from lake.follows import Followed, FollowStore
 from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
-from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank
+from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank, quarter_of
 from scheduler.due import DueIndex
-from scheduler.send_time import SendTimes
+from scheduler.send_time import F32, SendTimes, best_windows
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
 
 PAGE = 2000
@@ -58,6 +58,7 @@ def load(
     dataset = replace(dataset, users=users)
     user_ids = users["user_id"].tolist()
     profiles = profiles_of(dataset, stores.meta, times, windows_per_week)
+    put_usual(stores.profiles, times, windows_per_week)
     followed = follows_of(dataset, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
@@ -102,9 +103,20 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
 
 def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """Return the `windows` and `window_share` of profiles, (users, MAX_WINDOWS) each, by when users are likely to look."""
-    windows, shares = np.full((len(user_ids), MAX_WINDOWS), NO_WINDOW, np.uint16), np.zeros((len(user_ids), MAX_WINDOWS), np.uint8)
-    best = times.windows_for(user_ids, per_week)[:, :MAX_WINDOWS]
-    score = np.take_along_axis(times.for_users(user_ids), best.astype(np.intp) // 4, axis=1)
+    return _windows(times.for_users(user_ids), per_week, quarter_of(user_ids))
+
+
+def put_usual(profiles: ProfileStore, times: SendTimes, per_week: int) -> None:
+    """Let whoever is new from now on begin with the windows at which most people look."""
+    row = blank(1)
+    row["windows"], row["window_share"] = _windows(times.population[None, :], per_week, np.zeros(1, np.uint16))
+    profiles.put_usual(row)
+
+
+def _windows(scores: F32, per_week: int, quarter: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    windows, shares = np.full((len(scores), MAX_WINDOWS), NO_WINDOW, np.uint16), np.zeros((len(scores), MAX_WINDOWS), np.uint8)
+    best = best_windows(scores, per_week, quarter)[:, :MAX_WINDOWS]
+    score = np.take_along_axis(scores, best.astype(np.intp) // 4, axis=1)
     likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
     windows[:, : best.shape[1]] = best
     shares[:, : best.shape[1]] = np.clip(np.rint(255 * score / likeliest), 1, 255)
@@ -116,6 +128,7 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
 
     Whoever is due already stays so: their window is decided first, and the commit moves them on.
     """
+    put_usual(stores.profiles, times, windows_per_week)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
         windows, shares = windows_of(page, times, windows_per_week)

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
-from lake.ids import hash64
-from lake.profiles import MAX_WINDOWS
+from lake.profiles import MAX_WINDOWS, quarter_of
 from scheduler.windows import LocalTimes
 
 WEEK_HOURS = 168
@@ -123,8 +122,8 @@ class SendTimes:
         return scores
 
     def windows_for(self, user_ids: Sequence[str], weekly: int = 7, channel: str | None = None) -> npt.NDArray[np.uint16]:
-        """Return `best_windows` of users; each user keeps to one quarter of the hour, so that an hour's load spreads over its slots."""
-        return best_windows(self.for_users(user_ids, channel), weekly, (hash64(list(user_ids)) % np.uint64(4)).astype(np.uint16))
+        """Return `best_windows` of users, in the quarter of the hour that each keeps to."""
+        return best_windows(self.for_users(user_ids, channel), weekly, quarter_of(user_ids))
 
 
 def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None = None, now: float | None = None) -> SendTimes:

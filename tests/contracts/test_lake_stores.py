@@ -142,6 +142,21 @@ def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None
     assert (got["flags"] & KNOWN).tolist() == [1, 1, 0]
 
 
+def test_somebody_new_begins_as_was_put_last_and_everybody_is_told(make: Callable[[str], ProfileStore]) -> None:
+    """Without anything put it is a blank profile; everybody are those with a profile."""
+    store = make("profiles")
+    assert store.usual().tobytes() == blank(1).tobytes()
+    row = blank(1)
+    row["windows"][0, :2] = 32, 84
+    store.put_usual(row)
+    assert store.usual().tobytes() == row.tobytes()
+    assert store.everybody() == []
+    users = ["ann", "bob:p:x", "ü{3}"]
+    store.put(users, blank(3))
+    store.delete(["ann"])
+    assert sorted(store.everybody()) == users[1:]
+
+
 def test_forgetting_a_profile_forgets_addresses_and_preferences(make: Callable[[str], ProfileStore]) -> None:
     """Nothing of a deleted user is left."""
     store = make("profiles")

@@ -13,7 +13,7 @@ from delivery.channels.email import EmailSettings
 from delivery.channels.registry import ChannelSettings, address_checks
 from delivery.channels.webhook import WebhookSettings
 from gateway.app import create_app
-from lake.profiles import NO_OFFSET
+from lake.profiles import NO_OFFSET, NO_WINDOW, blank
 from tests.unit.gateway.conftest import EVERYTHING, META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
@@ -95,6 +95,19 @@ async def test_a_user_reads_back_as_put_and_shapes_the_profile(client: httpx.Asy
     assert world.enrolled == ["u1"]
     profile = world.profiles.get(["u1"])[0]
     assert (profile["zone"], profile["utc_offset_minutes"], profile["created_at"]) == (b"Europe/Berlin", NO_OFFSET, NOW)
+
+
+async def test_somebody_new_is_told_when_most_people_look_and_keeps_their_windows(client: httpx.AsyncClient, world: World) -> None:
+    usual = blank(1)
+    usual["windows"][0, :2] = 8 * 4, 21 * 4
+    world.profiles.put_usual(usual)
+    await client.put("/v1/users/u1", json={"timezone": "Asia/Tokyo"})
+    windows = world.profiles.get(["u1"])["windows"][0]
+    assert (windows[:2] // 4).tolist() == [8, 21]
+    assert (windows[2:] == NO_WINDOW).all()
+    world.profiles.put_usual(blank(1))
+    await client.put("/v1/users/u1", json={"timezone": "Asia/Tokyo"})
+    assert world.profiles.get(["u1"])["windows"][0].tolist() == windows.tolist()
 
 
 async def test_putting_a_user_again_keeps_what_else_they_said(client: httpx.AsyncClient, world: World) -> None:
