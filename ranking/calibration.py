@@ -17,6 +17,7 @@ EDGE = 1e-6
 FURTHEST_LOG_ODDS = 80.0
 """Keeps probabilities above zero in float32."""
 LEAST_OUTCOMES = 10
+LEVELLING_STEPS = 12
 PRIOR_POSITIVES = 100.0
 """How many engagements Platt's line counts for between two knots. One engagement labels rows of several days and people come in
 bursts, so that fewer would let the weather of a few weeks bend the curve."""
@@ -69,7 +70,17 @@ def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: in
     slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
     platt = Calibration(np.zeros(1), np.array([shift]), slope)
     knots = min(knots, int(label.sum()) // 30)
-    return platt if knots < 2 else _refined(margin, label, weight, knots, platt)
+    return _levelled(platt if knots < 2 else _refined(margin, label, weight, knots, platt), margin, label, weight)
+
+
+def _levelled(curve: Calibration, margin: npt.NDArray[np.float32], label: Bools, weight: Floats) -> Calibration:
+    """Return the curve moved so that it expects as much as came: floors under its slope may have lifted parts of it. Newton's method."""
+    log_odds, shift = curve.log_odds_of(margin), 0.0
+    for _ in range(LEVELLING_STEPS):
+        told = 1 / (1 + np.exp(-(log_odds + shift)))
+        steepness = float((weight * told * (1 - told)).sum())
+        shift -= float(np.clip((weight * (told - label)).sum() / max(steepness, EDGE), -1.0, 1.0))
+    return Calibration(curve.margin, curve.log_odds + shift, curve.slope)
 
 
 def _refined(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: int, platt: Calibration) -> Calibration:

@@ -40,6 +40,7 @@ _DATA, _TRY, _RUN = "Learn from history", "Try it", "Run it"
 COMMANDS = {
     "import": Command("tidings.importing", "Read tables, a Deskdrop export or a git clone into a folder of tables.", _DATA),
     "train": Command("tidings.learning", "Train a model on what happened before a moment.", _DATA),
+    "calibrate": Command("tidings.calibrating", "Fit a model's probabilities to what has happened since its training.", _DATA),
     "score": Command("tidings.learning", "Score candidates with a trained model.", _DATA),
     "send-times": Command("tidings.timing", "Predict each user's best hours of the week.", _DATA),
     "evaluate": Command("tidings.evaluating", "Estimate from logs what a policy or a treatment is worth.", _DATA),
