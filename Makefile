@@ -53,9 +53,12 @@ test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folde
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
-	$(BIN)/python -m pytest tests --ignore=tests/integration
-	@# A file that starts Ray gets a process of its own: Serve keeps state in the process that started it.
-	@set -e; for file in tests/integration/test_*.py; do echo "$$file"; $(BIN)/python -m pytest "$$file"; done
+	@# One worker per core, so more threads in one would only wait for one another.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/integration/system --ignore=tests/integration/cluster \
+		--numprocesses logical --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests/integration/system
+	@# A file that starts Ray itself gets a process of its own: Serve keeps state in the process that started it.
+	@set -e; for file in tests/integration/cluster/test_*.py; do echo "$$file"; $(BIN)/python -m pytest "$$file"; done
 endif
 
 lint: $(STAMP) ## Check style, types and the house rules

@@ -43,6 +43,7 @@ CourierReplica = serve.deployment(
     name="Courier",
     num_replicas=1,
     health_check_period_s=10.0,
+    graceful_shutdown_wait_loop_s=1.0,
     graceful_shutdown_timeout_s=SHUTDOWN_S + 10.0,
     ray_actor_options={"num_cpus": 0.25},
 )(Delivering)

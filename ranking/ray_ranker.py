@@ -209,4 +209,4 @@ def _fail(held: list[Ticket], turn: Future[None]) -> None:
             ticket.set_exception(error)
 
 
-Ranker = serve.deployment(name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS)(Ranking)
+Ranker = serve.deployment(name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS, graceful_shutdown_wait_loop_s=1.0)(Ranking)

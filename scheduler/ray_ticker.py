@@ -37,7 +37,11 @@ class SchedulerReplica:
         self._loop.stop()
 
 
-Scheduler = serve.deployment(name="Scheduler", num_replicas=1, graceful_shutdown_timeout_s=60.0, ray_actor_options={"num_cpus": 0.25})(
-    SchedulerReplica
-)
+Scheduler = serve.deployment(
+    name="Scheduler",
+    num_replicas=1,
+    graceful_shutdown_wait_loop_s=1.0,
+    graceful_shutdown_timeout_s=60.0,
+    ray_actor_options={"num_cpus": 0.25},
+)(SchedulerReplica)
 """`Scheduler.bind(make, ticking)`."""

@@ -37,9 +37,15 @@ def _bench(home: Path, *args: str) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first of the benchmarks leaves its tables and model for the next."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.mark.timeout(600)
-def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path) -> None:
-    report = _bench(tmp_path, "window", "--users", "600", "--rounds", "1")
+def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path, keep: Path) -> None:
+    report = _bench(tmp_path, "window", "--users", "600", "--rounds", "1", "--keep", str(keep))
     assert report.keys() >= WINDOW
     assert report["candidates"] == 600 * BenchData().per_user
     assert [run["sent"] for run in report["all_runs"]] == [600 * 3, 600 * 2]
@@ -48,8 +54,9 @@ def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path)
 
 
 @pytest.mark.timeout(600)
-def test_a_short_urgent_load_is_answered_without_errors_and_mostly_sent(tmp_path: Path) -> None:
-    report = _bench(tmp_path, "urgent", "--users", "600", "--connections", "4", "--seconds", "1")
+def test_a_short_urgent_load_is_answered_without_errors_and_mostly_sent(tmp_path: Path, keep: Path) -> None:
+    report = _bench(tmp_path, "urgent", "--users", "600", "--connections", "4", "--seconds", "1", "--keep", str(keep))
+    assert len(list(keep.iterdir())) == 1
     assert report.keys() >= URGENT
     assert report["errors"] == 0
     assert report["statuses"].keys() == {"202"}

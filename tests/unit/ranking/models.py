@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +18,9 @@ from ranking.scorer import Scorer
 from ranking.store import FeatureStore
 
 
+@cache
 def booster(seed: int = 0) -> xgb.Booster:
-    """Return trees over random rows: they depend on many features and mean nothing."""
+    """Return trees over random rows: they depend on many features and mean nothing; nobody may change them."""
     random = np.random.default_rng(seed)
     rows = random.normal(size=(400, len(FEATURES))).astype(np.float32)
     label = rows.sum(axis=1) + random.normal(size=400) > 0
@@ -33,8 +35,9 @@ def write_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+@cache
 def bundle_of(seed: int = 0) -> Bundle:
-    """Return such a bundle, loaded."""
+    """Return such a bundle, loaded; the same one every time."""
     with TemporaryDirectory() as folder:
         return bundles.load(write_bundle(Path(folder) / "model", seed), verified=True)
 
