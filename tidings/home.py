@@ -14,8 +14,7 @@ from lake.errors import InputError
 class State:
     """What a running system tells the other commands.
 
-    `pid`: its supervisor. `login`: opens the console, once. `data`: the tables it was loaded from, "" for none. `history`: where it files
-    what happens.
+    `pid`: its supervisor. `login`: opens the console, once. `history`: where it files what happens.
     """
 
     pid: int
@@ -25,7 +24,6 @@ class State:
     dashboard_url: str
     model: str
     login: str = ""
-    data: str = ""
     history: str = ""
 
     @property
@@ -55,6 +53,18 @@ def folder() -> Path:
 def state_file() -> Path:
     """Return the file that a running system leaves its State in."""
     return folder() / "state.json"
+
+
+def loaded_tables() -> str:
+    """Return the folder of tables that the store was loaded from last, "" for none."""
+    path = folder() / "loaded-from"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def remember_tables(tables: str) -> None:
+    """Keep the folder of tables that the store was loaded from, for systems to come that are not given it again."""
+    folder().mkdir(parents=True, exist_ok=True)
+    (folder() / "loaded-from").write_text(tables + "\n")
 
 
 def running() -> State | None:

@@ -33,9 +33,10 @@ from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from ranking.refresh import refresh
 from scheduler.loading import load as load_users
+from scheduler.loading import move_windows
 from scheduler.send_time import fit
 from tidings.doctor import without_password
-from tidings.home import State, folder
+from tidings.home import State, folder, loaded_tables, remember_tables
 from tidings.system import Wanted, tell
 
 SPARE_CPUS = 3
@@ -73,13 +74,14 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
     tell({"step": "starting the store"})
     store_url = wanted.redis_url or stack.enter_context(EmbeddedStore(Path(wanted.store))).url
     settings_args = wanted.settings | {"redis_url": store_url, "model": wanted.model, "public_url": f"http://127.0.0.1:{wanted.port}"}
-    settings_args["tables"] = wanted.data or settings_args.get("tables", "")
+    settings_args["tables"] = wanted.data or settings_args.get("tables") or loaded_tables()
     serve_app = import_module("serve_app")  # by name: nothing but a deployment may depend on what picks the implementations
     settings = serve_app.Settings(**settings_args)
     _reach(store_url)
     if wanted.data:
         tell({"step": "loading users, items and features"})
         load(wanted, settings, serve_app)
+        remember_tables(wanted.data)
     tell({"step": "starting Ray"})
     dashboard_url = stack.enter_context(_ray(wanted))
     tell({"step": "starting gateway, ranker, scheduler and courier"})
@@ -94,7 +96,6 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
         dashboard_url=dashboard_url,
         model=wanted.model,
         login=login,
-        data=settings.tables,
         history=settings.history,
     )
 
@@ -109,12 +110,16 @@ def _reach(store_url: str) -> None:
 
 
 def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
-    """Fill the store from a folder of tables, as of the store's time or of the moment that was asked for."""
+    """Fill the store from a folder of tables, as of the store's time, and with what has happened here since, where something has."""
     stores = serve_app.stores_of(settings)
     now = stores.clock.now()
-    dataset = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
-    load_users(dataset, stores.loading(), now, fit(dataset.events, dataset.users, now=now))
-    refresh(dataset, now, serve_app.features_of(settings), with_counts=True)
+    began = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
+    load_users(began, stores.loading(), now, fit(began.events, began.users, now=now))
+    known = serve_app.refresh_of(settings).dataset(now)
+    refresh(known or began, now, serve_app.features_of(settings), with_counts=True)
+    if known is not None and len(known.events) > len(began.events):
+        users = known.users["user_id"].tolist()
+        move_windows(users, stores.loading(), now, fit(known.events, known.users, now=now))
 
 
 @contextmanager

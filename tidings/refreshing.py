@@ -19,7 +19,7 @@ from ranking.redis_features import RedisFeatureStore
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from tidings.console import Json, emit, fail, step
-from tidings.home import folder, running, store_url
+from tidings.home import folder, loaded_tables, running, store_url
 
 DataOption = Annotated[
     Path | None, typer.Option(help="The tables that the store was loaded from; by default those of the system that runs here.")
@@ -63,7 +63,7 @@ def collect(
 def _refresh(data: Path | None, history: str | None) -> Iterator[tuple[Refresh, float]]:
     """Yield the refresh of the deployment this machine talks to, and the store's time."""
     state, url = running(), store_url()
-    tables = str(data) if data is not None else (state.data if state else "")
+    tables = str(data) if data is not None else loaded_tables()
     kept = history or (state.history if state else "") or str(folder() / "history")
     try:
         stores = RedisStores.open(url)
