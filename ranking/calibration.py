@@ -69,12 +69,14 @@ def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: in
     line = LogisticRegression(C=1e6).fit(margin[:, None].astype(np.float64), label, weight)
     slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
     platt = Calibration(np.zeros(1), np.array([shift]), slope)
+    if line.coef_[0, 0] < LEAST_SLOPE:
+        platt = _levelled(platt, margin, label, weight)
     knots = min(knots, int(label.sum()) // 30)
-    return _levelled(platt if knots < 2 else _refined(margin, label, weight, knots, platt), margin, label, weight)
+    return platt if knots < 2 else _refined(margin, label, weight, knots, platt)
 
 
 def _levelled(curve: Calibration, margin: npt.NDArray[np.float32], label: Bools, weight: Floats) -> Calibration:
-    """Return the curve moved so that it expects as much as came: floors under its slope may have lifted parts of it. Newton's method."""
+    """Return the curve moved, by Newton's method, so that it expects as much as came: a line forced to rise has another level."""
     log_odds, shift = curve.log_odds_of(margin), 0.0
     for _ in range(LEVELLING_STEPS):
         told = 1 / (1 + np.exp(-(log_odds + shift)))

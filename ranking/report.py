@@ -50,6 +50,8 @@ def page(report: dict[str, Any]) -> str:
     rankings = [{"name": "this model", **_interval(found["ndcg_at_5"], found["interval_95"])}]
     if "default" in found:
         rankings.append({"name": "default shape", **_interval(found["default"]["ndcg_at_5"], found["default"]["interval_95"])})
+    if "refused" in found:
+        rankings.append({"name": found["refused"]["name"], **_interval(found["refused"]["ndcg_at_5"], found["refused"]["interval_95"])})
     rankings += [{"name": name, **_interval(value, found["baselines_interval_95"][name])} for name, value in found["baselines"].items()]
     return environment.get_template(TEMPLATE).render(
         report=report,
