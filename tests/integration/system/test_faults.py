@@ -35,13 +35,15 @@ from tidings.ray_status import details
 
 pytestmark = pytest.mark.timeout(300)
 
-CROWD = [f"c{n:05}" for n in range(12_000)]
+CROWD = [f"c{n:05}" for n in range(6_000)]
+SHARDS = 2
+"""So that each has two chunks of people to decide, and still has one when it is disturbed."""
 TOP_N = 3
 
 
 @pytest.fixture(scope="module")
 def store(home: Path, small_world: SmallWorld) -> Iterator[EmbeddedStore]:
-    prepare_store(home / "store", small_world.end_at)
+    prepare_store(home / "store", small_world.end_at, SHARDS)
     with EmbeddedStore(home / "store") as started:
         yield started
         if started.pid is not None:
@@ -52,7 +54,8 @@ def store(home: Path, small_world: SmallWorld) -> Iterator[EmbeddedStore]:
 def running(home: Path, small_world: SmallWorld, store: EmbeddedStore) -> Iterator[Running]:
     """A system that ticks by itself every few seconds, on a store of the test's own, with two rankers."""
     words = ("--model", str(small_world.model), "--data", str(small_world.data))
-    with system(home, *words, redis_url=store.url, ticking=True, rankers=[2, 2], ranker_cpus=0.5, weekly={"in_app": 50}) as started:
+    settings: dict[str, Any] = {"shards": SHARDS, "ticking": True, "rankers": [2, 2], "ranker_cpus": 0.5, "weekly": {"in_app": 50}}
+    with system(home, *words, redis_url=store.url, **settings) as started:
         yield started
 
 
