@@ -18,6 +18,7 @@ from lake.decision_log import unpack
 from scheduler.own_thresholds import Lately, cells_of, day_of
 from scheduler.thresholds import OwnThresholds
 from simulation.offers import Boom, NoisyRanker, places
+from simulation.shared_threshold import SharedController
 from simulation.stage import Day, Stage, StageConfig
 from simulation.world import World
 from simulation.world_parameters import DAY_S, WorldParameters
@@ -27,8 +28,13 @@ Floats = npt.NDArray[np.float64]
 ScenarioName = Literal["cold-start", "budget-halved", "budget-doubled", "score-drift", "outage", "topic-boom"]
 SCENARIOS = cast(tuple[ScenarioName, ...], get_args(ScenarioName))
 
-PolicyName = Literal["digest", "pid", "steered"]
-CONTROLLERS: dict[PolicyName, Controller[Any]] = {"digest": DigestController(), "pid": PidController(), "steered": SteeredController()}
+PolicyName = Literal["digest", "pid", "steered", "shared"]
+CONTROLLERS: dict[PolicyName, Controller[Any]] = {
+    "digest": DigestController(),
+    "pid": PidController(),
+    "steered": SteeredController(),
+    "shared": SharedController(),
+}
 
 PERIOD_DAYS = 7
 BAND = 0.1

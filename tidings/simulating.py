@@ -29,9 +29,7 @@ def simulate(
     scenario: Annotated[
         str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; or course, in one.")
     ],
-    policy: Annotated[
-        list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all three by default.")
-    ] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
     users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
     days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")] = ScenarioConfig.days,
     seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,

@@ -56,6 +56,14 @@ def test_after_an_outage_the_steered_threshold_neither_bursts_nor_echoes() -> No
     assert np.abs(weeks[52:] / 6.0 - 1).max() < 0.1
 
 
+def test_a_pid_swings_to_both_sides_of_a_budget_that_was_cut_to_a_quarter_before_it_rests() -> None:
+    off = weeks_of(PidController(), [8.0] * 56 + [2.0] * 70)[56:] / 2.0 - 1
+    below = int(np.flatnonzero(off < -0.1)[0])
+    assert off[below:].min() < -0.25
+    assert off[below:].max() > 0.08
+    assert np.abs(off[-28:]).max() < 0.1
+
+
 def echo_of(steering: npt.NDArray[np.float64], after: int) -> float:
     """Return how much of three sends too many on one day is left that many days later."""
     off = [0.0] * 6 + [3.0]
