@@ -241,20 +241,21 @@ class SteeredController:
     items per day reach each threshold; so a new budget takes effect the next day, without a kick, and nothing winds up. A cell's own
     counts are mixed with its group's, worth `group_weight` days, so that one user's few values do not decide. Values that all move
     together (a model with another calibration, a topic that booms) move all counts with them, `follow` of the way per day. What the
-    lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt`
-    sends). A cell that could not send more (`most` a day, or everything goes already) teaches nothing (anti-windup). On a day that is
+    lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
+    `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing (anti-windup). On a day that is
     not observed everything is frozen and the plan counts as sent: there is no debt to be paid afterwards, hence no burst and no echo.
     """
 
     start_at: float = 0.2
     evenness: float = 0.2
-    steer_own: float = 0.05
+    steer_own: float = 0.0
     own_half_life_days: float = 14.0
     group_half_life_days: float = 3.0
-    group_weight: float = 4.0
+    group_weight: float = 1e6
     follow: float = 0.4
     learn: float = 0.2
     doubt: float = 6.0
+    doubt_own: float = 1e6
     most: float = 2.5
 
     def start(self, cells: Cells) -> SteeredState:
@@ -363,7 +364,7 @@ class SteeredController:
         size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
         typical = (state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]).astype(np.float32)
         per_day = (state.own + np.float32(self.group_weight) * typical[cells.group]) / np.float32(state.own_days + self.group_weight)
-        trust = (state.kept + self.doubt) / (state.promised + self.doubt)
+        trust = (state.kept + self.doubt_own) / (state.promised + self.doubt_own)
         ratio = np.exp(state.bias)[cells.group] * trust
         level = _level(per_day, wanted / ratio)
         return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
