@@ -243,7 +243,8 @@ class SteeredController:
     together (a model with another calibration, a topic that booms) move all counts with them, `follow` of the way per day. What the
     lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
     `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget
-    spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing (anti-windup). On a day that is
+    spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing
+    (anti-windup). On a day that is
     not observed everything is frozen and the plan counts as sent: there is no debt to be paid afterwards, hence no burst and no echo.
     """
 
