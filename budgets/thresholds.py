@@ -7,6 +7,7 @@ docs/thresholds.md compares them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -235,32 +236,36 @@ class SteeredState:
 class SteeredController:
     """Ours: asks the digest of values which threshold gives tomorrow's share of the budget, and corrects for what it got wrong.
 
-    Feed-forward: tomorrow's wanted sends, budget / 7 and `steer` of what the group's last six days lack or exceed (`steer_own`
-    of the cell's), are looked up in how many new
+    Feed-forward: tomorrow's wanted sends, budget / 7 and some of what the group's last six days lack or exceed (`steering`, by `evenness`;
+    `steer_own` of the cell's own), are looked up in how many new
     items per day reach each threshold; so a new budget takes effect the next day, without a kick, and nothing winds up. A cell's own
     counts are mixed with its group's, worth `group_weight` days, so that one user's few values do not decide. Values that all move
     together (a model with another calibration, a topic that booms) move all counts with them, `follow` of the way per day. What the
-    lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt`
-    sends). A cell that could not send more (`most` a day, or everything goes already) teaches nothing (anti-windup). On a day that is
+    lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
+    `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget
+    spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing
+    (anti-windup). On a day that is
     not observed everything is frozen and the plan counts as sent: there is no debt to be paid afterwards, hence no burst and no echo.
     """
 
-    steer: float = 0.8
-    steer_own: float = 0.05
+    start_at: float = 0.2
+    evenness: float = 0.2
+    steer_own: float = 0.0
     own_half_life_days: float = 14.0
     group_half_life_days: float = 3.0
-    group_weight: float = 4.0
-    follow: float = 0.8
-    learn: float = 0.3
+    group_weight: float = 1e6
+    follow: float = 0.4
+    learn: float = 0.2
     doubt: float = 6.0
+    doubt_own: float = 1e6
     most: float = 2.5
 
     def start(self, cells: Cells) -> SteeredState:
         """See Controller."""
         n, groups = len(cells), int(cells.group.max(initial=-1)) + 1
         return SteeredState(
-            threshold=np.full(n, -np.inf, np.float32),
-            sent=Sent.steady(cells.budget),
+            threshold=np.full(n, self.start_at, np.float32),
+            sent=Sent.steady(np.zeros(n)),
             own=np.zeros((n, BINS), np.float32),
             own_days=0.0,
             of_group=np.zeros((groups, BINS), np.float32),
@@ -300,27 +305,29 @@ class SteeredController:
         """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, and part of what the other six days lack."""
         daily = cells.budget / PERIOD_DAYS
         lacking = daily * (PERIOD_DAYS - 1) - state.sent.days[:, 1:].sum(axis=1)
+        steering = steering_of(self.evenness)
+        weighted = daily * steering.sum() - state.sent.days[:, 1:] @ steering
         size = np.maximum(np.bincount(cells.group), 1)
-        shared = (np.bincount(cells.group, lacking) / size)[cells.group]
+        shared, steered = ((np.bincount(cells.group, each) / size)[cells.group] for each in (lacking, weighted))
         # One cell's few sends are mostly chance, and nothing below zero can be asked: a large share of its own error would bias the mean.
-        return np.asarray(
-            np.clip(daily + self.steer * shared + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily)), np.float64
-        )
+        return np.asarray(np.clip(daily + steered + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily)), np.float64)
 
     def _corrected(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
         """Learn from what was sent where something else was promised."""
-        open_ended = ~np.isfinite(state.threshold)
-        promised, kept = np.where(open_ended, 0.0, state.expected), np.where(open_ended, 0.0, day.sends)
+        taught = state.expected > 0
+        promised, kept = np.where(taught, state.expected, 0.0), np.where(taught, day.sends, 0.0)
         fade = 0.5 ** (1 / self.own_half_life_days)
         groups = len(state.bias)
         of_group = np.stack([np.bincount(cells.group, column, groups) for column in (kept, promised)])
         news = np.log((of_group[0] + self.doubt) / (of_group[1] + self.doubt))
+        usual = np.bincount(cells.group, cells.budget / PERIOD_DAYS, groups)
+        volume = np.minimum(2 * of_group[1] / np.maximum(of_group[1] + usual, 1e-9), 1.0)
         return replace(
             state,
             sent=state.sent.then(day.sends),
             promised=state.promised * fade + promised,
             kept=state.kept * fade + kept,
-            bias=np.clip(state.bias + self.learn * news, -MOST_BIAS, MOST_BIAS),
+            bias=np.clip(state.bias + self.learn * volume * news, -MOST_BIAS, MOST_BIAS),
         )
 
     def _counted(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
@@ -359,10 +366,26 @@ class SteeredController:
         size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
         typical = (state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]).astype(np.float32)
         per_day = (state.own + np.float32(self.group_weight) * typical[cells.group]) / np.float32(state.own_days + self.group_weight)
-        trust = (state.kept + self.doubt) / (state.promised + self.doubt)
+        trust = (state.kept + self.doubt_own) / (state.promised + self.doubt_own)
         ratio = np.exp(state.bias)[cells.group] * trust
         level = _level(per_day, wanted / ratio)
         return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
+
+
+@cache
+def steering_of(evenness: float) -> Floats:
+    """Return how much of what each of the last six days lacked is made up for tomorrow, oldest first, (6,).
+
+    The optimal control (a discrete Riccati equation) of a sum of seven days whose cost per day is its squared error, and `evenness` times
+    the squared distance of the day's own sends from a seventh. Without evenness each day makes up for all that the others lack, and so
+    does again what it did a week ago, for ever; with it what is uneven is forgotten.
+    """
+    days = PERIOD_DAYS - 1
+    older, today, every = np.eye(days, k=-1), np.eye(days)[:, :1], np.ones((days, 1))
+    cost = scipy.linalg.solve_discrete_are(older, today, every @ every.T, np.array([[1 + evenness]]), s=every)
+    newest_first = (today.T @ cost @ older + every.T) / (1 + evenness + cost[0, 0])
+    steering: Floats = newest_first[0, ::-1].copy()
+    return steering
 
 
 _OF_CELLS = ("threshold", "own", "expected", "promised", "kept")

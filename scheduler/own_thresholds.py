@@ -186,7 +186,7 @@ class OwnJob:
         users = sorted(set(self.due.due(shard, FAR_SLOT, MOST_USERS)[0]))
         last, packed = int(now // DAY_S) - 1, self.thresholds.state(shard)
         state = ShardState.unpack(packed) if packed else None
-        first = last if state is None else max(state.day + 1, last - self.config.most_days + 1)
+        first = max(-1 if state is None else state.day + 1, last - self.config.most_days + 1)
         if not users or first > last:
             return 0
         users = [users[place] for place in np.argsort(hash64(users), kind="stable")]
@@ -195,6 +195,9 @@ class OwnJob:
         state = self._carried(state, hash64(users), codes, cells)
         lately = Lately()
         rows = self._rows(shard, first - LATELY_DAYS, last, users)
+        if not packed:
+            # What the log holds of the week before the first run is how the week stands; an empty log is no outage.
+            first = max(first, int(rows["day"].min())) if len(rows) else last
         for number in range(first - LATELY_DAYS, last + 1):
             day, lately = day_of(rows[rows["day"] == number], len(users), self.channels, lately)
             if number >= first:

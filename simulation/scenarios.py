@@ -6,9 +6,9 @@ day and writes each user's threshold, as the daily job of a deployment does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from lake.decision_log import unpack
 from scheduler.own_thresholds import Lately, cells_of, day_of
 from scheduler.thresholds import OwnThresholds
 from simulation.offers import Boom, NoisyRanker, places
+from simulation.shared_threshold import SharedController
 from simulation.stage import Day, Stage, StageConfig
 from simulation.world import World
 from simulation.world_parameters import DAY_S, WorldParameters
@@ -27,14 +28,29 @@ Floats = npt.NDArray[np.float64]
 ScenarioName = Literal["cold-start", "budget-halved", "budget-doubled", "score-drift", "outage", "topic-boom"]
 SCENARIOS = cast(tuple[ScenarioName, ...], get_args(ScenarioName))
 
-PolicyName = Literal["digest", "pid", "steered"]
-CONTROLLERS: dict[PolicyName, Controller[Any]] = {"digest": DigestController(), "pid": PidController(), "steered": SteeredController()}
+PolicyName = Literal["digest", "pid", "steered", "shared"]
+CONTROLLERS: dict[PolicyName, Controller[Any]] = {
+    "digest": DigestController(),
+    "pid": PidController(),
+    "steered": SteeredController(),
+    "shared": SharedController(),
+}
 
 PERIOD_DAYS = 7
 BAND = 0.1
 """Settled is a cohort whose mean 7-day sends stay within this share of the soft budget."""
 
 ITEMS_A_WEEK = 190
+
+Told = Callable[[int], None]
+
+
+class Phase(NamedTuple):
+    """Days in a row of a world's life that begin with what happens; None: nothing. `target`: the soft budget per week."""
+
+    scenario: ScenarioName | None
+    target: float
+    days: int
 
 
 @dataclass(frozen=True)
@@ -59,13 +75,15 @@ class ScenarioConfig:
 class Lived:
     """What a policy's cohort lived through after the event, by day. `weeks`: mean sends of the last 7 days of those who have not opted out.
 
-    `value`: expected answers of all sends; `joins`, `sends`, `opt_outs` are totals.
+    `value`: expected answers of all sends; `value_in_budget`: as much of each day's as its week's sends were within the budget, for more
+    attention than was to be spent earns nothing. `joins`, `sends`, `opt_outs` are totals.
     """
 
     target: float
     started: float
     weeks: list[float] = field(default_factory=list)
     value: float = 0.0
+    value_in_budget: float = 0.0
     sends: int = 0
     joins: int = 0
     opt_outs: int = 0
@@ -96,6 +114,7 @@ class Lived:
             "overshoot": self.overshoot,
             "mean_absolute_deviation": float(np.abs(self.off).mean()),
             "value": self.value,
+            "value_in_budget": self.value_in_budget,
             "sends": self.sends,
             "joins": self.joins,
             "opt_outs": self.opt_outs,
@@ -103,33 +122,54 @@ class Lived:
         }
 
 
-def play(scenario: ScenarioName, policy: PolicyName, config: ScenarioConfig, told: Callable[[int], None] | None = None) -> Lived:
-    """Let a policy live through a scenario; `told` is called with the number of each day that has passed."""
-    calm = 0 if scenario == "cold-start" else config.calm_days
-    weeks = -(-(calm + config.days) // PERIOD_DAYS)
+def play(scenario: ScenarioName, policy: PolicyName, config: ScenarioConfig, told: Told | None = None) -> Lived:
+    """Let a policy live through a scenario after calm days; `told` is called with the number of each day that has passed."""
+    calm = [] if scenario == "cold-start" else [Phase(None, config.soft, config.calm_days)]
+    target = config.soft * {"budget-halved": 0.5, "budget-doubled": 2.0}.get(scenario, 1.0)
+    return play_phases([*calm, Phase(scenario, target, config.days)], policy, config, told)[-1]
+
+
+def play_course(policy: PolicyName, config: ScenarioConfig, told: Told | None = None) -> list[Lived]:
+    """Let a policy live through all scenarios one after the other, in one world: the budget is halved, then doubled again."""
+    halved = {"budget-halved": config.soft / 2}
+    return play_phases([Phase(name, halved.get(name, config.soft), config.days) for name in SCENARIOS], policy, config, told)
+
+
+def play_phases(phases: Sequence[Phase], policy: PolicyName, config: ScenarioConfig, told: Told | None = None) -> list[Lived]:
+    """Let a policy live through phases in one world and return what each was like; each begins where the last one ended."""
+    starts = np.cumsum([0, *(phase.days for phase in phases)])
+    weeks = -(-int(starts[-1]) // PERIOD_DAYS)
     world = World.of(WorldParameters(users=config.users, items=ITEMS_A_WEEK * weeks, weeks=weeks), config.seed)
     ranker = NoisyRanker(world, seed=config.seed)
     stage = Stage(world, ranker, StageConfig(hard=config.hard), seed=config.seed)
     keeper = Keeper(CONTROLLERS[policy], stage, config.soft)
-    target = config.soft * {"budget-halved": 0.5, "budget-doubled": 2.0}.get(scenario, 1.0)
-    sends = np.zeros((0, config.users))
-    lived: Lived | None = None
-    for number in range(calm + config.days):
-        if number == calm:
-            lived = Lived(target, _week(sends, stage))
-            _happen(scenario, stage, ranker, config)
-        stage.down = scenario == "outage" and 0 <= number - calm < config.outage_days
-        day = stage.play_day()
-        sends = np.concatenate([sends, day.sends[None, :, 0]])[-PERIOD_DAYS:]
-        # A budget that changes is known to the controller from the night before the first day under it.
-        keeper.pass_night(day, target if number >= calm - 1 else config.soft)
-        if lived is not None:
+    sends, lives = np.zeros((0, config.users)), list[Lived]()
+    for phase, start, end in zip(phases, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        lived = Lived(phase.target, _week(sends, stage))
+        lives.append(lived)
+        _happen(phase.scenario, stage, ranker, config)
+        for number in range(start, end):
+            stage.down = phase.scenario == "outage" and number - start < config.outage_days
+            day = stage.play_day()
+            sends = np.concatenate([sends, day.sends[None, :, 0]])[-PERIOD_DAYS:]
+            # A budget that changes is known to the controller from the night before the first day under it.
+            keeper.pass_night(day, phases[int(np.searchsorted(starts[1:-1], number + 1, side="right"))].target)
             lived.weeks.append(_week(sends, stage))
             _count(lived, day)
-        if told is not None:
-            told(number + 1)
-    assert lived is not None
-    return lived
+            if told is not None:
+                told(number + 1)
+    return lives
+
+
+def whole(lives: Sequence[Lived]) -> dict[str, Any]:
+    """Return what a report says of a course: mean days to settle (never: all of them), the greatest overshoot, and totals."""
+    settling = [len(lived.weeks) if lived.settling_days is None else lived.settling_days for lived in lives]
+    return {
+        "settling_days": float(np.mean(settling)),
+        "overshoot": max(lived.overshoot for lived in lives),
+        "mean_absolute_deviation": float(np.abs(np.concatenate([lived.off for lived in lives])).mean()),
+        **{name: sum(getattr(lived, name) for lived in lives) for name in ("value", "value_in_budget", "sends", "joins", "opt_outs")},
+    }
 
 
 @dataclass
@@ -164,9 +204,9 @@ class Keeper:
         self.stage.thresholds.write_own(0, OwnThresholds.of(users, own))
 
 
-def _happen(scenario: ScenarioName, stage: Stage, ranker: NoisyRanker, config: ScenarioConfig) -> None:
+def _happen(scenario: ScenarioName | None, stage: Stage, ranker: NoisyRanker, config: ScenarioConfig) -> None:
     if scenario == "score-drift":
-        ranker.shift = config.drift
+        ranker.shift += config.drift
     if scenario == "topic-boom":
         stage.boom = ranker.boom = Boom(config.boom_topic, stage.now, stage.now + config.boom_days * DAY_S)
 
@@ -179,6 +219,7 @@ def _week(sends: Floats, stage: Stage) -> float:
 
 def _count(lived: Lived, day: Day) -> None:
     lived.value += day.value
+    lived.value_in_budget += day.value * min(1.0, lived.target / max(lived.weeks[-1], lived.target))
     lived.sends += int(day.sends.sum())
     lived.joins += day.joins
     lived.opt_outs += day.opt_outs

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group.command("assignment")(assignment)
     group.command("light")(light)
     group.command("score")(score)
+    group.command("thresholds")(thresholds)
     app.add_typer(group, name="bench")
 
 
@@ -117,6 +118,17 @@ def score(
     if (data is None) != (model is None):
         raise typer.BadParameter("--data and --model go together")
     _emit(run(Candidates(rows=rows), data=data, model=model, step=_step), as_json)
+
+
+def thresholds(
+    cells: Annotated[int, typer.Option(min=1000, help="How many pairs of user and channel.")] = 1_000_000,
+    per_cell: Annotated[int, typer.Option(min=1, help="How many new values of the day each has.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """A day's update of the least value worth a unit, for every user and channel."""
+    from tidings.bench_thresholds import run
+
+    _emit(run(cells, per_cell, _step), as_json)
 
 
 def _step(text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 
 from budgets.digest import ScoreDigest
-from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController
+from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController, steering_of
 
 CELLS, OFFERS = 300, 8
 
@@ -54,6 +54,33 @@ def test_after_an_outage_the_steered_threshold_neither_bursts_nor_echoes() -> No
     weeks = weeks_of(SteeredController(), [6.0] * 84, observed={42, 43, 44})
     assert weeks[45:].max() < 6.0 * 1.1
     assert np.abs(weeks[52:] / 6.0 - 1).max() < 0.1
+
+
+def test_a_pid_swings_to_both_sides_of_a_budget_that_was_cut_to_a_quarter_before_it_rests() -> None:
+    off = weeks_of(PidController(), [8.0] * 56 + [2.0] * 70)[56:] / 2.0 - 1
+    below = int(np.flatnonzero(off < -0.1)[0])
+    assert off[below:].min() < -0.25
+    assert off[below:].max() > 0.08
+    assert np.abs(off[-28:]).max() < 0.1
+
+
+def echo_of(steering: npt.NDArray[np.float64], after: int) -> float:
+    """Return how much of three sends too many on one day is left that many days later."""
+    off = [0.0] * 6 + [3.0]
+    for _ in range(after):
+        off.append(-float(np.array(off[-6:]) @ steering))
+    return off[-1]
+
+
+def test_an_uneven_week_is_forgotten_instead_of_repeated() -> None:
+    assert echo_of(np.ones(6), 28) == pytest.approx(3.0)
+    assert abs(echo_of(steering_of(0.2), 28)) < 0.25 * 3.0
+    assert abs(echo_of(steering_of(1.0), 28)) < abs(echo_of(steering_of(0.2), 28))
+
+
+def test_without_evenness_a_day_makes_up_for_all_that_the_others_lack() -> None:
+    assert steering_of(1e-9) == pytest.approx(np.ones(6), abs=1e-3)
+    assert (np.diff(steering_of(0.2)) > 0).all()
 
 
 def test_a_digest_knows_the_nth_highest_to_a_tenth_of_n_however_it_was_added_up() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lake.errors import InputError
-from simulation.scenarios import Lived, ScenarioConfig, play
+from simulation.scenarios import SCENARIOS, Lived, ScenarioConfig, play, whole
 from tidings.cli import app
+from tidings.line_plot import line_plot
 from tidings.simulating import chosen
 
 TINY = ScenarioConfig(users=40, calm_days=8, days=9)
@@ -79,3 +82,28 @@ def test_scores_that_all_rise_send_more_until_the_threshold_has_followed() -> No
     assert drift.weeks[:4] > calm.weeks[:4]
     boom = play("topic-boom", "pid", TINY)
     assert boom.weeks != calm.weeks
+
+
+def test_a_course_counts_a_phase_that_never_settles_in_full_and_keeps_the_worst_overshoot() -> None:
+    steady, never = lived([5.0, 5.0, 5.0, 5.0]), lived([5.0, 5.0, 7.0, 7.0])
+    found = whole([steady, never])
+    assert found["settling_days"] == 2.0
+    assert found["overshoot"] == pytest.approx(0.4)
+    assert found["mean_absolute_deviation"] == pytest.approx(0.1)
+
+
+def test_a_course_leads_one_world_through_every_scenario_and_draws_what_was_sent(tmp_path: Path) -> None:
+    picture = tmp_path / "course.svg"
+    report = run("course", "--policy", "steered", "--users", "30", "--days", "7", "--plot", str(picture))
+    found = report["scenarios"]
+    assert list(found) == [*SCENARIOS, "course"]
+    assert found["course"]["steered"]["sends"] == sum(found[name]["steered"]["sends"] for name in SCENARIOS)
+    lines = [each for each in ET.fromstring(picture.read_text(encoding="utf-8")).iter() if each.tag.endswith("polyline")]
+    assert [len(line.attrib["points"].split()) for line in lines] == [42, 42]
+
+
+def test_what_is_not_a_course_is_not_drawn_nor_is_nothing() -> None:
+    done = CliRunner().invoke(app, ["simulate", "outage", "--plot", "x.svg"])
+    assert done.exit_code == 2
+    with pytest.raises(ValueError, match="two days"):
+        line_plot("", {"a": [1.0]}, {})
