@@ -54,6 +54,7 @@ from lake.ids import hash64, shard_of
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
+from lake.switches import Watch
 from lake.user_keys import keyed
 from ranking.heat import heat_of
 from ranking.light import MOST_PER_USER
@@ -195,6 +196,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         scorer=scorer,
         committer=stores.committer,
         thresholds=stores.thresholds,
+        off=Watch(stores.switches),
         config=config,
     )
 
@@ -331,6 +333,7 @@ def make_courier(settings: Settings, owner: str) -> Courier:
         templates=Templates(TemplateSettings(), links_of(settings)),
         refund=stores.ledger.refund,
         meta=stores.meta,
+        off=Watch(stores.switches),
     )
 
     def keep(frame: pd.DataFrame, shard: int, name: str) -> None:

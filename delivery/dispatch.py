@@ -27,8 +27,10 @@ from delivery.suppression import Suppression
 from delivery.templates import Templates
 from lake.ids import Keys64
 from lake.items import ItemRow, ItemStore
+from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
+from lake.switches import EVERYTHING, nothing_off
 
 Refund = Callable[[Sequence[str], Keys64], object]
 """Gives units of budget back: user ids and grant ids (uint64). Repeating it changes nothing."""
@@ -39,12 +41,16 @@ TEMPLATE_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, Value
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send."""
+    """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send.
+
+    `off_s`: how long what is switched off waits before it is looked at again.
+    """
 
     batch: int = 500
     abandoned_after_s: float = 120.0
     backoff: Backoff = Backoff()
     breaker: BreakerSettings = BreakerSettings()
+    off_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Parts:
     templates: Templates
     refund: Refund
     meta: Meta
+    off: Callable[[], frozenset[str]] = nothing_off
 
 
 @dataclass
@@ -90,6 +97,11 @@ class _Ended:
     refund: bool = False
 
 
+def _names(message: Message, item: ItemRow | None) -> set[str]:
+    """Return by which names a message could be switched off."""
+    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"kind:{(item or {}).get('kind', '')}"}
+
+
 class Dispatcher:
     """Drains shards of an outbox. Several drains may run at once, each of its own shard."""
 
@@ -119,8 +131,8 @@ class Dispatcher:
         report = DrainReport(taken=len(entries))
         if entries:
             turn = _Turn(self._parts, settings.backoff, shard, consumer, now, report)
-            ready, ended = await asyncio.to_thread(self._prepare, entries, now)
-            await asyncio.to_thread(turn.settle, ended, [])
+            ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
+            await asyncio.to_thread(turn.settle, ended, waiting)
             await self._send(turn, ready)
         return report
 
@@ -130,19 +142,24 @@ class Dispatcher:
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
 
-    def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[str, list[_Ready]], list[_Ended]]:
-        facts = self._facts(entries)
+    def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[str, list[_Ready]], list[_Ended], list[Retry]]:
+        """Return what to send by channel, what has ended, and what waits because it is switched off."""
+        facts, off = self._facts(entries), self._parts.off()
         ready: dict[str, list[_Ready]] = defaultdict(list)
         ended: list[_Ended] = []
+        waiting: list[Retry] = []
         for entry, drop, item, address in zip(
             entries, screen(entries, facts, self._parts.channels, now), facts.items, facts.addresses, strict=True
         ):
+            if drop is None and off & _names(entry.message, item):
+                waiting.append(Retry(entry, min(now + self._settings.off_s, entry.message.deliver_by)))
+                continue
             content = self._render(entry, item) if drop is None and item is not None else drop
             if isinstance(content, Content):
                 ready[entry.message.channel].append(_Ready(entry, Delivery(entry.message, address or "", content, now)))
             elif content is not None:
                 ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
-        return ready, ended
+        return ready, ended, waiting
 
     def _facts(self, entries: Sequence[Entry]) -> Facts:
         parts = self._parts

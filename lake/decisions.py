@@ -44,6 +44,7 @@ REASONS = (
     "above_threshold",
     "in_future",
     "already_engaged",
+    "switched_off",
 )
 REASON = {name: code for code, name in enumerate(REASONS)}
 

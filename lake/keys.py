@@ -16,6 +16,7 @@ API_KEYS = f"{LAYOUT}:apikeys"
 THRESHOLDS = f"{LAYOUT}:thresholds"
 LINK_SECRET = f"{LAYOUT}:link-secret"
 ITEM_CHANGES = f"{LAYOUT}:item-changes"
+SWITCHES = f"{LAYOUT}:switches"
 USUAL_PROFILE = f"{LAYOUT}:usual-profile"
 
 

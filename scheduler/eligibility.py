@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lake.decisions import DUPLICATE, EXPIRED, INELIGIBLE, PENDING, REASON, SUPPRESSED, Candidates
+from lake.decisions import DUPLICATE, EXPIRED, INELIGIBLE, PENDING, REASON, SUPPRESSED, Candidates, Lane
 from lake.ids import Keys64, hash64
 from lake.items import Items
 from lake.key_lists import KeyLists
 from lake.profiles import KNOWN, Profiles
+from lake.switches import EVERYTHING
 
 Bools = npt.NDArray[np.bool_]
 _NOTHING = Items.from_rows([{"item_id": "", "created_at": 0.0}])
@@ -79,6 +80,16 @@ def eligible(
         first = drops & (disposition == PENDING)
         disposition[first], reason[first] = outcome, REASON[why]
     return disposition, reason
+
+
+def switched_off(rows: Candidates, facts: Facts, off: frozenset[str], lane: Lane, channels: tuple[str, ...]) -> Bools:
+    """Return which rows belong to what is off (see lake.switches), shape (n,). `channels`: names by code."""
+    if off & {EVERYTHING, f"lane:{lane}"}:
+        return np.ones(len(rows), bool)
+    by_channel = np.array([f"channel:{name}" in off for name in channels], bool)[rows.channel]
+    kinds = hash64([name.removeprefix("kind:") for name in off if name.startswith("kind:")])
+    row = facts.item_row[rows.item]
+    return np.asarray(by_channel | ((row >= 0) & np.isin(np.append(facts.items.kind, np.uint64(0))[row], kinds)), np.bool_)
 
 
 def _author_is_recipient(rows: Candidates, items: Items, row: npt.NDArray[np.int32]) -> Bools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,17 +14,18 @@ from budgets.allowance import allowance, weekly_budget
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
-from lake.decisions import BELOW_THRESHOLD, HOLD, OVER_BUDGET, PENDING, REASON, SEND, Candidates, Decided, Lane
+from lake.decisions import BELOW_THRESHOLD, HOLD, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
+from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
-from scheduler.eligibility import Facts, Sent, eligible
+from scheduler.eligibility import Facts, Sent, eligible, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
@@ -155,6 +157,7 @@ class Pipeline:
     scorer: Scorer
     committer: Committer
     thresholds: Thresholds = field(default_factory=MemoryThresholds)
+    off: Callable[[], frozenset[str]] = nothing_off
     config: PipelineConfig = field(default_factory=PipelineConfig)
     _worth: tuple[float, F32] | None = None
 
@@ -182,6 +185,9 @@ class Pipeline:
         sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)
         facts = Facts(batch.items, batch.item_row, batch.profiles, self._allowed(batch), sent, batch.seen)
         disposition, reason = eligible(batch.rows, facts, self._addressless, batch.now)
+        if off := self.off():
+            stopped = switched_off(batch.rows, facts, off, batch.occasion.lane, self.meta.channels) & (disposition == PENDING)
+            disposition[stopped], reason[stopped] = SUPPRESSED, REASON["switched_off"]
         n = len(batch.rows)
         return Decided(
             candidates=batch.rows,
@@ -408,11 +414,12 @@ def grant_ids(batch: Batch, rows: npt.NDArray[np.intp]) -> Keys64:
 
 
 def released(decided: Decided) -> npt.NDArray[np.intp]:
-    """Return the held rows that were offered and need not be offered again: all but those that only lacked budget or room."""
+    """Return the held rows that were offered and need not be offered again: all but those that lacked budget or room, or are off."""
     rows = decided.candidates
     if "held" not in rows.sources:
         return np.empty(0, np.intp)
-    return np.flatnonzero((rows.source == rows.sources.index("held")) & ~np.isin(decided.disposition, (HOLD, OVER_BUDGET)))
+    waits = np.isin(decided.disposition, (HOLD, OVER_BUDGET)) | (decided.reason == REASON["switched_off"])
+    return np.flatnonzero((rows.source == rows.sources.index("held")) & ~waits)
 
 
 def released_of(decided: Decided, held: npt.NDArray[np.intp], parts: Parts, part: int) -> Released:

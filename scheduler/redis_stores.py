@@ -21,6 +21,7 @@ from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
 from lake.redis_seen import RedisSeenStore
 from lake.redis_store import connect, open_meta
+from lake.redis_switches import RedisSwitches
 from lake.redis_user_keys import RedisUserKeys
 from scheduler.loading import Stores
 from scheduler.redis_commit import RedisCommitter
@@ -103,6 +104,11 @@ class RedisStores:
     def committer(self) -> RedisCommitter:
         """The commit."""
         return RedisCommitter(self.client, self.meta, self.durable)
+
+    @cached_property
+    def switches(self) -> RedisSwitches:
+        """What is switched off."""
+        return RedisSwitches(self.client)
 
     def decision_log(self, history: History) -> DecisionLog:
         """Return the decision log that files its rows in `history`."""

@@ -121,7 +121,7 @@ class Stage:
             self.ranker,
             self.committer,
             self.thresholds,
-            decided,
+            config=decided,
         )
         self.committer.due.enroll(ids, self._first_slot + self.tick * (int(TICKS[1] - TICKS[0]) // SLOT_S))
 

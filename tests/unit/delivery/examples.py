@@ -108,6 +108,7 @@ class World:
     refunds: Refunds = field(default_factory=Refunds)
     settings: DispatchSettings = field(default_factory=lambda: DispatchSettings(backoff=Backoff(max_attempts=3)))
     meta: Meta = META
+    is_off: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.channels.setdefault(self.channel.name, self.channel)
@@ -117,7 +118,8 @@ class World:
     def dispatcher(self, outbox: Outbox | None = None) -> Dispatcher:
         """Return a dispatcher of this world, of another outbox if given."""
         templates = Templates(TemplateSettings(), LINKS)
-        parts = Parts(outbox or self.memory, self.channels, self.profiles, self.items, self.suppression, templates, self.refunds, self.meta)
+        stores = (outbox or self.memory, self.channels, self.profiles, self.items, self.suppression)
+        parts = Parts(*stores, templates, self.refunds, self.meta, lambda: frozenset(self.is_off))
         return Dispatcher(parts, self.settings)
 
     def enqueue(self, *messages: Message) -> None:

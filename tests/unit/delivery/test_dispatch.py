@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ async def test_a_message_is_sent_and_its_outcome_recorded() -> None:
     assert (report.taken, report.ended) == (1, {("email", "accepted"): 1})
     assert world.outcomes() == {a_message().grant_id: "accepted"}
     assert world.memory.backlog([0]) == [Backlog()]
+
+
+@pytest.mark.parametrize("name", ["everything", "channel:email", "kind:room", "lane:scheduled"])
+async def test_what_is_off_waits_with_all_its_attempts_and_goes_when_it_is_on(name: str) -> None:
+    world = World()
+    world.is_off = {name, "channel:push"}
+    world.enqueue(replace(a_message(), lane="scheduled"))
+    assert (await world.dispatcher().drain(0, "a", NOW)).ended == {}
+    assert (await world.dispatcher().drain(0, "a", NOW + 1)).taken == 0
+    assert world.channel.sent == []
+    world.is_off = {"kind:post"}
+    assert (await world.dispatcher().drain(0, "a", NOW + 6)).ended == {("email", "accepted"): 1}
 
 
 async def test_an_empty_shard_asks_nothing_of_anyone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,7 @@ class World:
     messages: Callable[[], list[Message]]
     ranker: Fixed = field(default_factory=Fixed)
     thresholds: MemoryThresholds = field(default_factory=MemoryThresholds)
+    is_off: set[str] = field(default_factory=set)
     config: PipelineConfig = field(default_factory=lambda: PipelineConfig(weekly={"in_app": 2, "email": 1}))
 
     @staticmethod
@@ -133,7 +134,18 @@ class World:
     def pipeline(self) -> Pipeline:
         """Return the pipeline."""
         table = ItemTable(self.items)
-        return Pipeline(META, self.profiles, table, self.seen, self.ledger, self.ranker, self.committer, self.thresholds, self.config)
+        return Pipeline(
+            META,
+            self.profiles,
+            table,
+            self.seen,
+            self.ledger,
+            self.ranker,
+            self.committer,
+            self.thresholds,
+            lambda: frozenset(self.is_off),
+            self.config,
+        )
 
     def scheduled(self) -> ScheduledLane:
         """Return the scheduled lane, in-app only."""
@@ -312,6 +324,38 @@ def test_quiet_hours_hold_and_critical_does_not(world: World) -> None:
     assert (result.disposition, result.reason) == (["hold"], ["quiet_hours"])
     [critical] = world.urgent().decide([urgent("live", ["ann"], critical=True, decision_id="d2")], now)
     assert (critical.disposition, critical.reason) == (["send"], ["critical"])
+
+
+@pytest.mark.parametrize(
+    ("off", "stopped"),
+    [
+        ("everything", ["in_app", "email"]),
+        ("lane:urgent", ["in_app", "email"]),
+        ("channel:email", ["email"]),
+        ("kind:room", ["in_app", "email"]),
+    ],
+)
+def test_nothing_of_what_is_off_is_sent_not_even_what_is_critical(world: World, off: str, stopped: list[str]) -> None:
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON - 7300, "half_life_s": 600, "kind": "room"}])
+    asked = urgent("live", ["ann"], channels=("in_app", "email"), critical=True)
+    world.is_off = {off, "lane:scheduled", "kind:post", "channel:push"}
+    [result] = world.urgent().decide([asked], MONDAY_NOON - 7200)
+    told = dict(zip(result.channel, zip(result.disposition, result.reason, strict=True), strict=True))
+    assert {channel for channel, outcome in told.items() if outcome == ("suppressed", "switched_off")} == set(stopped)
+    assert {channel for _, _, channel in world.sent()} == {"in_app", "email"} - set(stopped)
+    world.is_off = set()
+    [result] = world.urgent().decide([replace(asked, decision_id="d2")], MONDAY_NOON - 7100)
+    assert "switched_off" not in result.reason
+
+
+def test_what_is_held_waits_for_the_window_after_it_was_off(world: World) -> None:
+    world.items.put([{"item_id": "slow", "created_at": MONDAY_NOON - 7200, "half_life_s": 7 * 86400}])
+    world.ranker.values = {"slow": 0.95}
+    world.urgent().decide([urgent("slow", ["ann"])], MONDAY_NOON - 1800)
+    world.is_off = {"lane:scheduled"}
+    assert {outcome for outcome, _ in world.tick(MONDAY_NOON)["ann"].values()} == {"suppressed"}
+    assert world.sent() == set()
+    assert [len(rows) for rows in world.held.read(["ann"])] == [1]
 
 
 def test_a_repeated_decision_finds_its_own_grants(world: World) -> None:
