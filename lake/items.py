@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lake.ids import Keys64, author_key, hash64, topic_key
+from lake.terms import Terms, terms_of
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -32,7 +33,8 @@ class Items:
 
     `ids`: object array of str. `created_at`, `expires_at`: float64 seconds (inf: never). `half_life_s`: float32, NaN:
     not given. `author`, `entity`, `kind`: uint64 keys. `topics`: uint64 (n, MAX_TOPICS), padded with 0.
-    `version`: uint32. `latitude`, `longitude`: float32 degrees, NaN: not given.
+    `version`: uint32. `latitude`, `longitude`: float32 degrees, NaN: not given. `terms`: uint16 (n, MAX_TERMS), the hashed words
+    of title and text, padded with 0.
     """
 
     ids: npt.NDArray[np.object_]
@@ -46,6 +48,7 @@ class Items:
     version: npt.NDArray[np.uint32]
     latitude: npt.NDArray[np.float32]
     longitude: npt.NDArray[np.float32]
+    terms: Terms
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,6 +97,7 @@ class Items:
             version=_numbers(rows, "version", 0, np.uint32),
             latitude=_numbers(rows, "latitude", np.nan, np.float32),
             longitude=_numbers(rows, "longitude", np.nan, np.float32),
+            terms=terms_of([_words(row) for row in rows]),
         )
 
     @staticmethod
@@ -128,6 +132,10 @@ def _numbers(rows: Sequence[ItemRow], name: str, missing: float, dtype: type[Sca
 
 def _keys(values: Sequence[str | None], key: Any) -> Keys64:
     return np.where([value is None for value in values], np.uint64(0), key([value or "" for value in values])).astype(np.uint64)
+
+
+def _words(row: ItemRow) -> str:
+    return f"{row.get('title') or ''} {row.get('text') or ''}"
 
 
 def _topic_keys(topics: Sequence[Sequence[str] | None]) -> Keys64:

@@ -46,9 +46,10 @@ AUTHOR_STATS = ("items_90d", "engaged_14d", "engaged_90d", "recency_h")
 TOPIC_STATS = ("items_180d", "engaged_30d", "engaged_180d")
 """Offline, per author and per topic: their items, and others' first engagements with them."""
 
-AUTHOR_AFFINITY = ("engaged_30d", "engaged_180d", "back_180d")
-TOPIC_AFFINITY = ("engaged_30d", "engaged_180d", "own_180d")
-"""Offline, per user and author, user and topic. `back`: the author's engagements with the user's items."""
+AUTHOR_AFFINITY = ("engaged_30d", "engaged_180d", "back_180d", "sent_14d")
+TOPIC_AFFINITY = ("engaged_30d", "engaged_180d", "own_180d", "sent_14d")
+"""Offline, per user and author, user and topic. `back`: the author's engagements with the user's items. `sent`: notifications
+of the author's items, or of the topic's. A kind of item counts as a topic of which only the notifications are known."""
 
 ITEM_COUNTS = ("events", "users", "users_1h", "users_1d", "users_7d", "last_at")
 """Real time, per item: engagements, and people who engaged (all, and decayed to `last_at`, the latest one's time)."""
@@ -58,6 +59,8 @@ DECAYED = {"users_1h": 3600.0, "users_1d": 86400.0, "users_7d": 7 * 86400.0}
 HOURS_OF_WEEK = 168
 DIMENSIONS = 32
 """Of the co-engagement embedding."""
+TEXT_DIMENSIONS = 16
+"""Of the embedding of texts."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,14 @@ def even_week() -> Week:
 class UserBlock:
     """Offline state of distinct users, one row per user.
 
-    `as_of`: float64 (U,), the moment of the state in seconds. `stats` (U, USER_STATS), `vector` (U, DIMENSIONS), affinities.
+    `as_of`: float64 (U,), the moment of the state in seconds. `stats` (U, USER_STATS), `vector` (U, DIMENSIONS), `text` (U,
+    TEXT_DIMENSIONS): what the items that the user engaged with are about, affinities.
     """
 
     as_of: npt.NDArray[np.float64]
     stats: Matrix
     vector: Matrix
+    text: Matrix
     authors: Lists
     topics: Lists
 
@@ -106,8 +111,9 @@ class ItemBlock:
     """State of distinct (item, moment) pairs, one row each: usually all of one moment.
 
     `at`, `created_at`: float64 seconds. `latitude`, `longitude`: float32 degrees, NaN unknown.
-    `author`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
-    float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged.
+    `author`, `kind`: uint64 (I,). `topics`: uint64 (I, topics), padded with 0. `counts`:
+    float64 (I, ITEM_COUNTS) strictly before `at`. `vector`: (I, DIMENSIONS), the sum over those who engaged. `text`: (I,
+    TEXT_DIMENSIONS), of length 1, or 0 where nothing is known of the words.
     `author_stats`, `author_vector`, `audience_vector` (the mean over those who engage with the author): one row per item.
     `topic_keys`: distinct, ascending; `topic_stats`: one row per key.
     `week`: see Week.
@@ -118,9 +124,11 @@ class ItemBlock:
     latitude: Matrix
     longitude: Matrix
     author: Keys64
+    kind: Keys64
     topics: Keys64
     counts: npt.NDArray[np.float64]
     vector: Matrix
+    text: Matrix
     author_stats: Matrix
     author_vector: Matrix
     audience_vector: Matrix

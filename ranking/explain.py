@@ -26,6 +26,10 @@ WORDS = {
     "user_sent_28d": "how much the reader was sent this month",
     "user_answered_28d": "how many notifications the reader answered this month",
     "user_answer_rate": "how often the reader answers notifications",
+    "by_author_sent": "how much the reader was sent of its author lately",
+    "by_topic_sent_most": "how much the reader was sent of its topics lately",
+    "by_topic_sent_sum": "how much the reader was sent of its topics lately",
+    "by_kind_sent": "how much the reader was sent of this kind lately",
     "distance_km": "how far the reader is from it",
     "item_age_h": "how old the post is",
     "item_age_active": "how old the post is, in hours when people are about",
@@ -52,6 +56,7 @@ SUBJECTS = {
     "by_topic": "the reader's interest in its topics",
     "own_topic": "the reader's interest in its topics",
     "likeness": "how like it is to what the reader engaged with",
+    "text_": "how like its words are to what the reader engaged with",
 }
 """The same for features that have no words of their own, by how their names begin."""
 

@@ -17,6 +17,7 @@ from ranking.blocks import (
     DECAYED,
     HOURS_OF_WEEK,
     ITEM_COUNTS,
+    TOPIC_AFFINITY,
     TOPIC_STATS,
     USER_STATS,
     ItemBlock,
@@ -25,7 +26,7 @@ from ranking.blocks import (
     UserBlock,
 )
 
-VERSION = 4
+VERSION = 5
 """Counts up when a feature changes its meaning; a bundle of another version does not serve."""
 
 USER_FEATURES = (
@@ -64,11 +65,22 @@ ITEM_FEATURES = (
     "topic_rate_mean",
 )
 ROW_FEATURES = ("channel", "local_hour", "local_day", "hour_fit", "seen_since_h", "touched_since", "distance_km")
-AUTHOR_FEATURES = ("by_author_30d", "by_author_180d", "back_author_180d", "by_author_rate")
-TOPIC_COLUMNS = ("by_topic_30d", "by_topic_180d", "own_topic_180d", "by_topic_rate", "by_topic_share")
+AUTHOR_FEATURES = ("by_author_30d", "by_author_180d", "back_author_180d", "by_author_sent", "by_author_rate")
+TOPIC_COLUMNS = ("by_topic_30d", "by_topic_180d", "own_topic_180d", "by_topic_sent", "by_topic_rate", "by_topic_share")
 TOPIC_FEATURES = (*(f"{name}_most" for name in TOPIC_COLUMNS), *(f"{name}_sum" for name in TOPIC_COLUMNS))
 VECTOR_FEATURES = ("likeness", "likeness_mean", "likeness_author", "likeness_audience", "likeness_angle")
-FEATURES = (*USER_FEATURES, *ITEM_FEATURES, *ROW_FEATURES, *AUTHOR_FEATURES, *TOPIC_FEATURES, *VECTOR_FEATURES)
+TEXT_FEATURES = ("text_likeness", "text_angle")
+KIND_FEATURES = ("by_kind_sent",)
+FEATURES = (
+    *USER_FEATURES,
+    *ITEM_FEATURES,
+    *ROW_FEATURES,
+    *AUTHOR_FEATURES,
+    *TOPIC_FEATURES,
+    *VECTOR_FEATURES,
+    *TEXT_FEATURES,
+    *KIND_FEATURES,
+)
 """The names and the order of the columns."""
 
 NO_CHANNEL = 255
@@ -159,6 +171,8 @@ class Assembler:
             self._of_author(user, item),
             self._of_topics(user, item),
             self._of_vectors(user, item),
+            self._of_texts(user, item),
+            self._of_kind(user, item),
         )
         return np.concatenate(parts, axis=1, out=out)
 
@@ -337,6 +351,26 @@ class Assembler:
         np.einsum("ij,ij->i", mine, self.items.audience_vector.take(item, axis=0), out=out[:, 3])
         out[:, 4] = out[:, 0] / (self._user_length.take(user) * self._item_length.take(item) + LEAST_LENGTH)
         return out
+
+    def _of_texts(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Matrix:
+        out = np.zeros((len(user), len(TEXT_FEATURES)), np.float32)
+        if self.items.text.any():
+            np.einsum("ij,ij->i", self.users.text.take(user, axis=0), self.items.text.take(item, axis=0), out=out[:, 0])
+            out[:, 1] = out[:, 0] / (np.linalg.norm(self.users.text, axis=1).take(user) + LEAST_LENGTH)
+        return out
+
+    def _of_kind(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Matrix:
+        if not self.items.kind.any():
+            return np.zeros((len(user), len(KIND_FEATURES)), np.float32)
+        found, codes = self._by_kind
+        return found(user, codes[item])
+
+    @cached_property
+    def _by_kind(self) -> tuple[Affinities, npt.NDArray[np.int64]]:
+        keys, lists = np.unique(self.items.kind[self.items.kind != 0]), self.users.topics
+        rows, codes = _present(lists, keys)
+        sent = lists.values[rows][:, [TOPIC_AFFINITY.index("sent_14d")]]
+        return Affinities(lists, keys, sent, rows, codes), _codes(self.items.kind, keys)
 
     @cached_property
     def _user_length(self) -> Matrix:

@@ -45,6 +45,8 @@ NAMED_GROUPS: dict[str, tuple[str, ...]] = {
     "author": features.AUTHOR_FEATURES,
     "topic": features.TOPIC_FEATURES,
     "vector": features.VECTOR_FEATURES,
+    "text": features.TEXT_FEATURES,
+    "kind": features.KIND_FEATURES,
 }
 _OTHERS = tuple(name for name in FEATURES if not any(name in names for names in NAMED_GROUPS.values()))
 GROUPS = NAMED_GROUPS | ({"other": _OTHERS} if _OTHERS else {})

@@ -19,6 +19,7 @@ from ranking.blocks import (
     DIMENSIONS,
     HOURS_OF_WEEK,
     ITEM_COUNTS,
+    TEXT_DIMENSIONS,
     TOPIC_STATS,
     USER_STATS,
     ItemBlock,
@@ -30,6 +31,7 @@ from ranking.blocks import (
 from ranking.labels import DAY_S
 from ranking.past import Codes, Past
 from ranking.sent import answered_at
+from ranking.texts import reader_vectors, text_vectors, word_vectors
 
 LEAST_AFFINITY = 0.02
 MAX_AFFINITIES = 512
@@ -37,6 +39,7 @@ MAX_AFFINITIES = 512
 EMBEDDED_S = 365 * DAY_S
 EMBEDDED_HALF_LIFE_S = 120 * DAY_S
 AUDIENCE_HALF_LIFE_S = 90 * DAY_S
+READ_HALF_LIFE_S = 90 * DAY_S
 USER_PRIOR = 0.5
 """Added to the length of a user's engagements before dividing by it, so that few engagements do not weigh like many."""
 WEEK_S = 7 * DAY_S
@@ -95,6 +98,8 @@ class State:
     past: Past
     _vectors: dict[float, Matrix] = field(default_factory=dict)
     _audiences: dict[float, Matrix] = field(default_factory=dict)
+    _words: dict[float, Matrix | None] = field(default_factory=dict)
+    _texts: dict[float, Matrix] = field(default_factory=dict)
 
     def users(self, users: Codes, as_of: float) -> UserBlock:
         """Return the offline state of users (codes, shape (U,)) as of a moment."""
@@ -103,6 +108,7 @@ class State:
             as_of=np.full(len(rows), as_of),
             stats=self._user_stats(rows, as_of),
             vector=self.vectors(as_of)[rows],
+            text=self._reader_texts(rows, as_of),
             authors=self._authors.lists(rows, as_of),
             topics=self._topics.lists(rows, as_of),
         )
@@ -120,9 +126,11 @@ class State:
             latitude=table.latitude[items],
             longitude=table.longitude[items],
             author=author,
+            kind=table.kind[items],
             topics=topics,
             counts=self._counts(items, at, found),
             vector=self._engaged_vectors(found, as_of),
+            text=text_vectors(table.terms[items], self.words(as_of)),
             author_stats=self.author_stats(author, as_of),
             author_vector=self.author_vectors(author, as_of),
             audience_vector=self.audience_vectors(author, as_of),
@@ -199,6 +207,45 @@ class State:
         if monday not in self._vectors:
             self._vectors = {monday: embed(self.past, monday)}
         return self._vectors[monday]
+
+    def words(self, as_of: float) -> Matrix | None:
+        """Return the vectors of words, see `word_vectors`, made anew each Monday from the items that were there then."""
+        monday = epoch_of(as_of)
+        if monday not in self._words:
+            table = self.past.items
+            there = np.flatnonzero(self._has_text & (table.created_at < monday))
+            self._words = {monday: word_vectors(table.terms[there[np.argsort(table.created_at[there], kind="stable")]])}
+        return self._words[monday]
+
+    def _reader_texts(self, users: Ints, as_of: float) -> Matrix:
+        """Return what the texts that users engaged with are about, later ones counting more; shape (U, TEXT_DIMENSIONS)."""
+        words = self.words(as_of)
+        rows = self._with_text
+        rows = rows[: np.searchsorted(self.past.at[rows], as_of)]
+        place = np.full(len(self.past.user_ids) + 1, -1)  # the last one stands for users that the past does not know
+        place[users] = np.arange(len(users))
+        reader = place[self.past.user[rows]]
+        rows, reader = rows[reader >= 0], reader[reader >= 0]
+        if words is None or not len(rows):
+            return np.zeros((len(users), TEXT_DIMENSIONS), np.float32)
+        weight = np.exp2(-(as_of - self.past.at[rows]) / READ_HALF_LIFE_S)
+        return reader_vectors(reader, len(users), self._text_vectors(as_of)[self.past.item[rows]], weight)
+
+    def _text_vectors(self, as_of: float) -> Matrix:
+        monday = epoch_of(as_of)
+        if monday not in self._texts:
+            self._texts = {monday: text_vectors(self.past.items.terms, self.words(as_of))}
+        return self._texts[monday]
+
+    @cached_property
+    def _has_text(self) -> npt.NDArray[np.bool_]:
+        has: npt.NDArray[np.bool_] = (self.past.items.terms != 0).any(axis=1)
+        return has
+
+    @cached_property
+    def _with_text(self) -> npt.NDArray[np.intp]:
+        rows = np.flatnonzero(self._engaging)
+        return rows[self._has_text[self.past.item[rows]]]
 
     def _user_stats(self, users: Ints, as_of: float) -> Matrix:
         keys = self.past.user_key[users]
@@ -369,8 +416,15 @@ class State:
         towards, back = EventLog(combine(key, author), at), EventLog(combine(author, key), at)
         made_by = self._user_of(author)
         known = made_by >= 0
-        users, keys = _pairs(np.concatenate([user, made_by[known]]), np.concatenate([author, key[known]]))
-        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (back, 180 * DAY_S)), past.user_key)
+        told, about, told_at = self._told(past.items.author[:, None])
+        sent = EventLog(combine(past.user_key[told], about), told_at)
+        users, keys = _pairs(np.concatenate([user, made_by[known], told]), np.concatenate([author, key[known], about]))
+        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (back, 180 * DAY_S), (sent, 14 * DAY_S)), past.user_key)
+
+    def _told(self, about: Keys64) -> tuple[Ints, Keys64, Floats]:
+        """Return whom notifications told about what, and when: one row per send and key of its item; `about` (items, keys), 0: none."""
+        row, column = np.nonzero(about[self.past.send_item] * (self.past.send_item >= 0)[:, None].astype(np.uint64))
+        return self.past.send_user[row].astype(np.int64), about[self.past.send_item[row], column], self.past.send_at[row]
 
     @cached_property
     def _topics(self) -> Pairs:
@@ -378,9 +432,11 @@ class State:
         rows, topic = self._topic_rows
         engaged = self._engaging[rows]
         joint, at = combine(past.user_key[past.user[rows]], topic), past.at[rows]
-        users, keys = _pairs(past.user[rows].astype(np.int64), topic)
         towards, own = EventLog(joint[engaged], at[engaged]), EventLog(joint[~engaged], at[~engaged])
-        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (own, 180 * DAY_S)), past.user_key)
+        told, about, told_at = self._told(np.column_stack([past.items.topics, past.items.kind]))
+        sent = EventLog(combine(past.user_key[told], about), told_at)
+        users, keys = _pairs(np.concatenate([past.user[rows].astype(np.int64), told]), np.concatenate([topic, about]))
+        return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (own, 180 * DAY_S), (sent, 14 * DAY_S)), past.user_key)
 
     @cached_property
     def _topic_rows(self) -> tuple[npt.NDArray[np.intp], Keys64]:

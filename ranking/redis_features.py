@@ -14,11 +14,12 @@ from redis import Redis
 
 from lake.ids import Keys64, author_key
 from lake.keys import LAYOUT, Keys
-from ranking.blocks import DIMENSIONS, UserBlock, Week, even_week
+from ranking.blocks import DIMENSIONS, TEXT_DIMENSIONS, Matrix, UserBlock, Week, even_week
 from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
 from ranking.store import KEEP_ITEMS_S, Fetched
 
 REFRESHED = f"{LAYOUT}:features-refreshed"
+WORDS = f"{LAYOUT}:features-words"
 ENGAGED = f"{Keys.ITEM_COUNTS}u"
 ROWS_PER_WRITE = 5_000
 
@@ -100,6 +101,18 @@ class RedisFeatureStore:
             args = [key, np.float64(moment).tobytes(), row[:8], row[8:], DIMENSIONS, KEEP_ITEMS_S]
             self._engage(keys=self._item(item_id), args=args, client=pipe)
         pipe.execute()
+
+    def words(self) -> Matrix | None:
+        """See FeatureStore."""
+        packed = self._mget([WORDS])[0]
+        return np.frombuffer(packed, np.float32).reshape(-1, TEXT_DIMENSIONS) if packed else None
+
+    def put_words(self, words: Matrix | None) -> None:
+        """See FeatureStore."""
+        if words is None:
+            self.client.delete(WORDS)
+        else:
+            self.client.set(WORDS, words.astype("<f4").tobytes())
 
     def mark_refreshed(self, as_of: float, week: Week) -> None:
         """See FeatureStore."""

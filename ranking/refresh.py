@@ -50,6 +50,7 @@ def refresh_from(state: State, at: float, store: FeatureStore, *, with_counts: b
     store.put_authors(authors, author_rows(state, authors, as_of))
     store.put_topics(topics, topic_rows(state, topics, as_of))
     items = _put_counts(state, at, as_of, store) if with_counts else _put_vectors(state, at, as_of, store)
+    store.put_words(state.words(as_of))
     store.mark_refreshed(as_of, state.week(as_of))
     return Refreshed(len(past.user_ids), len(authors), len(topics), items, as_of)
 

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranking.blocks import AUTHOR_AFFINITY, AUTHOR_STATS, DIMENSIONS, ITEM_COUNTS, TOPIC_AFFINITY, TOPIC_STATS, USER_STATS, Lists, UserBlock
+from ranking.blocks import (
+    AUTHOR_AFFINITY,
+    AUTHOR_STATS,
+    DIMENSIONS,
+    ITEM_COUNTS,
+    TEXT_DIMENSIONS,
+    TOPIC_AFFINITY,
+    TOPIC_STATS,
+    USER_STATS,
+    Lists,
+    UserBlock,
+)
 
 USER = np.dtype(
     [
@@ -17,6 +28,7 @@ USER = np.dtype(
         ("as_of", "<f8"),
         ("epoch", "<f8"),
         ("vector", "<f4", (DIMENSIONS,)),
+        ("text", "<f4", (TEXT_DIMENSIONS,)),
         ("stats", "<f4", (len(USER_STATS),)),
     ]
 )
@@ -57,7 +69,8 @@ def pack_users(users: UserBlock, epoch: float) -> list[bytes]:
     """Return one packed row per user; `epoch` is the moment the embedding was made."""
     head = np.zeros(len(users), USER)
     head["authors"], head["topics"] = np.diff(users.authors.start), np.diff(users.topics.start)
-    head["as_of"], head["epoch"], head["vector"], head["stats"] = users.as_of, epoch, users.vector, users.stats
+    head["as_of"], head["epoch"], head["vector"], head["text"] = users.as_of, epoch, users.vector, users.text
+    head["stats"] = users.stats
     heads, (authors, topics) = head.tobytes(), (_entries(lists) for lists in (users.authors, users.topics))
     starts = [(lists.start * ENTRY.itemsize).tolist() for lists in (users.authors, users.topics)]
     return [
@@ -100,6 +113,7 @@ def unpack_users(packed: Sequence[bytes | None]) -> tuple[UserBlock, npt.NDArray
         np.ascontiguousarray(head["as_of"]),
         np.ascontiguousarray(head["stats"]),
         np.ascontiguousarray(head["vector"]),
+        np.ascontiguousarray(head["text"]),
         _lists(entries[~is_topic], counts[:, 0]),
         _lists(entries[is_topic], counts[:, 1]),
     )

@@ -18,6 +18,7 @@ from ranking.features import FEATURES, Assembler
 from ranking.light import MOST_PER_USER, best_of_each, whole
 from ranking.rows import AUTHOR, TOPIC, Records
 from ranking.store import FeatureStore, Fetched
+from ranking.texts import text_vectors
 from ranking.value import ValueRule, value_of
 
 CHUNK_S = 0.008
@@ -176,6 +177,7 @@ class Scorer:
         self.chunk_rows = chunk_rows_of(bundle, chunk_s)
         self._refreshed_at = np.nan
         self._authors, self._topics = Cache(AUTHOR), Cache(TOPIC)
+        self._words: Matrix | None = None
 
     @property
     def model_id(self) -> str:
@@ -230,6 +232,7 @@ class Scorer:
     def _forget_older_than(self, refreshed_at: float) -> None:
         if refreshed_at != self._refreshed_at:
             self._authors, self._topics, self._refreshed_at = Cache(AUTHOR), Cache(TOPIC), refreshed_at
+            self._words = self.store.words()
 
     def _item_block(self, items: Items, fetched: Fetched, at: npt.NDArray[np.float64]) -> ItemBlock:
         used = max(1, int((items.topics != 0).sum(axis=1).max(initial=0)))
@@ -241,9 +244,11 @@ class Scorer:
             latitude=items.latitude,
             longitude=items.longitude,
             author=items.author,
+            kind=items.kind,
             topics=items.topics[:, :used],
             counts=fetched.items["counts"],
             vector=np.ascontiguousarray(fetched.items["vector"]),
+            text=text_vectors(items.terms, self._words),
             author_stats=np.ascontiguousarray(authors["stats"]),
             author_vector=np.ascontiguousarray(authors["vector"]),
             audience_vector=np.ascontiguousarray(authors["audience"]),

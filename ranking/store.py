@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.ids import Keys64, author_key
-from ranking.blocks import DECAYED, ITEM_COUNTS, UserBlock, Week, even_week
+from ranking.blocks import DECAYED, ITEM_COUNTS, Matrix, UserBlock, Week, even_week
 from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
 
 KEEP_ITEMS_S = 30 * 86400
@@ -73,6 +73,14 @@ class FeatureStore(Protocol):
         """Count engagements, each atomically: two round trips. The caller must not hand in one event twice."""
         ...
 
+    def words(self) -> Matrix | None:
+        """Return the vectors of words of the last refresh, see `word_vectors`."""
+        ...
+
+    def put_words(self, words: Matrix | None) -> None:
+        """Replace the vectors of words."""
+        ...
+
     def mark_refreshed(self, as_of: float, week: Week) -> None:
         """Say that all rows are as of a moment, and what the week looked like then; caches of rows made before end."""
         ...
@@ -93,6 +101,7 @@ class MemoryFeatureStore:
     topics: dict[int, bytes] = field(default_factory=dict)
     refreshed_at: float = np.nan
     week: Week = field(default_factory=even_week)
+    word_vectors: Matrix | None = None
 
     def get(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> Fetched:
         """See FeatureStore."""
@@ -148,6 +157,14 @@ class MemoryFeatureStore:
             row = unpack([self.items.get(item_id)], ITEM).copy()
             self.items[item_id] = engage(row, user, moment, is_new=key not in engaged).tobytes()
             engaged.add(key)
+
+    def words(self) -> Matrix | None:
+        """See FeatureStore."""
+        return self.word_vectors
+
+    def put_words(self, words: Matrix | None) -> None:
+        """See FeatureStore."""
+        self.word_vectors = words
 
     def mark_refreshed(self, as_of: float, week: Week) -> None:
         """See FeatureStore."""

@@ -10,7 +10,8 @@ from redis import Redis
 
 from lake.ids import author_key
 from lake.meta import Meta
-from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock, even_week
+from lake.terms import BUCKETS
+from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TEXT_DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock, even_week
 from ranking.redis_features import RedisFeatureStore
 from ranking.rows import AUTHOR, ITEM, TOPIC, blank_stats
 from ranking.store import FeatureStore, MemoryFeatureStore
@@ -30,9 +31,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[FeatureStore]:
 
 def block(users: int) -> UserBlock:
     vector = np.arange(users * DIMENSIONS, dtype=np.float32).reshape(users, DIMENSIONS)
-    return UserBlock(
-        np.full(users, AT), blank_stats(users), vector, Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY))
-    )
+    text = np.zeros((users, TEXT_DIMENSIONS), np.float32)
+    authors, topics = Lists.empty(users, len(AUTHOR_AFFINITY)), Lists.empty(users, len(TOPIC_AFFINITY))
+    return UserBlock(np.full(users, AT), blank_stats(users), vector, text, authors, topics)
 
 
 def test_nobody_and_nothing_are_blank_rows(store: FeatureStore) -> None:
@@ -52,6 +53,17 @@ def test_users_come_back_in_the_order_asked_for(store: FeatureStore) -> None:
     assert np.array_equal(fetched.users.vector[[0, 2]], block(3).vector[[2, 0]])
     assert fetched.refreshed_at == AT
     assert np.array_equal(fetched.week, even_week())
+
+
+def test_words_are_those_put_last_or_none(store: FeatureStore) -> None:
+    assert store.words() is None
+    words = np.random.default_rng(0).normal(size=(BUCKETS, TEXT_DIMENSIONS)).astype(np.float32)
+    store.put_words(words)
+    found = store.words()
+    assert found is not None
+    assert np.array_equal(found, words)
+    store.put_words(None)
+    assert store.words() is None
 
 
 def test_forgotten_users_are_unknown(store: FeatureStore) -> None:

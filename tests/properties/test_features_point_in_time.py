@@ -54,8 +54,11 @@ def with_other_future(at: pd.Timestamp, seed: int) -> Dataset:
     events["utc_offset_minutes"] = told
     items = WORLD.items.copy()
     unborn = np.flatnonzero(items["created_at"] >= at)
-    items["author_id"] = _shuffled(items["author_id"], unborn, random)
-    sends = WORLD.sends[(WORLD.sends["at"] < at) | (random.random(len(WORLD.sends)) < 0.5)]
+    for name in ("author_id", "title", "kind"):
+        items[name] = _shuffled(items[name], unborn, random)
+    sends = WORLD.sends.copy()
+    sends["item_id"] = _shuffled(sends["item_id"], np.flatnonzero(sends["at"] >= at), random)
+    sends = sends[(WORLD.sends["at"] < at) | (random.random(len(WORLD.sends)) < 0.5)]
     return Dataset.of({"users": WORLD.users, "items": items, "events": events, "sends": sends})
 
 

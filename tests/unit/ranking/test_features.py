@@ -7,18 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lake.ids import author_key, topic_key
+from lake.ids import Keys64, author_key, hash64, topic_key
 from ranking import features
 from ranking.blocks import (
     AUTHOR_AFFINITY,
     AUTHOR_STATS,
     DIMENSIONS,
     ITEM_COUNTS,
+    TEXT_DIMENSIONS,
     TOPIC_AFFINITY,
     TOPIC_STATS,
     USER_STATS,
     ItemBlock,
     Lists,
+    Matrix,
     UserBlock,
     even_week,
 )
@@ -34,6 +36,7 @@ def nobody() -> UserBlock:
         np.array([AT]),
         blank_stats(1),
         np.zeros((1, DIMENSIONS), np.float32),
+        np.zeros((1, TEXT_DIMENSIONS), np.float32),
         Lists.empty(1, len(AUTHOR_AFFINITY)),
         Lists.empty(1, len(TOPIC_AFFINITY)),
     )
@@ -47,9 +50,11 @@ def new_item(topics: tuple[str, ...] = ("a", "b")) -> ItemBlock:
         latitude=np.array([48.8566], np.float32),
         longitude=np.array([2.3522], np.float32),
         author=author_key(["ann"]),
+        kind=hash64(["room"]),
         topics=keys[None, :],
         counts=np.array([[0.0] * (len(ITEM_COUNTS) - 1) + [np.nan]]),
         vector=np.zeros((1, DIMENSIONS), np.float32),
+        text=np.zeros((1, TEXT_DIMENSIONS), np.float32),
         author_stats=np.array([[1.0] * len(AUTHOR_STATS)], np.float32),
         author_vector=np.zeros((1, DIMENSIONS), np.float32),
         audience_vector=np.zeros((1, DIMENSIONS), np.float32),
@@ -92,6 +97,29 @@ def test_more_engagement_with_a_topic_raises_the_affinity_of_its_items() -> None
     for name in ("by_topic_30d_most", "by_topic_180d_sum", "by_topic_rate_most", "by_topic_share_most"):
         assert value(nobody(), new_item(), name) == 0
         assert value(liking(1), new_item(), name) < value(liking(2), new_item(), name)
+
+
+def test_what_was_sent_of_an_author_a_topic_and_a_kind_is_known() -> None:
+    def told(key: Keys64, amount: float) -> Lists:
+        values = np.zeros((1, len(TOPIC_AFFINITY)), np.float32)
+        values[0, TOPIC_AFFINITY.index("sent_14d")] = amount
+        return Lists(np.array([0, 1]), key, values)
+
+    assert value(replace(nobody(), authors=told(author_key(["ann"]), 3)), new_item(), "by_author_sent") == 3
+    assert value(replace(nobody(), topics=told(topic_key(["b"]), 2)), new_item(), "by_topic_sent_most") == 2
+    assert value(replace(nobody(), topics=told(hash64(["room"]), 4)), new_item(), "by_kind_sent") == 4
+    assert value(replace(nobody(), topics=told(hash64(["post"]), 4)), new_item(), "by_kind_sent") == 0
+
+
+def test_words_like_those_that_were_read_are_alike() -> None:
+    def about(*entries: float) -> Matrix:
+        return np.array([[*entries, *np.zeros(TEXT_DIMENSIONS - len(entries))]], np.float32)
+
+    users = replace(nobody(), text=about(0.3, 0.4))
+    assert value(users, replace(new_item(), text=about(0.6, 0.8)), "text_likeness") == pytest.approx(0.5)
+    assert value(users, replace(new_item(), text=about(0.6, 0.8)), "text_angle") == pytest.approx(1, abs=5e-3)
+    assert value(users, replace(new_item(), text=about(-0.8, 0.6)), "text_angle") == pytest.approx(0, abs=1e-6)
+    assert value(nobody(), replace(new_item(), text=about(1.0)), "text_angle") == 0
 
 
 def test_affinity_with_other_topics_says_nothing() -> None:
@@ -138,6 +166,7 @@ def test_the_search_for_many_pairs_finds_what_the_dense_table_finds(monkeypatch:
         np.full(30, AT),
         np.repeat(blank_stats(1), 30, axis=0),
         np.zeros((30, DIMENSIONS), np.float32),
+        np.zeros((30, TEXT_DIMENSIONS), np.float32),
         lists,
         Lists.empty(30, len(TOPIC_AFFINITY)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, USER_STATS, Lists, UserBlock
+from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TEXT_DIMENSIONS, TOPIC_AFFINITY, USER_STATS, Lists, UserBlock
 from ranking.rows import blank_stats, pack_users, unpack_users
 
 
@@ -18,10 +18,12 @@ def block(users: int, seed: int = 0) -> UserBlock:
         return Lists(start, keys, random.normal(size=(start[-1], width)).astype(np.float32))
 
     stats, vector = random.normal(size=(users, len(USER_STATS))), random.normal(size=(users, DIMENSIONS))
+    text = random.normal(size=(users, TEXT_DIMENSIONS))
     return UserBlock(
         random.uniform(0, 1e9, users),
         stats.astype(np.float32),
         vector.astype(np.float32),
+        text.astype(np.float32),
         lists(len(AUTHOR_AFFINITY)),
         lists(len(TOPIC_AFFINITY)),
     )
@@ -38,6 +40,7 @@ def test_users_come_back_as_they_went_in_with_nobody_in_between() -> None:
     assert np.array_equal(found.as_of[kept], users.as_of)
     assert np.array_equal(found.stats[3:4], blank_stats(1), equal_nan=True)
     assert np.array_equal(found.vector[kept], users.vector)
+    assert np.array_equal(found.text[kept], users.text)
     for mine, theirs in ((found.authors, users.authors), (found.topics, users.topics)):
         assert np.array_equal(mine.key, theirs.key)
         assert np.array_equal(mine.values, theirs.values)

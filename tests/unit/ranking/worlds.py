@@ -23,6 +23,8 @@ def world(seed: int = 0, *, users: int = 25, items: int = 120, events: int = 150
             "topics": [[f"t{t}" for t in random.choice(6, random.integers(0, 3), replace=False)] if topics else [] for _ in range(items)],
         }
     )
+    said = [" ".join([*(f"about{t}" for t in topics), f"word{i % 7}", f"name{i % 3}"]) for i, topics in enumerate(item_table["topics"])]
+    item_table["title"], item_table["kind"] = said, [("post", "room")[i % 2] for i in range(items)]
     user, item = random.integers(0, users, events), random.integers(0, items, events)
     liked = (user + item) % 3 == 0
     user, item = user[liked], item[liked]
