@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("light")(light)
     group.command("score")(score)
     group.command("thresholds")(thresholds)
+    group.command("courier")(courier)
     app.add_typer(group, name="bench")
 
 
@@ -129,6 +130,20 @@ def thresholds(
     from tidings.bench_thresholds import run
 
     _emit(run(cells, per_cell, _step), as_json)
+
+
+def courier(
+    channel: Annotated[str, typer.Option(help="Which way out: in_app, webhook or email, to a receiver on this machine.")] = "in_app",
+    messages: Annotated[int, typer.Option(min=1, help="How many messages wait in the outbox.")] = 50_000,
+    users: Annotated[int, typer.Option(min=1, help="Over how many people they are spread.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """A backlog of granted messages, from the outbox to a receiver, each with its outcome on disk."""
+    from tidings.bench_courier import CHANNELS, Load, run
+
+    if channel not in CHANNELS:
+        raise typer.BadParameter(f"{channel!r} is none of {', '.join(CHANNELS)}", param_hint="--channel")
+    _emit(run(Load(channel, messages, users), step=_step), as_json)
 
 
 def _step(text: str) -> None:
