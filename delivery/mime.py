@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import email.policy
+import secrets
 from datetime import UTC, datetime
 from email.errors import HeaderParseError, MessageDefect
 from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import cache
 
 from delivery.channels.base import Delivery
 
@@ -23,7 +25,15 @@ class _Verbatim(UnstructuredHeader, BaseHeader):
         return f"{self.name}: {self}{policy.linesep}"
 
 
-_HEADERS = HeaderRegistry()
+class _Registry(HeaderRegistry):
+    """The library's, which makes a new class for every header of every message."""
+
+    @cache  # noqa: B019  # one registry, and as many entries as there are header names
+    def __getitem__(self, name: str) -> type[BaseHeader]:
+        return super().__getitem__(name)
+
+
+_HEADERS = _Registry()
 _HEADERS.map_to_type("list-unsubscribe", _Verbatim)
 POLICY = email.policy.SMTP.clone(header_factory=_HEADERS, cte_type="7bit")
 INTERNATIONAL = POLICY.clone(utf8=True)
@@ -63,4 +73,6 @@ def compose(delivery: Delivery, sender: Address, recipient: Address) -> EmailMes
     message.set_content(content.plain or content.text)
     if content.html:
         message.add_alternative(content.html, subtype="html")
+        # The library would compile a pattern to look for one that does not occur; nobody can foresee this one.
+        message.set_boundary(f"=_{secrets.token_hex(16)}")
     return message
