@@ -49,7 +49,7 @@ from gateway.services import Services
 from gateway.stories import Stories
 from lake.clock import Clock
 from lake.collected import Living
-from lake.history import History
+from lake.history import KEEP_DAYS, History
 from lake.ids import hash64, shard_of
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
@@ -101,7 +101,8 @@ class Settings(BaseModel):
     used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
-    URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
+    URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
+    `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
@@ -125,6 +126,7 @@ class Settings(BaseModel):
     link_secret: SecretStr | None = None
     tables: str = ""
     history: str = Field(default_factory=lambda: str(folder() / "history"))
+    history_days: int = Field(default=KEEP_DAYS, ge=0)
     ticking: bool = True
     own_thresholds: bool = False
     rankers: tuple[int, int] = (1, 4)
@@ -243,9 +245,11 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
 
 
 def every_day(settings: Settings, now: float) -> None:
-    """Do the day's work: learn thresholds here, and refresh in a process that ends with it, for it takes memory and the interpreter."""
+    """Do the day's work: learn thresholds, refresh in a process that ends with it, for it takes memory and the interpreter, tidy up."""
     learn_thresholds(settings, now)
     ray.get(ray.remote(num_cpus=0.5, max_calls=1)(refresh).remote(settings, now))
+    if settings.history_days:
+        History(settings.history).prune(now - settings.history_days * 86400)
 
 
 def refresh(settings: Settings, now: float) -> Refreshed | None:

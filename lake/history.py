@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 KEEP_DAYS = 90
+DATE = "date="
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class History:
         """Write rows into the partitions of their UTC dates; `at` names the time column. Returns the rows written."""
         filesystem, root = self._root()
         for day, part in frame.groupby(frame[at].dt.date):
-            folder = f"{root}/{table}/date={day}/shard={shard}"
+            folder = f"{root}/{table}/{DATE}{day}/shard={shard}"
             filesystem.create_dir(folder, recursive=True)
             pq.write_table(pa.Table.from_pandas(part, preserve_index=False), f"{folder}/.{name}.part", filesystem=filesystem)
             filesystem.move(f"{folder}/.{name}.part", f"{folder}/{name}.parquet")
@@ -59,11 +60,17 @@ class History:
         found: pd.DataFrame = dataset.to_table(columns=columns, filter=days if where is None else days & where).to_pandas()
         return found
 
-    def prune(self, table: str, before: float) -> int:
-        """Delete the dates of a table that ended before `before` (seconds); returns how many."""
+    def prune(self, before: float) -> int:
+        """Delete the dates of every table that ended before `before` (seconds); returns how many."""
         filesystem, root = self._root()
-        selector = pafs.FileSelector(f"{root}/{table}", allow_not_found=True)
-        old = [info.path for info in filesystem.get_file_info(selector) if info.base_name.removeprefix("date=") < _day(before).isoformat()]
+        tables = filesystem.get_file_info(pafs.FileSelector(root, allow_not_found=True))
+        old = [
+            info.path
+            for table in tables
+            if table.type == pafs.FileType.Directory
+            for info in filesystem.get_file_info(pafs.FileSelector(table.path))
+            if info.base_name.startswith(DATE) and info.base_name.removeprefix(DATE) < _day(before).isoformat()
+        ]
         for path in old:
             filesystem.delete_dir(path)
         return len(old)

@@ -162,13 +162,14 @@ def courier(stores: RedisStores, settings: ChannelSettings) -> tuple[Courier, Re
     """Return a courier as a deployment has one, its outbox, and where it counts outcomes."""
     keys, metrics = stores.meta.keys, MemoryMetrics()
     outbox = RedisOutbox(stores.client, keys)
+    links = Links(LinkSettings(base_url="http://127.0.0.1:8000", secrets=("a secret of the bench alone",)))
     parts = Parts(
         outbox=outbox,
         channels=open_channels([settings], Resources(inbox=RedisInbox(stores.client, keys))),
         profiles=stores.profiles,
         items=stores.items,
         suppression=Suppression(RedisSuppressionStore(stores.client, keys), stores.profiles, stores.meta),
-        templates=Templates(TemplateSettings(), Links(LinkSettings(base_url="http://127.0.0.1:8000", secrets=("a secret of the bench alone",)))),
+        templates=Templates(TemplateSettings(), links),
         refund=stores.ledger.refund,
         meta=stores.meta,
         off=Watch(stores.switches),

@@ -139,7 +139,10 @@ def test_the_days_work_is_done_on_the_cluster(settings: serve_app.Settings, scor
     stores.profiles.put(["ann"], blank(1))
     events = pd.DataFrame({"user_id": "ann", "item_id": "i1", "kind": "view", "at": [at - n * day for n in range(5)]})
     History(settings.history).write("events", keyed(events, stores.user_keys), at="at", shard=0, name="a")
+    long_ago = events.assign(at=at - 200 * day)
+    History(settings.history).write("events", keyed(long_ago, stores.user_keys), at="at", shard=0, name="long-ago")
     serve_app.every_day(settings, AT + 86400)
+    assert History(settings.history).read("events", 0.0, (at - 100 * day).timestamp()).empty
     found = serve_app.features_of(settings).get(["ann"], ["i1"])
     assert found.known.tolist() == [True]
     assert found.refreshed_at == (AT // 86400 + 1) * 86400

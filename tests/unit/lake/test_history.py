@@ -62,8 +62,12 @@ def test_a_file_that_is_being_written_is_not_read(history: History, tmp_path: Pa
 
 def test_pruning_deletes_whole_dates_before_a_moment_and_nothing_else(history: History) -> None:
     history.write("events", rows(-3, -2, -1, 0), at="at", shard=0, name="a")
-    history.write("sends", rows(-3), at="at", shard=0, name="a")
-    assert history.prune("events", (NOON - DAY).timestamp()) == 2
+    history.write("decisions", rows(-3, 0), at="at", shard=0, name="a")
+    assert history.prune((NOON - DAY).timestamp()) == 3
     assert history.read("events", 0.0, 1e12)["n"].tolist() == [2, 3]
-    assert len(history.read("sends", 0.0, 1e12)) == 1
-    assert history.prune("never-written", NOON.timestamp()) == 0
+    assert history.read("decisions", 0.0, 1e12)["n"].tolist() == [1]
+    assert history.prune((NOON - DAY).timestamp()) == 0
+
+
+def test_there_is_nothing_to_prune_where_nothing_was_ever_written(history: History) -> None:
+    assert history.prune(NOON.timestamp()) == 0
