@@ -66,7 +66,7 @@ from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
-from scheduler.loading import enroll
+from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
 from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
 from scheduler.planning import PlanConfig
@@ -413,7 +413,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         fanout=RedisFanout(stores.client),
         overview=RedisOverview(stores.client, stores.meta, weekly),
         erase=partial(erase, settings),
-        enroll=lambda users, now: enroll(users, stores.loading(), now),
+        enroll=lambda users, now: reenroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},

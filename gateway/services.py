@@ -41,7 +41,8 @@ class Services:
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
     `explain`: asks a ranker what made scores.
-    `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
+    `enroll`: give users who were put, or whose times changed, their place in the due index.
+    `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
     meta: Meta

@@ -53,12 +53,14 @@ def delete_user(request: Request, user_id: Id) -> Response:
 
 
 @router.put("/v1/users/{user_id}/preferences", status_code=204, response_model=None, openapi_extra=WRITE)
-def put_preferences(book: Book, user_id: Id, body: Preferences) -> Response:
-    """Replace a user's preferences: the most specific row about a kind and a channel counts."""
+def put_preferences(request: Request, book: Book, user_id: Id, body: Preferences) -> Response:
+    """Replace a user's preferences: the most specific row about a kind and a channel counts. A change of times holds at once."""
+    services = services_of(request)
     try:
         book.put_preferences(user_id, [row.model_dump(exclude_none=True) for row in body])
     except ValueError as error:
         raise invalid("preferences", str(error)) from None
+    services.enroll([user_id], services.clock.now())
     return Response(status_code=204)
 
 
