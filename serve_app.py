@@ -36,6 +36,7 @@ from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
 from gateway.limits import Limits
+from gateway.preference_form import Offer
 from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
@@ -105,7 +106,8 @@ class Settings(BaseModel):
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others.
+    model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
+    and how people call them, such as {"post": "New posts"}.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -134,6 +136,7 @@ class Settings(BaseModel):
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
+    kinds: dict[str, str] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -422,6 +425,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         limits=settings.limits,
         dashboard_url=settings.dashboard_url,
         address_checks=address_checks(settings.channels),
+        offer=Offer(settings.kinds, tuple(dict.fromkeys(each.name for each in settings.channels if each.name in stores.meta.channels))),
     )
 
 

@@ -240,6 +240,13 @@ class Preference(Closed):
 Preferences = Annotated[list[Preference], Field(max_length=1_000)]
 
 
+class PreferencesLink(BaseModel):
+    """A link to somebody's own page of preferences."""
+
+    url: str
+    expires_at: AwareDatetime
+
+
 class Followed(Closed):
     """Everything a user follows."""
 

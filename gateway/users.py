@@ -60,6 +60,10 @@ class UserBook:
         for name in fields:
             self.profiles.write([user_id], name, changed[name])
 
+    def zone(self, user_id: str) -> str:
+        """Return the zone that a user's local times are in, "" where only an offset is known."""
+        return str(self._known(user_id)["zone"][0].decode())
+
     def addresses(self, user_id: str) -> dict[str, str]:
         """Return a user's addresses by channel."""
         self._known(user_id)

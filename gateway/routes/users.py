@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from gateway.models import Addresses, Followed, Id, Preference, Preferences, User
+from gateway.models import Addresses, Followed, Id, Preference, Preferences, PreferencesLink, User
 from gateway.problems import invalid
 from gateway.routing import KeyedRoute, needs, services_of
 from gateway.users import UserBook
@@ -68,6 +68,16 @@ def put_preferences(request: Request, book: Book, user_id: Id, body: Preferences
 def get_preferences(book: Book, user_id: Id) -> list[Preference]:
     """Return a user's preferences as they were put."""
     return [Preference(**row) for row in book.preferences(user_id)]
+
+
+@router.get("/v1/users/{user_id}/preferences/link", openapi_extra=WRITE)
+def get_preferences_link(request: Request, book: Book, user_id: Id) -> PreferencesLink:
+    """Return a link to the page on which this user chooses; whoever holds it can, until it expires."""
+    services = services_of(request)
+    book.preferences(user_id)
+    now = services.clock.now()
+    expires_at = datetime.fromtimestamp(services.links.preferences_until(now), UTC)
+    return PreferencesLink(url=services.links.preferences(user_id, now), expires_at=expires_at)
 
 
 @router.put("/v1/users/{user_id}/follows", status_code=204, response_model=None, openapi_extra=WRITE)
