@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from delivery.feedback import Feedback
 from delivery.suppression import MemorySuppressionStore, Suppression
 from gateway.app import create_app
 from gateway.preference_form import Offer
@@ -34,8 +35,6 @@ async def visitor(world: World, suppression: Suppression) -> AsyncIterator[httpx
     profile = blank(1)
     profile["zone"] = b"Europe/Berlin"
     world.profiles.put(["u1"], profile)
-    from delivery.feedback import Feedback
-
     app = create_app(world.services(offer=OFFER, suppression=suppression, feedback=Feedback(world.events, suppression)))
     async with client_of(app) as client:
         client.headers.update(BROWSER)
