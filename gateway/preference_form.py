@@ -11,9 +11,9 @@ from lake.profiles import WEEKDAYS
 from lake.table_columns import is_clock_time, is_quarter_hour
 
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-DIAL_NAMES: Mapping[int, str] = {-2: "Far fewer", -1: "Fewer", 0: "As now", 1: "More", 2: "Far more"}
+DIAL_NAMES: Mapping[int, str] = {-2: "Far fewer", -1: "Fewer", 0: "Usual", 1: "More", 2: "Far more"}
 CHANNEL_NAMES: Mapping[str, str] = {
-    "in_app": "In the app",
+    "in_app": "App",
     "email": "E-mail",
     "push": "Push",
     "webhook": "Webhook",
@@ -76,11 +76,14 @@ class Choices:
             day |= {name: row[name] for name in DAY_FIELDS if row.get(name) is not None}
             if row.get("digest_at") is not None and row.get("digest_days") is None:
                 day.pop("digest_days", None)
+        days = digest_days(day["digest_days"]) if "digest_days" in day else WEEKDAYS
         return Choices(
-            {place: _allowed(rows, *place) for place in offer.places()},
-            int(day.get("dial", 0)),
-            *(_clock(day[name]) if name in day else "" for name in ("quiet_from", "quiet_to", "digest_at")),
-            digest_days=tuple(day_ for day_ in WEEKDAYS if day_ in digest_days(day["digest_days"])) if "digest_days" in day else WEEKDAYS,
+            allowed={place: _allowed(rows, *place) for place in offer.places()},
+            dial=int(day.get("dial", 0)),
+            quiet_from=_clock(day.get("quiet_from")),
+            quiet_to=_clock(day.get("quiet_to")),
+            digest_at=_clock(day.get("digest_at")),
+            digest_days=tuple(name for name in WEEKDAYS if name in days),
         )
 
     def rows(self, before: Sequence[PreferenceRow], offer: Offer) -> list[dict[str, Any]]:
@@ -147,7 +150,13 @@ def submitted(form: Form, now: Choices) -> tuple[Choices, list[str]]:
     shown, ticked = set(form.get("shown", ())), set(form.get("allow", ()))
     allowed = {place: name_of(place) in ticked if name_of(place) in shown else before for place, before in now.allowed.items()}
     given = {name: form[name][-1].strip() for name in ("dial", "quiet_from", "quiet_to", "digest_at") if form.get(name)}
-    wanted = replace(now, allowed=allowed, **{name: value for name, value in given.items() if name != "dial"})
+    wanted = replace(
+        now,
+        allowed=allowed,
+        quiet_from=given.get("quiet_from", now.quiet_from),
+        quiet_to=given.get("quiet_to", now.quiet_to),
+        digest_at=given.get("digest_at", now.digest_at),
+    )
     if "dial" in given and given["dial"] in map(str, DIAL_NAMES):
         wanted = replace(wanted, dial=int(given["dial"]))
     if "digest_at" in given:
@@ -187,5 +196,8 @@ def _allowed(rows: Sequence[PreferenceRow], kind: str | None, channel: str) -> b
 
 
 def _clock(value: Any) -> str:
+    """Return a time of day as HH:MM, "" for none."""
+    if value is None:
+        return ""
     minute = minute_of_day(value)
     return f"{minute // 60:02}:{minute % 60:02}"

@@ -103,7 +103,8 @@ class _Visit:
     def obey(self, form: Form) -> ProblemError | None:
         """Do what a form asks for and return what is wrong with it, if anything."""
         if "unsubscribe" in form:
-            return self._unsubscribe()
+            self._unsubscribe()
+            return None
         if "resubscribe" in form:
             return self._resubscribe(form["resubscribe"][-1])
         self._choices, self._problems = submitted(form, self._choices)

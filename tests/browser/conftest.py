@@ -18,14 +18,16 @@ from playwright.sync_api import Browser, Page, sync_playwright
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives it keeps an event loop running, and other files have loops of their own
 def browser() -> Iterator[Browser]:
     """A browser of this machine: skips where there is none, unless TIDINGS_BROWSER (a path, or 1 for any) says that there must be."""
     wanted = os.environ.get("TIDINGS_BROWSER", "")
     found = wanted if Path(wanted).is_file() else next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         if wanted:
-            pytest.fail(f"TIDINGS_BROWSER={wanted}, and there is no browser: install one of {', '.join(BROWSERS)}, such as `apt-get install chromium`")
+            pytest.fail(
+                f"TIDINGS_BROWSER={wanted}, and there is none: install one of {', '.join(BROWSERS)}, such as `apt-get install chromium`"
+            )
         pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)}; TIDINGS_BROWSER=1 makes that a failure")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])

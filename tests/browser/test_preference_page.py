@@ -25,9 +25,14 @@ from scheduler.redis_stores import RedisStores
 from tests.browser.conftest import Served
 from tests.unit.gateway.conftest import META, NOW, World
 
-OFFER = Offer({"post": "New posts", "reply": "Replies to you", "a_kind_with_a_rather_long_name": "Rooms that open nearby"}, ("in_app", "email", "push"))
+OFFER = Offer(
+    {"post": "New posts", "reply": "Replies to you", "a_kind_with_a_rather_long_name": "Rooms that open nearby"},
+    ("in_app", "email", "push"),
+)
 SMALLEST_TARGET = 44
-SIZES = "nodes => nodes.map(node => { const box = node.getBoundingClientRect(); return [node.outerHTML.slice(0, 80), box.width, box.height]; })"
+SIZES = (
+    "nodes => nodes.map(node => { const box = node.getBoundingClientRect(); return [node.outerHTML.slice(0, 80), box.width, box.height]; })"
+)
 
 
 @dataclass

@@ -64,7 +64,11 @@ def test_what_is_saved_is_what_was_ticked(before: list[dict[str, Any]], data: st
 
 
 def test_saving_as_it_was_keeps_few_rows() -> None:
-    before = [{"allowed": True}, {"kind": "post", "allowed": False}, {"kind": "post", "channel": "email", "allowed": True}]
+    before: list[dict[str, Any]] = [
+        {"allowed": True},
+        {"kind": "post", "allowed": False},
+        {"kind": "post", "channel": "email", "allowed": True},
+    ]
     offer = OFFER.to(before)
     assert Choices.of(before, offer).rows(before, offer) == [
         {"allowed": True},
@@ -114,16 +118,16 @@ def test_what_was_chosen_is_told_in_words() -> None:
         {"channel": "push", "allowed": False},
     ]
     assert Choices.of(before, OFFER).told(OFFER) == [
-        ("New posts", "In the app, E-mail"),
+        ("New posts", "App, E-mail"),
         ("Replies", "Off"),
-        ("Everything else", "In the app, E-mail"),
+        ("Everything else", "App, E-mail"),
         ("How much", "Fewer"),
         ("When", "At 18:30, Monday, Sunday; inside your quiet hours, so it waits until 07:00"),
         ("Quiet hours", "18:00 to 07:00"),
     ]
     assert Choices.of([], Offer({}, ("in_app",))).told(Offer({}, ("in_app",)))[:3] == [
-        ("Everything", "In the app"),
-        ("How much", "As now"),
+        ("Everything", "App"),
+        ("How much", "Usual"),
         ("When", "When I am likely to look"),
     ]
     assert Choices.of([], OFFER).digest_days == WEEKDAYS

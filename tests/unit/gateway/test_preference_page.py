@@ -109,7 +109,7 @@ async def test_a_form_saves_shows_what_was_saved_and_moves_the_user(visitor: htt
     assert world.enrolled == ["u1"]
     assert 'role="status"' in saved.text
     told = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", saved.text))
-    for words in ("Replies In the app", "At 18:30, Monday, Friday", "22:00 to 07:00", "How much More"):
+    for words in ("Replies App", "At 18:30, Monday, Friday", "22:00 to 07:00", "How much More"):
         assert words in told
     again = await visitor.get(link(world))
     assert ticked(again) == set(form["allow"])
@@ -149,7 +149,9 @@ async def test_unsubscribing_from_everything_keeps_the_choices_and_can_be_taken_
         page = await visitor.post(link(world), data={"unsubscribe": "everything"})
         assert "You are unsubscribed from everything" in page.text
         assert suppressed(world) == EVERY_CHANNEL
-    assert [(event["kind"], event["send_id"], event.get("channel")) for event in events(world)] == [("unsubscribe", "00000000000000aa", None)]
+    assert [(event["kind"], event["send_id"], event.get("channel")) for event in events(world)] == [
+        ("unsubscribe", "00000000000000aa", None)
+    ]
     assert rows(world) == [{"kind": "post", "allowed": False}]
     assert 'name="unsubscribe"' not in page.text
     back = await visitor.post(link(world), data={"resubscribe": "*"})
@@ -171,7 +173,12 @@ async def test_one_channel_can_be_begun_again_but_not_one_that_ended_for_another
 
 
 async def test_a_link_that_was_changed_or_is_of_another_kind_or_of_nobody_opens_nothing(visitor: httpx.AsyncClient, world: World) -> None:
-    for url in (link(world)[:-3], link(world) + "x", link(world, "nobody"), "/preferences/" + world.links.open("u1", "", "").rpartition("/")[2]):
+    for url in (
+        link(world)[:-3],
+        link(world) + "x",
+        link(world, "nobody"),
+        "/preferences/" + world.links.open("u1", "", "").rpartition("/")[2],
+    ):
         for method in ("GET", "POST"):
             page = await visitor.request(method, url)
             assert (page.status_code, "This link is not valid" in page.text) == (404, True)
