@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from delivery.links import PATHS, BadLinkError, ExpiredLinkError, LinkToken
 from gateway.pages import asset, page, wants_html
 from gateway.preference_form import DAY_NAMES, DIAL_NAMES, Choices, Form, Offer, channel_name, name_of, submitted
-from gateway.problems import ProblemError, invalid, not_found
+from gateway.problems import PAGE_OR_PROBLEM, ProblemError, invalid, not_found
 from gateway.routes.users import book_of
 from gateway.routing import services_of
 from gateway.services import Services
@@ -38,16 +38,18 @@ FORM: dict[str, Any] = {
     "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": FORM_FIELDS}}}}
 }
 
+ERRORS: dict[int | str, dict[str, Any]] = {"default": PAGE_OR_PROBLEM}
+
 router = APIRouter(tags=["links"])
 
 
-@router.get(f"/{PATHS['preferences']}/{{token}}", response_class=HTMLResponse)
+@router.get(f"/{PATHS['preferences']}/{{token}}", response_class=HTMLResponse, responses=ERRORS)
 def get_preferences_page(request: Request, token: str) -> Response:
     """Show a user's choices as a form. Mail scanners follow every link, so looking changes nothing."""
     return _answer(request, token, None)
 
 
-@router.post(f"/{PATHS['preferences']}/{{token}}", response_class=HTMLResponse, openapi_extra=FORM)
+@router.post(f"/{PATHS['preferences']}/{{token}}", response_class=HTMLResponse, responses=ERRORS, openapi_extra=FORM)
 async def post_preferences_page(request: Request, token: str) -> Response:
     """Save the form and show what was saved; a field that is not given stays as it was. Only who has the link can make one."""
     raw = (await request.body()).decode("utf-8", "replace")
