@@ -36,6 +36,7 @@ from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
 from gateway.limits import Limits
+from gateway.preference_form import Offer
 from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
@@ -66,7 +67,7 @@ from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
-from scheduler.loading import enroll
+from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
 from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
 from scheduler.planning import PlanConfig
@@ -106,7 +107,8 @@ class Settings(BaseModel):
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others.
+    model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
+    and how people call them, such as {"post": "New posts"}.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -136,6 +138,7 @@ class Settings(BaseModel):
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
+    kinds: dict[str, str] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -417,7 +420,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         fanout=RedisFanout(stores.client),
         overview=RedisOverview(stores.client, stores.meta, weekly),
         erase=partial(erase, settings),
-        enroll=lambda users, now: enroll(users, stores.loading(), now),
+        enroll=lambda users, now: reenroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
@@ -426,6 +429,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         limits=settings.limits,
         dashboard_url=settings.dashboard_url,
         address_checks=address_checks(settings.channels),
+        offer=Offer(settings.kinds, tuple(dict.fromkeys(each.name for each in settings.channels if each.name in stores.meta.channels))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Signed links in messages: open pixel, click redirect and one-click unsubscribe. Nobody without the secret can make one."""
+"""Signed links in messages: open pixel, click redirect, one-click unsubscribe, preferences. Nobody without the secret can make one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
 
-Purpose = Literal["unsubscribe", "click", "open"]
-PATHS: dict[Purpose, str] = {"unsubscribe": "unsubscribe", "click": "r", "open": "o"}
-"""The gateway's route of each kind of link: /unsubscribe/{token}, /r/{token}, /o/{token}."""
+Purpose = Literal["unsubscribe", "click", "open", "preferences"]
+PATHS: dict[Purpose, str] = {"unsubscribe": "unsubscribe", "click": "r", "open": "o", "preferences": "preferences"}
+"""The gateway's route of each kind of link: /unsubscribe/{token}, /r/{token}, /o/{token}, /preferences/{token}."""
+
+DAY_S = 86_400
 
 
 class BadLinkError(ValueError):
     """The link was not made by this deployment, or was changed on the way."""
 
 
+class ExpiredLinkError(BadLinkError):
+    """The link was ours, and its time is over."""
+
+
 @dataclass(frozen=True)
 class LinkToken:
-    """What a signed link says: whose message it was in, and for a click the address to go to."""
+    """What a signed link says: whose message it was in, and for a click the address to go to.
+
+    `channel` and `grant_id` are empty where it was in none of our messages. `expires_at`: seconds, 0: never.
+    """
 
     purpose: Purpose
     user_id: str
@@ -28,14 +37,19 @@ class LinkToken:
     grant_id: str
     url: str = ""
     item_id: str = ""
+    expires_at: int = 0
 
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """`secrets`: signing secrets, oldest first; the last one signs, all verify. `base_url`: the gateway as users reach it."""
+    """`secrets`: signing secrets, oldest first; the last one signs, all verify. `base_url`: the gateway as users reach it.
+
+    `preferences_days`: how long a link to somebody's preferences opens them.
+    """
 
     secrets: tuple[str, ...]
     base_url: str
+    preferences_days: int = 90
 
     def __post_init__(self) -> None:
         if not self.secrets or any(len(secret) < 16 for secret in self.secrets):
@@ -45,10 +59,14 @@ class LinkSettings:
 
 
 class Links:
-    """Makes and reads signed links. They do not expire: an unsubscribe link must work for as long as the message exists."""
+    """Makes and reads signed links.
+
+    An unsubscribe link must work for as long as the message exists, so it does not expire; one to preferences lets whoever holds it
+    see and change more, so it does.
+    """
 
     def __init__(self, settings: LinkSettings) -> None:
-        self._base_url = settings.base_url.rstrip("/")
+        self._base_url, self._preferences_s = settings.base_url.rstrip("/"), settings.preferences_days * DAY_S
         self._serializers = {purpose: _serializer(settings.secrets, purpose) for purpose in PATHS}
 
     def unsubscribe(self, user_id: str, channel: str, grant_id: str) -> str:
@@ -63,6 +81,21 @@ class Links:
         """Return the link of the pixel that counts an open."""
         return self._url(LinkToken("open", user_id, channel, grant_id, item_id=item_id))
 
+    def preferences(self, user_id: str, now: float, channel: str = "", grant_id: str = "") -> str:
+        """Return the link to a user's preferences, good for some time from `now`."""
+        return self._url(LinkToken("preferences", user_id, channel, grant_id, expires_at=self.preferences_until(now)))
+
+    def preferences_until(self, now: float) -> int:
+        """Return when a link to preferences that is made at `now` expires; seconds."""
+        return int(now) + self._preferences_s
+
+    def read_preferences(self, token: str, now: float) -> LinkToken:
+        """Return what the token of a link to preferences says; raises BadLinkError, where its time is over ExpiredLinkError."""
+        link = self.read("preferences", token)
+        if now >= link.expires_at:
+            raise ExpiredLinkError("this link to your preferences has expired; open the one in a newer message")
+        return link
+
     def read(self, purpose: Purpose, token: str) -> LinkToken:
         """Return what a link's token says; compares in constant time; raises BadLinkError."""
         try:
@@ -72,7 +105,9 @@ class Links:
         return LinkToken(purpose, *fields)
 
     def _url(self, token: LinkToken) -> str:
-        fields = [token.user_id, token.channel, token.grant_id, token.url, token.item_id]
+        fields: list[str | int] = [token.user_id, token.channel, token.grant_id, token.url, token.item_id]
+        if token.expires_at:
+            fields.append(token.expires_at)
         return f"{self._base_url}/{PATHS[token.purpose]}/{self._serializers[token.purpose].dumps(fields)}"
 
 

@@ -11,12 +11,25 @@ import numpy.typing as npt
 
 from lake.ids import Keys64, combine, hash64
 from lake.meta import Meta
-from lake.profiles import HAS_KIND_PREFERENCES, Profiles
+from lake.profiles import HAS_KIND_PREFERENCES, PROFILE, WEEKDAYS, Profiles
 
 PreferenceRow = Mapping[str, Any]
-"""One interchange preferences row: `allowed`, and `kind`, `channel`, `quiet_from`, `quiet_to`, `dial` where given."""
+"""One interchange preferences row: `allowed`, and `kind`, `channel`, `quiet_from`, `quiet_to`, `dial`, `digest_at`, `digest_days`
+where given."""
 
-MINUTES_PER_DAY = 1440
+NOTHING_SAID: Mapping[str, int] = {
+    "flags": 0,
+    "not_allowed": 0,
+    "quiet_from": -1,
+    "quiet_to": -1,
+    "dial": 0,
+    "digest_quarter": 0,
+    "digest_days": 0,
+}
+"""The profile fields that follow from preferences, as they are without any."""
+
+EVERY_DAY = (1 << len(WEEKDAYS)) - 1
+MINUTES_PER_DAY, QUARTER_MINUTES = 1440, 15
 ANY_CHANNEL = 255
 
 
@@ -29,8 +42,13 @@ def applied(profiles: Profiles, preferences: Sequence[Sequence[PreferenceRow]], 
 
     Of rows about the same thing the last one counts. Raises PreferenceError.
     """
+    return with_fields(profiles, profile_fields(preferences, meta))
+
+
+def with_fields(profiles: Profiles, fields: Mapping[str, npt.NDArray[Any]]) -> Profiles:
+    """Return profiles with the fields that `profile_fields` found."""
     changed = profiles.copy()
-    for field, values in profile_fields(preferences, meta).items():
+    for field, values in fields.items():
         changed[field] = (changed["flags"] & ~np.uint8(HAS_KIND_PREFERENCES)) | values if field == "flags" else values
     return changed
 
@@ -38,15 +56,14 @@ def applied(profiles: Profiles, preferences: Sequence[Sequence[PreferenceRow]], 
 def profile_fields(preferences: Sequence[Sequence[PreferenceRow]], meta: Meta) -> dict[str, npt.NDArray[Any]]:
     """Return the profile fields that follow from each user's rows, shape (n,) each.
 
-    `not_allowed`, `quiet_from`, `quiet_to`, `dial`, and in `flags` only the HAS_KIND_PREFERENCES bit. Raises PreferenceError.
+    Those of NOTHING_SAID, of `flags` only the HAS_KIND_PREFERENCES bit. Raises PreferenceError.
     """
     rows = [_fields_of(user_rows, meta) for user_rows in preferences]
-    types = {"flags": np.uint8, "not_allowed": np.uint32, "quiet_from": np.int16, "quiet_to": np.int16, "dial": np.int8}
-    return {name: np.array([row[name] for row in rows], kind) for name, kind in types.items()}
+    return {name: np.array([row[name] for row in rows], PROFILE[name]) for name in NOTHING_SAID}
 
 
 def _fields_of(rows: Sequence[PreferenceRow], meta: Meta) -> dict[str, int]:
-    fields = {"flags": 0, "not_allowed": 0, "quiet_from": -1, "quiet_to": -1, "dial": 0}
+    fields = dict(NOTHING_SAID)
     everywhere = True
     by_channel: dict[int, bool] = {}
     for row in rows:
@@ -58,6 +75,7 @@ def _fields_of(rows: Sequence[PreferenceRow], meta: Meta) -> dict[str, int]:
         else:
             by_channel[code] = bool(row.get("allowed", True))
         _take_day(fields, row)
+        _take_digest(fields, row)
     allowed = [by_channel.get(code, everywhere) for code in range(len(meta.channels))]
     fields["not_allowed"] = sum(1 << code for code, is_allowed in enumerate(allowed) if not is_allowed)
     return fields
@@ -71,6 +89,28 @@ def _take_day(fields: dict[str, int], row: PreferenceRow) -> None:
         fields["quiet_from"], fields["quiet_to"] = minute_of_day(begins), minute_of_day(ends)
     if row.get("dial") is not None:
         fields["dial"] = _dial(row["dial"])
+
+
+def _take_digest(fields: dict[str, int], row: PreferenceRow) -> None:
+    at, days = row.get("digest_at"), row.get("digest_days")
+    if at is None:
+        if days is not None:
+            raise PreferenceError("digest_days needs digest_at: give both or leave it out")
+        return
+    minute = minute_of_day(at)
+    if minute % QUARTER_MINUTES:
+        raise PreferenceError(f"{at!r} is not a quarter of an hour: give digest_at as HH:00, HH:15, HH:30 or HH:45")
+    fields["digest_quarter"] = minute // QUARTER_MINUTES
+    fields["digest_days"] = EVERY_DAY if days is None else sum(1 << WEEKDAYS.index(day) for day in set(digest_days(days)))
+
+
+def digest_days(value: Any) -> list[str]:
+    """Return the weekdays of a list of names or of a text such as "mon|wed", at least one; raises PreferenceError."""
+    days = value.split("|") if isinstance(value, str) else list(value)
+    wrong = [day for day in days if day not in WEEKDAYS]
+    if wrong or not days:
+        raise PreferenceError(f"digest_days must be some of {', '.join(WEEKDAYS)}, not {wrong[0] if wrong else 'none'!r}")
+    return days
 
 
 def minute_of_day(value: Any) -> int:

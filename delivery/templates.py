@@ -84,7 +84,12 @@ class Templates:
             "update": message.update,
             "why": why(message),
             "unsubscribe_url": self._links.unsubscribe(*whose) if self._links and unsubscribe else "",
+            "preferences_url": self._preferences(message) if self._links and unsubscribe else "",
         }
+
+    def _preferences(self, message: Message) -> str:
+        # By the time of the grant, so that a message that is sent again says the same.
+        return self._links.preferences(message.user_id, message.granted_at, message.channel, message.grant_id) if self._links else ""
 
     def _tracked(self, message: Message, url: str) -> dict[str, str]:
         if not (self._track and self._links):

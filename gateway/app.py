@@ -20,12 +20,12 @@ from gateway.fanout import Fanout
 from gateway.health import Health
 from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
-from gateway.routes import console, decisions, events, health, inbox, items, links, messages, urgent, users
+from gateway.routes import console, decisions, events, health, inbox, items, links, messages, preferences, urgent, users
 from gateway.routing import SCHEME
 from gateway.services import Decide, Services
 from gateway.urgent import UrgentDesk
 
-ROUTERS = (urgent, events, items, users, inbox, decisions, messages, links, health, console)
+ROUTERS = (urgent, events, items, users, inbox, decisions, messages, links, preferences, health, console)
 DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
 
 Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""
@@ -46,7 +46,7 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     app.state.fanout = Fanout(services.fanout, services.lane, services.clock, uuid.uuid4().hex, services.away_errors)
     app.state.decide = decide or app.state.desk.decide
     for module in ROUTERS:
-        app.include_router(module.router, responses={"default": {"model": Problem, "description": "A problem (RFC 9457)"}})
+        app.include_router(module.router, responses={"default": problems.DESCRIBED})
     problems.install(app, services.away_errors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
     return app
@@ -65,6 +65,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         described = "A key with one of the scopes a route names. " + "; ".join(f"`{scope}`: {what}" for scope, what in SCOPES.items())
+        told = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] |= {**told.pop("$defs"), "Problem": told}
         schema["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer", "description": described}}
         app.openapi_schema = schema
     return app.openapi_schema

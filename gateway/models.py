@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -21,7 +22,8 @@ from pydantic import (
 from gateway.limits import MAX_EVENTS, MAX_USERS
 from lake.decisions import DISPOSITIONS
 from lake.items import ItemRow
-from lake.table_columns import is_clock_time, is_time_zone
+from lake.profiles import WEEKDAYS
+from lake.table_columns import is_clock_time, is_quarter_hour, is_time_zone
 from lake.tables import FURTHEST_OFFSET_MINUTES, MAX_ADDRESS_CHARS, MAX_ID_CHARS, MAX_NAME_CHARS
 
 NO_CONTROLS = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$"
@@ -59,6 +61,17 @@ def _clock_time(value: str) -> str:
     return value
 
 
+def _quarter_hour(value: str) -> str:
+    if not is_quarter_hour(value):
+        raise ValueError("is not a quarter of an hour such as 18:30")
+    return value
+
+
+def _split(value: Any) -> Any:
+    """Return the days of a row that came with imported tables, where they are one text."""
+    return value.split("|") if isinstance(value, str) else value
+
+
 def _plain(value: Any) -> Any:
     parts = value if isinstance(value, list) else [value]
     if not all(part is None or isinstance(part, str | int | float) for part in parts):
@@ -70,6 +83,8 @@ def _plain(value: Any) -> Any:
 
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock_time)]
+QuarterHour = Annotated[str, AfterValidator(_quarter_hour)]
+Weekday = Literal[WEEKDAYS]  # type: ignore[valid-type]  # the names live in one place
 
 
 class Open(BaseModel):
@@ -202,6 +217,12 @@ class Preference(Closed):
     quiet_from: ClockTime | None = Field(None, examples=["22:00"])
     quiet_to: ClockTime | None = Field(None, examples=["07:00"])
     dial: Annotated[int, Field(ge=-2, le=2)] | None = Field(None, description="From -2 (fewer) to 2 (more).")
+    digest_at: QuarterHour | None = Field(
+        None, examples=["18:30"], description="A local time of the user's own; it goes before the times at which they are likely to look."
+    )
+    digest_days: Annotated[list[Weekday], Field(min_length=1, max_length=len(WEEKDAYS)), BeforeValidator(_split)] | None = Field(
+        None, examples=[["mon", "wed", "fri"]], description="The days of digest_at, by default every day."
+    )
 
     @model_validator(mode="after")
     def _quiet_hours_are_a_pair(self) -> Preference:
@@ -209,8 +230,21 @@ class Preference(Closed):
             raise ValueError("quiet_from and quiet_to go together; give both or neither")
         return self
 
+    @model_validator(mode="after")
+    def _days_need_a_time(self) -> Preference:
+        if self.digest_days is not None and self.digest_at is None:
+            raise ValueError("digest_days needs digest_at; give both or leave it out")
+        return self
+
 
 Preferences = Annotated[list[Preference], Field(max_length=1_000)]
+
+
+class PreferencesLink(BaseModel):
+    """A link to somebody's own page of preferences."""
+
+    url: str
+    expires_at: AwareDatetime
 
 
 class Followed(Closed):

@@ -22,6 +22,17 @@ MAX_ERRORS = 20
 
 RETRY_AFTER_S = 1
 
+DESCRIBED: dict[str, Any] = {
+    "description": "A problem (RFC 9457)",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+"""How the schema of the interface tells of errors."""
+
+PAGE_OR_PROBLEM: dict[str, Any] = {
+    "description": "A page where a browser asks, else a problem (RFC 9457)",
+    "content": {**DESCRIBED["content"], "text/html": {"schema": {"type": "string"}}},
+}
+
 log = logging.getLogger(__name__)
 NOT_NAMED = ("body", "path", "query", "header", "one", "many")
 """Where a value came from is no part of its name."""

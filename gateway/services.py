@@ -17,6 +17,7 @@ from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
+from gateway.preference_form import Offer
 from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
@@ -40,8 +41,10 @@ class Services:
     `erase`: forget a user everywhere.
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
+    `offer`: what users may choose among on their page.
     `explain`: asks a ranker what made scores.
-    `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
+    `enroll`: give users who were put, or whose times changed, their place in the due index.
+    `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
     meta: Meta
@@ -70,3 +73,4 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     dashboard_url: str = ""
     address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)
+    offer: Offer = field(default_factory=lambda: Offer({}, ("in_app",)))

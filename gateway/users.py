@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from delivery.preferences import PreferenceRow, applied
+from delivery.preferences import PreferenceRow, profile_fields, with_fields
 from delivery.suppression import Suppression
 from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
@@ -54,10 +54,15 @@ class UserBook:
 
     def put_preferences(self, user_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace a user's preferences rows and the profile fields that follow; raises ValueError for a row that makes no sense."""
-        changed = applied(self._known(user_id), [rows], self.meta)
+        fields = profile_fields([rows], self.meta)
+        changed = with_fields(self._known(user_id), fields)
         self.profiles.put_preferences(user_id, [dict(row) for row in rows])
-        for name in ("flags", "not_allowed", "quiet_from", "quiet_to", "dial"):
+        for name in fields:
             self.profiles.write([user_id], name, changed[name])
+
+    def zone(self, user_id: str) -> str:
+        """Return the zone that a user's local times are in, "" where only an offset is known."""
+        return str(self._known(user_id)["zone"][0].decode())
 
     def addresses(self, user_id: str) -> dict[str, str]:
         """Return a user's addresses by channel."""

@@ -22,6 +22,9 @@ NO_OFFSET = -32768
 NO_WINDOW = 0xFFFF
 MAX_WINDOWS = 14
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""How people write days; a day's place is its bit in `digest_days`."""
+
 PROFILE = np.dtype(
     [
         ("flags", "u1"),
@@ -37,6 +40,8 @@ PROFILE = np.dtype(
         ("windows", "<u2", (MAX_WINDOWS,)),
         ("created_at", "<f8"),
         ("window_share", "u1", (MAX_WINDOWS,)),
+        ("digest_quarter", "u1"),
+        ("digest_days", "u1"),
     ]
 )
 """One user's settings.
@@ -46,6 +51,8 @@ name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of t
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
+`digest_days`: where it is not 0, the weekdays (bit 0 = Monday) at whose `digest_quarter` (local quarter-hour of the day) the user
+wants to be told, whatever `windows` says.
 """
 
 Profiles = npt.NDArray[np.void]

@@ -14,6 +14,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake.profiles import WEEKDAYS
+
 INSTANT = pa.timestamp("us", tz="UTC")
 CONTROLS = r"[\p{Cc}\x{2028}\x{2029}]"
 """What never belongs in a name: NUL, line breaks and every other control character."""
@@ -273,6 +275,16 @@ def first_failure(column: pa.Array, convert: Callable[[pa.Array], object]) -> in
 def is_time_zone(name: str) -> bool:
     """Return whether a name is in the IANA time zone database."""
     return name in _time_zones()
+
+
+def is_quarter_hour(text: str) -> bool:
+    """Return whether text is a time of day at which a window can open, such as 18:30."""
+    return is_clock_time(text) and int(text[3:]) % 15 == 0
+
+
+def is_weekdays(text: str) -> bool:
+    """Return whether text is weekdays separated by `|`."""
+    return all(day in WEEKDAYS for day in text.split("|"))
 
 
 def is_clock_time(text: str) -> bool:

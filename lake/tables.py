@@ -27,7 +27,9 @@ from lake.table_columns import (
     Topics,
     check_encoding,
     is_clock_time,
+    is_quarter_hour,
     is_time_zone,
+    is_weekdays,
     plain,
     shown,
 )
@@ -45,6 +47,8 @@ TITLE, TEXT, URL = Text(2_000, one_line=True), Text(1_000_000, forbidden=r"\x{00
 OFFSET = Number(-FURTHEST_OFFSET_MINUTES, FURTHEST_OFFSET_MINUTES, whole=True)
 LATITUDE, LONGITUDE = Number(-90, 90), Number(-180, 180)
 CLOCK_TIME = OneOf(is_clock_time, "a time of day such as 22:30")
+QUARTER_HOUR = OneOf(is_quarter_hour, "a quarter of an hour such as 18:30")
+DAYS = OneOf(is_weekdays, "weekdays such as mon|wed|fri")
 TIME_ZONE = OneOf(is_time_zone, "an IANA time zone such as Europe/Berlin")
 
 
@@ -59,13 +63,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """One table: `key` columns identify a row, of each group in `any_of` a row gives one at least, of `together` all or none."""
+    """One table: `key` columns identify a row, of each group in `any_of` a row gives one at least, of `together` all or none.
+
+    Of each pair in `needs` a row that gives the first gives the second.
+    """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
     any_of: tuple[tuple[str, ...], ...] = ()
     together: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[tuple[str, str], ...] = ()
 
     def check(self, table: pa.Table, source: str | None = None) -> pa.Table:
         """Return the table with every column of the schema, typed; further columns are kept after them.
@@ -78,6 +86,9 @@ class Schema:
         for names in self.together:
             some = pc.and_(pc.invert(_missing(checked, names, pc.and_)), _missing(checked, names, pc.or_))
             self._refuse(some, names[0], f"and {names[-1]} go together; give both or neither", source)
+        for name, needed in self.needs:
+            alone = pc.and_(pc.is_valid(checked[name]), pc.is_null(checked[needed]))
+            self._refuse(alone, name, f"needs {needed}; give both or leave it out", source)
         extra = {name: table.column(name) for name in self._extra(table)}
         for name, column in extra.items():
             with self._located(name, source):
@@ -252,9 +263,12 @@ SCHEMAS: Mapping[str, Schema] = {
                 Column("quiet_from", CLOCK_TIME),
                 Column("quiet_to", CLOCK_TIME),
                 Column("dial", Number(-2, 2, whole=True)),
+                Column("digest_at", QUARTER_HOUR),
+                Column("digest_days", DAYS),
             ),
             key=("user_id", "kind", "channel"),
             together=(("quiet_from", "quiet_to"),),
+            needs=(("digest_days", "digest_at"),),
         ),
     )
 }

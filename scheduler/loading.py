@@ -84,6 +84,17 @@ def enroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
         stores.due.remove([user for user, due in zip(page, waiting, strict=True) if not due])
 
 
+def reenroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
+    """Put users whose windows may have changed into the slot of their next one, as `enroll` does.
+
+    Whoever is due already stays so: their window is decided first, and the commit moves them on.
+    """
+    for start in range(0, len(user_ids), PAGE):
+        page = list(user_ids[start : start + PAGE])
+        waits = stores.due.slots(page).tolist()
+        enroll([user for user, slot in zip(page, waits, strict=True) if slot < 0 or slot > now // SLOT_S], stores, now)
+
+
 def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: int) -> Profiles:
     """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
     users = dataset.users.set_index("user_id", drop=False)
@@ -124,9 +135,9 @@ def _windows(scores: F32, per_week: int, quarter: npt.NDArray[np.uint16]) -> tup
 
 
 def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTimes, windows_per_week: int = 7) -> None:
-    """Give users the windows at which they are likely to look by now, and their place in the due index.
+    """Give users the windows at which they are likely to look by now, and their place in the due index; see `reenroll`.
 
-    Whoever is due already stays so: their window is decided first, and the commit moves them on.
+    Who chose a time of their own keeps it: it is no part of the windows that are written here.
     """
     put_usual(stores.profiles, times, windows_per_week)
     for start in range(0, len(user_ids), PAGE):
@@ -134,8 +145,7 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
         windows, shares = windows_of(page, times, windows_per_week)
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
-        waits = stores.due.slots(page)
-        enroll([user for user, slot in zip(page, waits.tolist(), strict=True) if slot < 0 or slot > now // SLOT_S], stores, now)
+        reenroll(page, stores, now)
 
 
 def preference_rows(preferences: pd.DataFrame, users: pd.Index[str]) -> list[list[dict[str, Any]]]:

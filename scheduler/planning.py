@@ -118,6 +118,7 @@ def _likely(profiles: Profiles, opened: Ints) -> F32:
     """Return how likely users are to engage at windows, over the first of them, 1 where either is not one that the profile tells of."""
     quarter = (opened + MONDAY_QUARTERS) % WEEK_QUARTERS
     own = (profiles["windows"][:, None, :] == quarter[:, :, None]) & (opened != NO_SLOT)[:, :, None]
+    own &= profiles["digest_days"][:, None, None] == 0  # nobody knows how likely they are to look at a time of their own choice
     share = np.where(own, profiles["window_share"][:, None, :], 0).max(axis=2).astype(np.float32)
     known = (share > 0) & (share[:, :1] > 0)
     return np.where(known, share / np.maximum(share[:, :1], 1), np.float32(1)).astype(np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lake.profiles import NO_OFFSET, NO_WINDOW, Profiles
+from lake.profiles import NO_OFFSET, NO_WINDOW, WEEKDAYS, Profiles
 
 SLOT_S = 900
 DAY_QUARTERS, WEEK_QUARTERS = 96, 672
@@ -200,16 +200,30 @@ def windows_due(
     return np.where(due == slot, window, NO_SLOT).astype(np.int32)
 
 
+def chosen_windows(profiles: Profiles) -> npt.NDArray[np.uint16]:
+    """Return the local quarter-hours of the week at which users are told, (n, MAX_WINDOWS): those they chose, else those predicted."""
+    choosers = np.flatnonzero(profiles["digest_days"])
+    if not len(choosers):
+        return np.asarray(profiles["windows"], np.uint16)
+    windows = profiles["windows"].copy()
+    days = np.arange(len(WEEKDAYS))
+    wanted = profiles["digest_days"][choosers, None] >> days & 1 == 1
+    windows[choosers] = NO_WINDOW
+    chosen = days * DAY_QUARTERS + profiles["digest_quarter"][choosers, None]
+    windows[choosers, : len(days)] = np.where(wanted, chosen, NO_WINDOW)
+    return np.asarray(windows, np.uint16)
+
+
 def next_slots_of(profiles: Profiles, now: Moments, *, inclusive: bool = False) -> tuple[Ints, npt.NDArray[np.int32]]:
     """Return `next_slots` of users by their profiles."""
     quiet = np.stack([profiles["quiet_from"], profiles["quiet_to"]], axis=1)
-    return next_slots(now, profiles["zone"], profiles["utc_offset_minutes"], profiles["windows"], quiet, inclusive=inclusive)
+    return next_slots(now, profiles["zone"], profiles["utc_offset_minutes"], chosen_windows(profiles), quiet, inclusive=inclusive)
 
 
 def windows_due_of(profiles: Profiles, slot: int) -> npt.NDArray[np.int32]:
     """Return `windows_due` of users by their profiles."""
     quiet = np.stack([profiles["quiet_from"], profiles["quiet_to"]], axis=1)
-    return windows_due(slot, profiles["zone"], profiles["utc_offset_minutes"], profiles["windows"], quiet)
+    return windows_due(slot, profiles["zone"], profiles["utc_offset_minutes"], chosen_windows(profiles), quiet)
 
 
 def local_minutes(profiles: Profiles, now: float) -> npt.NDArray[np.int32]:

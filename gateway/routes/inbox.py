@@ -20,10 +20,12 @@ from gateway.services import Services
 LOOK_S, LOOKS = 15.0, 20
 """A stream is closed after LOOKS quiet spells of LOOK_S, so that a gateway can drain; clients reconnect where they were."""
 
+LIST_OR_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
 router = APIRouter(route_class=KeyedRoute, tags=["users"])
 
 
-@router.get("/v1/users/{user_id}/inbox", response_model=None, openapi_extra=needs("users", "read"))
+@router.get("/v1/users/{user_id}/inbox", response_model=None, responses=LIST_OR_STREAM, openapi_extra=needs("users", "read"))
 async def get_inbox(request: Request, user_id: Id, limit: Annotated[int, Query(ge=1, le=200)] = 50, stream: bool = False) -> Response:
     """Return the newest entries; with `Accept: text/event-stream` or `?stream=1` a stream that goes on after `Last-Event-ID`."""
     services = services_of(request)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from delivery.links import PATHS, BadLinkError, LinkToken, Purpose
 from gateway.pages import page, wants_html
-from gateway.problems import not_found
+from gateway.problems import PAGE_OR_PROBLEM, not_found
 from gateway.routing import services_of
 from gateway.services import Services
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
+PIXEL_ONLY: dict[int | str, dict[str, Any]] = {200: {"content": {"image/gif": {}}}}
+ERRORS: dict[int | str, dict[str, Any]] = {"default": PAGE_OR_PROBLEM}
+
 router = APIRouter(tags=["links"])
 
 
-@router.get(f"/{PATHS['unsubscribe']}/{{token}}", response_class=HTMLResponse)
+@router.get(f"/{PATHS['unsubscribe']}/{{token}}", response_class=HTMLResponse, responses=ERRORS)
 def get_unsubscribe(request: Request, token: str) -> Response:
     """Show a page with a button. Mail scanners follow every link, so looking changes nothing."""
     link = _read(services_of(request), "unsubscribe", token)
@@ -28,7 +32,7 @@ def get_unsubscribe(request: Request, token: str) -> Response:
     return page("unsubscribe.html", channel=link.channel, done=False)
 
 
-@router.post(f"/{PATHS['unsubscribe']}/{{token}}", response_class=HTMLResponse)
+@router.post(f"/{PATHS['unsubscribe']}/{{token}}", response_class=HTMLResponse, responses=ERRORS)
 def post_unsubscribe(request: Request, token: str) -> Response:
     """End messages to this user on this channel: the page's button, and a mail client's one-click (RFC 8058)."""
     services = services_of(request)
@@ -39,7 +43,7 @@ def post_unsubscribe(request: Request, token: str) -> Response:
     return page("unsubscribe.html", channel=link.channel, done=True)
 
 
-@router.get(f"/{PATHS['open']}/{{token}}", response_class=Response)
+@router.get(f"/{PATHS['open']}/{{token}}", response_class=Response, responses=PIXEL_ONLY)
 def get_open(request: Request, token: str) -> Response:
     """Count an open and answer a transparent pixel, also for a link that is not ours."""
     services = services_of(request)
@@ -49,7 +53,7 @@ def get_open(request: Request, token: str) -> Response:
     return Response(PIXEL, media_type="image/gif", headers=PRIVATE)
 
 
-@router.get(f"/{PATHS['click']}/{{token}}", response_class=RedirectResponse, status_code=302)
+@router.get(f"/{PATHS['click']}/{{token}}", response_class=RedirectResponse, status_code=302, responses=ERRORS)
 def get_click(request: Request, token: str) -> Response:
     """Count a click and go on to the address that was signed; nothing else is ever redirected to."""
     services = services_of(request)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from gateway.models import Addresses, Followed, Id, Preference, Preferences, User
+from gateway.models import Addresses, Followed, Id, Preference, Preferences, PreferencesLink, User
 from gateway.problems import invalid
 from gateway.routing import KeyedRoute, needs, services_of
 from gateway.users import UserBook
@@ -53,12 +53,14 @@ def delete_user(request: Request, user_id: Id) -> Response:
 
 
 @router.put("/v1/users/{user_id}/preferences", status_code=204, response_model=None, openapi_extra=WRITE)
-def put_preferences(book: Book, user_id: Id, body: Preferences) -> Response:
-    """Replace a user's preferences: the most specific row about a kind and a channel counts."""
+def put_preferences(request: Request, book: Book, user_id: Id, body: Preferences) -> Response:
+    """Replace a user's preferences: the most specific row about a kind and a channel counts. A change of times holds at once."""
+    services = services_of(request)
     try:
         book.put_preferences(user_id, [row.model_dump(exclude_none=True) for row in body])
     except ValueError as error:
         raise invalid("preferences", str(error)) from None
+    services.enroll([user_id], services.clock.now())
     return Response(status_code=204)
 
 
@@ -66,6 +68,16 @@ def put_preferences(book: Book, user_id: Id, body: Preferences) -> Response:
 def get_preferences(book: Book, user_id: Id) -> list[Preference]:
     """Return a user's preferences as they were put."""
     return [Preference(**row) for row in book.preferences(user_id)]
+
+
+@router.get("/v1/users/{user_id}/preferences/link", openapi_extra=WRITE)
+def get_preferences_link(request: Request, book: Book, user_id: Id) -> PreferencesLink:
+    """Return a link to the page on which this user chooses; whoever holds it can, until it expires."""
+    services = services_of(request)
+    book.preferences(user_id)
+    now = services.clock.now()
+    expires_at = datetime.fromtimestamp(services.links.preferences_until(now), UTC)
+    return PreferencesLink(url=services.links.preferences(user_id, now), expires_at=expires_at)
 
 
 @router.put("/v1/users/{user_id}/follows", status_code=204, response_model=None, openapi_extra=WRITE)

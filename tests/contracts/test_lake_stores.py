@@ -12,7 +12,7 @@ from lake.follows import Followed, FollowStore, MemoryFollowStore
 from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, MemoryProfileStore, ProfileStore, blank
+from lake.profiles import KNOWN, MAX_WINDOWS, NO_WINDOW, PROFILE, MemoryProfileStore, ProfileStore, blank
 from lake.redis_follows import RedisFollowStore
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
@@ -140,6 +140,29 @@ def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None
     assert got["zone"].tolist() == [b"Asia/Kathmandu", b"", b""]
     assert got["budget"][0, 0] == 7
     assert (got["flags"] & KNOWN).tolist() == [1, 1, 0]
+
+
+def test_a_time_of_the_users_own_is_kept_beside_the_windows_predicted_for_them(make: Callable[[str], ProfileStore]) -> None:
+    """Writing windows leaves the user's own time, and writing that leaves the windows; a row of before there were such times takes one."""
+    store = make("profiles")
+    old = np.frombuffer(blank(1).tobytes()[:-2].ljust(PROFILE.itemsize, b"\0"), PROFILE)
+    store.put(["u", "old"], np.concatenate([blank(1), old]))
+    store.write(["u", "old"], "digest_quarter", [74, 95])
+    store.write(["u", "old"], "digest_days", [0b1111111, 0b0000101])
+    windows = np.full((2, MAX_WINDOWS), NO_WINDOW, np.uint16)
+    windows[:, 0] = 32
+    store.write(["u", "old"], "windows", windows)
+    got = store.get(["u", "old"])
+    assert (got["digest_quarter"].tolist(), got["digest_days"].tolist()) == ([74, 95], [127, 5])
+    assert got["windows"][:, 0].tolist() == [32, 32]
+
+
+def test_preferences_come_back_as_they_were_put(make: Callable[[str], ProfileStore]) -> None:
+    """Rows survive the round trip, a time of the user's own and its days with them."""
+    store = make("profiles")
+    rows = [{"kind": "post", "channel": "email", "allowed": False}, {"allowed": True, "digest_at": "18:30", "digest_days": ["mon", "sun"]}]
+    store.put_preferences("u", rows)
+    assert store.preferences(["u", "nobody"]) == [rows, []]
 
 
 def test_somebody_new_begins_as_was_put_last_and_everybody_is_told(make: Callable[[str], ProfileStore]) -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.links import BadLinkError, Links, LinkSettings, LinkToken
+from delivery.links import BadLinkError, ExpiredLinkError, Links, LinkSettings, LinkToken
 
 OLD, NEW = "an old secret, 16+", "a new secret, 16+"
+NOW = 1_700_000_000
 LINKS = Links(LinkSettings((NEW,), "https://t.example/"))
 
 
@@ -54,6 +55,24 @@ def test_links_signed_with_an_older_secret_still_work() -> None:
     assert after.read("unsubscribe", token_of(before.unsubscribe("u1", "email", "g1"))).user_id == "u1"
     with pytest.raises(BadLinkError):
         before.read("unsubscribe", token_of(after.unsubscribe("u1", "email", "g1")))
+
+
+def test_a_link_to_preferences_works_until_it_expires_and_says_so_after() -> None:
+    token = token_of(LINKS.preferences("u1", NOW, "email", "g1"))
+    until = LINKS.preferences_until(NOW)
+    assert until == NOW + 90 * 86_400
+    assert LINKS.read_preferences(token, until - 1) == LinkToken("preferences", "u1", "email", "g1", expires_at=until)
+    with pytest.raises(ExpiredLinkError, match="expired"):
+        LINKS.read_preferences(token, until)
+
+
+@pytest.mark.parametrize("purpose", ["unsubscribe", "open", "click"])
+def test_a_link_of_another_purpose_opens_no_preferences(purpose: str) -> None:
+    url = LINKS.click("u1", "email", "g1", "https://x.example") if purpose == "click" else getattr(LINKS, purpose)("u1", "email", "g1")
+    with pytest.raises(BadLinkError):
+        LINKS.read_preferences(token_of(url), NOW)
+    with pytest.raises(BadLinkError):
+        LINKS.read("unsubscribe", token_of(LINKS.preferences("u1", NOW)))
 
 
 def test_a_short_secret_and_a_base_that_is_no_url_are_refused() -> None:

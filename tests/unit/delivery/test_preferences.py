@@ -57,8 +57,28 @@ def test_preferences_set_the_profile_and_leave_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "quarter", "days"),
+    [
+        ({"digest_at": "18:30"}, 74, 0b1111111),
+        ({"digest_at": "00:00", "digest_days": ["mon"]}, 0, 0b0000001),
+        ({"digest_at": "23:45", "digest_days": ["sun", "sat", "sun"]}, 95, 0b1100000),
+        ({"digest_at": 1110, "digest_days": "tue|wed"}, 74, 0b0000110),
+    ],
+)
+def test_a_time_of_ones_own_sets_its_quarter_hour_and_its_days(row: dict[str, Any], quarter: int, days: int) -> None:
+    after = applied(blank(2), [[{"allowed": True} | row], []], META)
+    assert (after["digest_quarter"].tolist(), after["digest_days"].tolist()) == ([quarter, 0], [days, 0])
+    assert applied(after[:1], [[]], META)["digest_days"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
     ("row", "problem"),
     [
+        ({"allowed": True, "digest_at": "18:31"}, "not a quarter of an hour"),
+        ({"allowed": True, "digest_at": "24:00"}, "not a time of day"),
+        ({"allowed": True, "digest_days": ["mon"]}, "needs digest_at"),
+        ({"allowed": True, "digest_at": "18:30", "digest_days": ["moon"]}, "must be some of mon, tue"),
+        ({"allowed": True, "digest_at": "18:30", "digest_days": []}, "must be some of mon, tue"),
         ({"allowed": True, "channel": "pigeon"}, "unknown channel 'pigeon'"),
         ({"allowed": True, "dial": 3}, "dial must be a whole number"),
         ({"allowed": True, "dial": 0.5}, "dial must be a whole number"),

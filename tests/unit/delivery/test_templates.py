@@ -54,7 +54,9 @@ def golden(name: str, text: str) -> None:
 def rendered(name: str) -> Content:
     """Return a message with its tokens replaced by a word: their compressed form depends on the machine's zlib."""
     content = TEMPLATES.render(a_message(), ITEMS[name], bodies=True)
-    steady = {field: re.sub(r"(/(?:unsubscribe|r|o)/)[\w.-]+", r"\1TOKEN", getattr(content, field)) for field in Content.__slots__}
+    steady = {
+        field: re.sub(r"(/(?:unsubscribe|preferences|r|o)/)[\w.-]+", r"\1TOKEN", getattr(content, field)) for field in Content.__slots__
+    }
     return Content(**steady)
 
 

@@ -42,6 +42,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "quiet_from": "22:00",
         "quiet_to": "07:30",
         "dial": -1,
+        "digest_at": "18:30",
+        "digest_days": "mon|wed|fri",
     },
 }
 IDENTITY = {"users": "user_id", "items": "item_id", "addresses": "user_id", "budgets": "user_id", "preferences": "user_id"}
@@ -94,6 +96,10 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("preferences", "quiet_from", "7:30", "22:30"),
     ("preferences", "quiet_from", None, "go together"),
     ("preferences", "dial", 3, "from -2 to 2"),
+    ("preferences", "digest_at", "18:31", "quarter of an hour"),
+    ("preferences", "digest_at", "25:00", "quarter of an hour"),
+    ("preferences", "digest_at", None, "needs digest_at"),
+    ("preferences", "digest_days", "mon|moon", "weekdays such as"),
     ("preferences", "allowed", None, "missing or empty"),
 ]
 

@@ -130,3 +130,15 @@ def test_before_anybody_did_anything_there_is_nothing_to_publish(tmp_path: Path)
     living = Living(History(str(tmp_path)), MemoryUserKeys(), profiles, items)
     stores = Stores(META, profiles, MemoryFollowStore(META), items, MemoryDueIndex(META.shards))
     assert Refresh(living, stores, MemoryFeatureStore()).run(NOW) is None
+
+
+def test_a_refresh_leaves_a_time_of_ones_own_and_the_place_in_the_due_index(deployment: Deployment) -> None:
+    deployment.profiles.write(["ann"], "digest_quarter", [74])
+    deployment.profiles.write(["ann"], "digest_days", [0b1111111])
+    deployment.stores.due.enroll(["ann"], [int(NOW // SLOT_S) + 1000])
+    deployment.file("events", "many", evenings("ann", 8, item_id="old-3"))
+    deployment.refresh.run(NOW)
+    profile = deployment.profiles.get(["ann"])
+    assert (profile["digest_quarter"][0], profile["digest_days"][0]) == (74, 0b1111111)
+    evening = LOADED.normalize() + 8 * DAY + pd.Timedelta(hours=18, minutes=30)
+    assert deployment.stores.due.slots(["ann"]).tolist() == [int(evening.timestamp() // SLOT_S)]
