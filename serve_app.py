@@ -64,6 +64,7 @@ from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
+from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import enroll
@@ -98,7 +99,8 @@ class Settings(BaseModel):
     `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
-    used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
+    used. `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
+    `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
@@ -118,6 +120,7 @@ class Settings(BaseModel):
     weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
     threshold: dict[str, float] = Field(default_factory=dict)
     top_n: int = 3
+    critical_per_day: int = Field(default=PER_DAY, ge=0)
     plan: PlanConfig = PlanConfig()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
@@ -186,6 +189,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        critical_per_day=settings.critical_per_day,
     )
     return Pipeline(
         meta=stores.meta,
@@ -198,6 +202,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         thresholds=stores.thresholds,
         off=Watch(stores.switches),
         config=config,
+        critical_quota=stores.critical_quota,
     )
 
 
@@ -221,6 +226,9 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
         for channel, sends in zip(stores.meta.channels, report.sends_by_channel.tolist(), strict=False):
             if sends:
                 metrics.count("tidings_sends_total", sends, lane=lane, channel=channel)
+        for outcome, rows in (("sent", report.critical_sent), ("refused", report.critical_refused)):
+            if rows:
+                metrics.count("tidings_critical_total", rows, outcome=outcome)
 
     return record
 

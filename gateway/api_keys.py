@@ -25,7 +25,10 @@ LOGIN = "login"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as kept. `digest`: SHA-256 of the secret, in hex. Times are epoch seconds; `expires_at` None: never."""
+    """A key as kept. `digest`: SHA-256 of the secret, in hex. Times are epoch seconds; `expires_at` None: never.
+
+    `critical_quota`: critical rows it may cause per UTC day, None: the deployment's.
+    """
 
     id: str
     digest: str
@@ -33,6 +36,7 @@ class ApiKey:
     name: str
     created_at: float
     expires_at: float | None = None
+    critical_quota: int | None = None
 
     def opens(self, secret: str, now: float) -> bool:
         """Return whether this is the key's secret and the key still holds."""

@@ -69,6 +69,7 @@ class Keys:
     SEEN = "s"
     OWN_THRESHOLDS = "thr"
     THRESHOLD_STATE = "thrs"
+    CRITICAL_QUOTA = "cq"
 
 
 @cache

@@ -17,6 +17,7 @@ from lake.items import ItemRow
 from lake.meta import Meta
 from lake.profiles import Profiles
 from scheduler.commit import MAX_USERS
+from scheduler.critical import Payer
 from scheduler.due import DueIndex
 from scheduler.gather import gather
 from scheduler.pipeline import Occasion, Pipeline
@@ -95,7 +96,7 @@ class UrgentRequest:
     """One urgent item and whom to tell.
 
     `item`: its row where it is new, else None; without `created_at` it came to be when it is decided. `key_id`: the API
-    key that asked.
+    key that asked. `critical_quota`: critical rows that key may cause per UTC day, None: the deployment's.
     """
 
     item: ItemRow | None
@@ -105,6 +106,7 @@ class UrgentRequest:
     critical: bool
     key_id: str
     decision_id: str
+    critical_quota: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class UrgentLane:
             slot=np.full(len(candidates.users), -1, np.int64),
             next_slot=next_slots_of(profiles, now)[0],
             critical=np.array([request.critical for request in requests], bool),
+            payers=[Payer(request.key_id, request.critical_quota) for request in requests],
         )
         decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, profiles)
         report = LaneReport()

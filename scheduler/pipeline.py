@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.allowance import allowance, weekly_budget
+from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, uses_of
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
@@ -24,6 +25,7 @@ from lake.seen import SeenStore
 from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
+from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
@@ -76,6 +78,7 @@ class PipelineConfig:
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
+    `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -89,6 +92,7 @@ class PipelineConfig:
     diversity: DiversityRule = field(default_factory=DiversityRule)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    critical_per_day: int = PER_DAY
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Occasion:
 
     Scheduled lane: `shard`, its lease's `fence`, the `slot` that fires, the users' `window_id`. Urgent lane: shard -1,
     fence 0, slot and window_id -1. Both: `next_slot`, the users' next slots (int64 UTC quarter-hours, -1: none).
-    `critical`: bool per request.
+    `critical`: bool per request. `payers`: whose quota each request spends if it is critical, one per request, none in the scheduled lane.
     """
 
     lane: Lane
@@ -107,6 +111,7 @@ class Occasion:
     critical: Bools
     shard: int = -1
     fence: int = 0
+    payers: Sequence[Payer] = ()
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ class Pipeline:
     thresholds: Thresholds = field(default_factory=MemoryThresholds)
     off: Callable[[], frozenset[str]] = nothing_off
     config: PipelineConfig = field(default_factory=PipelineConfig)
+    critical_quota: CriticalQuota = field(default_factory=MemoryCriticalQuota)
     _worth: tuple[float, F32] | None = None
 
     def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
@@ -171,7 +177,10 @@ class Pipeline:
         decided = self._eligible(batch)
         decided = self._scored(decided, batch)
         self._propose(decided, batch)
-        return self._commit(decided, batch)
+        bills = self._charge(decided, batch)
+        decided = self._commit(decided, batch)
+        settle(decided, bills, self.critical_quota)
+        return decided
 
     def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles) -> Batch:
         items, item_row = self.table.with_missing(rows.items)
@@ -237,6 +246,14 @@ class Pipeline:
         best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, rows)
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
+
+    def _charge(self, decided: Decided, batch: Batch) -> list[Bill]:
+        """Let the keys of critical requests pay for what is about to be sent; a batch without any costs nothing."""
+        if not batch.occasion.critical.any():
+            return []
+        rows = np.flatnonzero((decided.disposition == SEND) & batch.critical)
+        uses = uses_of(grant_ids(batch, rows), batch.decision_ids, batch.rows.request[rows])
+        return charge(decided, rows, uses, batch.occasion.payers, self.critical_quota, self.config.critical_per_day)
 
     def _draws(self, batch: Batch, rows: Candidates) -> npt.NDArray[np.float64]:
         """Return what chance says of each user's window: the same in a repeat, which has the same slot or, without one, decision id."""

@@ -77,6 +77,7 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
         critical=body.critical,
         key_id=key.id,
         decision_id=decision_id,
+        critical_quota=key.critical_quota,
     )
 
 

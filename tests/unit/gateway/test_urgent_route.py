@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from gateway.api_keys import new_key
 from gateway.app import create_app
 from gateway.idempotency import decision_id_of
 from gateway.limits import Limits
@@ -131,6 +133,15 @@ async def test_a_critical_request_needs_its_own_scope(world: World) -> None:
         problem = problem_of(await client.post("/v1/urgent", json=BODY | {"critical": True}), 403)
     assert "urgent:critical" in problem["detail"]
     assert world.lane.calls == []
+
+
+async def test_a_request_carries_its_keys_own_quota_of_critical_sends(world: World) -> None:
+    key, token = new_key(("urgent:critical",), NOW)
+    world.api_keys.put(replace(key, critical_quota=7))
+    async with client_of(create_app(world.services()), token) as client:
+        assert (await client.post("/v1/urgent", json=BODY | {"critical": True})).status_code == 202
+    asked = world.lane.calls[0][0]
+    assert (asked.key_id, asked.critical_quota) == (key.id, 7)
 
 
 async def test_a_store_that_is_away_answers_503(client: httpx.AsyncClient, world: World) -> None:
