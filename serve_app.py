@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import ray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -36,6 +36,7 @@ from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
 from gateway.limits import Limits
+from gateway.rates import Rates, check_rates
 from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
@@ -44,6 +45,7 @@ from gateway.redis_fanout import RedisFanout
 from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
 from gateway.redis_overview import RedisOverview
+from gateway.redis_rates import redis_windows
 from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from gateway.stories import Stories
@@ -107,7 +109,8 @@ class Settings(BaseModel):
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others.
+    model ranks; the light one cuts the others. `rates`: by scope, how often each key may call what it opens, such as
+    1000/second; a key's own rate goes before.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -137,6 +140,7 @@ class Settings(BaseModel):
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
+    rates: Annotated[dict[str, str], AfterValidator(check_rates)] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -428,6 +432,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         away_errors=AWAY_ERRORS,
         metrics=metrics,
         limits=settings.limits,
+        rates=Rates(settings.rates, partial(redis_windows, stores.client)),
         dashboard_url=settings.dashboard_url,
         address_checks=address_checks(settings.channels),
     )

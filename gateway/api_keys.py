@@ -27,7 +27,8 @@ LOGIN = "login"
 class ApiKey:
     """A key as kept. `digest`: SHA-256 of the secret, in hex. Times are epoch seconds; `expires_at` None: never.
 
-    `critical_quota`: critical rows it may cause per UTC day, None: the deployment's.
+    `critical_quota`: critical rows it may cause per UTC day, None: the deployment's. `rate`: how often it may call, such as
+    100/minute, "": as often as the deployment lets its scopes.
     """
 
     id: str
@@ -37,6 +38,7 @@ class ApiKey:
     created_at: float
     expires_at: float | None = None
     critical_quota: int | None = None
+    rate: str = ""
 
     def opens(self, secret: str, now: float) -> bool:
         """Return whether this is the key's secret and the key still holds."""

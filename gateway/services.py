@@ -17,6 +17,7 @@ from gateway.fanout import FanoutStore
 from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
+from gateway.rates import Rates
 from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
@@ -41,7 +42,8 @@ class Services:
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
     `explain`: asks a ranker what made scores.
-    `enroll`: give users who were put their place in the due index. `dashboard_url`: Ray's dashboard, for the console's links.
+    `enroll`: give users who were put their place in the due index. `rates`: how often keys may call.
+    `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
     meta: Meta
@@ -68,5 +70,6 @@ class Services:
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
     limits: Limits = field(default_factory=Limits)
+    rates: Rates = field(default_factory=Rates)
     dashboard_url: str = ""
     address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)
