@@ -407,6 +407,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     score_parts = ranker.explain  # taken once, as in HandleScorer
     pipeline = pipeline_of(settings, HandleScorer(ranker.score))
     weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
+    codes = stores.meta.channel_codes(settings.scheduled_channels)
     return Services(
         meta=stores.meta,
         clock=stores.clock,
@@ -428,6 +429,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         enroll=lambda users, now: enroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
+        rehearse=ScheduledLane(pipeline, stores.due, sources_of(settings), codes).rehearse,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
         away_errors=AWAY_ERRORS,
         metrics=metrics,

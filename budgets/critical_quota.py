@@ -54,6 +54,25 @@ def day_of(now: float) -> int:
     return int(now // DAY_S)
 
 
+@dataclass(frozen=True)
+class UnspentQuota:
+    """A quota that says what it would let go and spends nothing, for rehearsals."""
+
+    quota: CriticalQuota
+
+    def spend(self, key_id: str, uses: Keys64, limit: int, now: float) -> Spent:
+        """Say which uses there is a unit for."""
+        left = max(limit - self.quota.spent(key_id, now), 0)
+        return Spent(np.arange(len(uses)) < left, np.zeros(len(uses), bool))
+
+    def give_back(self, key_id: str, uses: Keys64, now: float) -> None:
+        """Give nothing back: nothing was spent."""
+
+    def spent(self, key_id: str, now: float) -> int:
+        """See CriticalQuota."""
+        return self.quota.spent(key_id, now)
+
+
 @dataclass
 class MemoryCriticalQuota:
     """Spent units in sets, for tests and replay."""

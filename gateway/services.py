@@ -21,6 +21,7 @@ from gateway.rates import Rates
 from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
+from lake.decisions import Decided
 from lake.follows import FollowStore
 from lake.items import ItemStore
 from lake.meta import Meta
@@ -41,6 +42,7 @@ class Services:
     `erase`: forget a user everywhere.
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
+    `rehearse`: what would be decided for users if their windows opened at a time.
     `explain`: asks a ranker what made scores.
     `enroll`: give users who were put their place in the due index. `rates`: how often keys may call.
     `dashboard_url`: Ray's dashboard, for the console's links.
@@ -66,6 +68,7 @@ class Services:
     enroll: Callable[[Sequence[str], float], None]
     explain: Ask
     story: Callable[[str, str, float], list[Step]]
+    rehearse: Callable[[list[str], float], Decided]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
