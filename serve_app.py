@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import ray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -37,6 +37,7 @@ from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
 from gateway.limits import Limits
 from gateway.preference_form import Offer
+from gateway.rates import Rates, check_rates
 from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
@@ -45,6 +46,7 @@ from gateway.redis_fanout import RedisFanout
 from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
 from gateway.redis_overview import RedisOverview
+from gateway.redis_rates import redis_windows
 from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from gateway.stories import Stories
@@ -65,6 +67,7 @@ from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
 from scheduler.commit import NotDurableError
+from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import reenroll
@@ -99,7 +102,8 @@ class Settings(BaseModel):
     `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
-    used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
+    used. `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
+    `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
@@ -108,7 +112,8 @@ class Settings(BaseModel):
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
     model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
-    and how people call them, such as {"post": "New posts"}.
+    and how people call them, such as {"post": "New posts"}. `rates`: by scope, how often each key may call what it opens, such as
+    1000/second; a key's own rate goes before.
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -121,6 +126,7 @@ class Settings(BaseModel):
     weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
     threshold: dict[str, float] = Field(default_factory=dict)
     top_n: int = 3
+    critical_per_day: int = Field(default=PER_DAY, ge=0)
     plan: PlanConfig = PlanConfig()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
@@ -139,6 +145,7 @@ class Settings(BaseModel):
     dashboard_url: str = ""
     limits: Limits = Limits()
     kinds: dict[str, str] = Field(default_factory=dict)
+    rates: Annotated[dict[str, str], AfterValidator(check_rates)] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -191,6 +198,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        critical_per_day=settings.critical_per_day,
     )
     return Pipeline(
         meta=stores.meta,
@@ -203,6 +211,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         thresholds=stores.thresholds,
         off=Watch(stores.switches),
         config=config,
+        critical_quota=stores.critical_quota,
     )
 
 
@@ -226,6 +235,9 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
         for channel, sends in zip(stores.meta.channels, report.sends_by_channel.tolist(), strict=False):
             if sends:
                 metrics.count("tidings_sends_total", sends, lane=lane, channel=channel)
+        for outcome, rows in (("sent", report.critical_sent), ("refused", report.critical_refused)):
+            if rows:
+                metrics.count("tidings_critical_total", rows, outcome=outcome)
 
     return record
 
@@ -402,6 +414,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     score_parts = ranker.explain  # taken once, as in HandleScorer
     pipeline = pipeline_of(settings, HandleScorer(ranker.score))
     weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
+    codes = stores.meta.channel_codes(settings.scheduled_channels)
     return Services(
         meta=stores.meta,
         clock=stores.clock,
@@ -423,10 +436,12 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         enroll=lambda users, now: reenroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
+        rehearse=ScheduledLane(pipeline, stores.due, sources_of(settings), codes).rehearse,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
         away_errors=AWAY_ERRORS,
         metrics=metrics,
         limits=settings.limits,
+        rates=Rates(settings.rates, partial(redis_windows, stores.client)),
         dashboard_url=settings.dashboard_url,
         address_checks=address_checks(settings.channels),
         offer=Offer(settings.kinds, tuple(dict.fromkeys(each.name for each in settings.channels if each.name in stores.meta.channels))),

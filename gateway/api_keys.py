@@ -25,7 +25,11 @@ LOGIN = "login"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as kept. `digest`: SHA-256 of the secret, in hex. Times are epoch seconds; `expires_at` None: never."""
+    """A key as kept. `digest`: SHA-256 of the secret, in hex. Times are epoch seconds; `expires_at` None: never.
+
+    `critical_quota`: critical rows it may cause per UTC day, None: the deployment's. `rate`: how often it may call, such as
+    100/minute, "": as often as the deployment lets its scopes.
+    """
 
     id: str
     digest: str
@@ -33,6 +37,8 @@ class ApiKey:
     name: str
     created_at: float
     expires_at: float | None = None
+    critical_quota: int | None = None
+    rate: str = ""
 
     def opens(self, secret: str, now: float) -> bool:
         """Return whether this is the key's secret and the key still holds."""

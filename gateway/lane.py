@@ -71,7 +71,8 @@ class MemoryLane:
 
     def _decide(self, request: UrgentRequest) -> UrgentResult:
         rows = [(user, channel) for user in request.users for channel in request.channels]
-        owners = [self.granted.setdefault((user, request.item_id, channel), request.decision_id) for user, channel in rows]
+        granted = dict(self.granted) if request.dry_run else self.granted
+        owners = [granted.setdefault((user, request.item_id, channel), request.decision_id) for user, channel in rows]
         sent = [owner == request.decision_id for owner in owners]
         n = len(rows)
         return UrgentResult(
@@ -82,4 +83,5 @@ class MemoryLane:
             score=[0.5] * n,
             threshold=[0.1] * n,
             reason=["above_threshold" if new else "already_sent" for new in sent],
+            dry_run=request.dry_run,
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 MAX_BODY_BYTES = 1 << 20
 MAX_USERS = 10_000
 """The most users one urgent request may name; a topic may have more followers, who are then served in the background."""
+MAX_REHEARSED = 100
+"""Users whose windows one request may rehearse: each may have hundreds of candidates."""
 MAX_EVENTS = 10_000
 MAX_FUTURE_S = 300.0
 """How far ahead of the store's clock a sender's clock may be."""

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.limits import MAX_EVENTS, MAX_USERS
+from gateway.limits import MAX_EVENTS, MAX_REHEARSED, MAX_USERS
 from lake.decisions import DISPOSITIONS
 from lake.items import ItemRow
 from lake.profiles import WEEKDAYS
@@ -139,6 +139,11 @@ class UrgentBody(Closed):
     channels: Annotated[list[Name], Field(min_length=1, max_length=16)] = Field(default=["in_app"])
     critical: bool = Field(False, description="Skips ranking, threshold, budget and quiet hours; needs the scope urgent:critical.")
 
+    dry_run: bool = Field(
+        False,
+        description="Decide, log it as dry, and do nothing else. A known item is taken as it is known, a new one as it is given.",
+    )
+
     @model_validator(mode="after")
     def _one_of_each(self) -> UrgentBody:
         if (self.item is None) == (self.item_id is None):
@@ -157,6 +162,7 @@ class UrgentRow(BaseModel):
     score: float | None = Field(description="The value the row was ranked by; null where it was dropped before scoring.")
     threshold: float | None
     reason: str
+    dry_run: Literal[True] | None = Field(None, description="Given, and true, where nothing was done.")
 
 
 class UrgentAnswer(BaseModel):
@@ -164,7 +170,31 @@ class UrgentAnswer(BaseModel):
 
     decision_id: str
     results: list[UrgentRow] | None = None
+    dry_run: Literal[True] | None = Field(None, description="Given, and true, where nothing was done.")
     status: Literal["accepted"] | None = Field(None, description="A topic of over 10,000 followers: read the rows at /v1/decisions.")
+
+
+class WindowBody(Closed):
+    """Whose next window to rehearse."""
+
+    users: Annotated[list[Id], Field(min_length=1, max_length=MAX_REHEARSED)] = Field(examples=[["u1", "u2"]])
+
+
+class WindowRow(UrgentRow):
+    """What would be decided on one candidate."""
+
+    item_id: str
+    source: str
+    probability: float | None
+    allowance: int
+
+
+class WindowAnswer(BaseModel):
+    """What would be decided if the users' windows opened now."""
+
+    decision_id: str
+    dry_run: Literal[True]
+    results: list[WindowRow]
 
 
 class Event(Open):

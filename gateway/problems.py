@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -86,6 +87,12 @@ def away(detail: str, retry_after_s: float = RETRY_AFTER_S) -> ProblemError:
 def overloaded(detail: str, retry_after_s: float = RETRY_AFTER_S) -> ProblemError:
     """Return 429: as much is in flight as is allowed."""
     return ProblemError(429, "overloaded", detail, headers={"Retry-After": _whole_seconds(retry_after_s)})
+
+
+def rate_limited(detail: str, retry_after_s: float, headers: Mapping[str, str]) -> ProblemError:
+    """Return 429: this key has called as often as it may; `headers` tell its rate."""
+    wait = {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
+    return ProblemError(429, "rate-limited", f"{detail}; send again later", headers={**headers, **wait})
 
 
 def in_progress() -> ProblemError:

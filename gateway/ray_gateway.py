@@ -43,8 +43,8 @@ class GatewayReplica:
         return self._web
 
     async def decide(self, request: UrgentRequest) -> Answer:
-        """Decide a request together with those that came at the same time, a large one by itself."""
-        if rows_of(request) > self.services.limits.batch_rows:
+        """Decide a request together with those that came at the same time, a large one or a dry run by itself."""
+        if request.dry_run or rows_of(request) > self.services.limits.batch_rows:
             return await self.desk.decide(request)
         return await self._merged(request)
 

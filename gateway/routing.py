@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api_keys import ApiKey
-from gateway.problems import invalid_body
+from gateway.problems import ProblemError, invalid_body
 from gateway.services import Services
 
 SCHEME = "key"
@@ -37,7 +37,7 @@ def key_of(request: Request) -> ApiKey:
 
 
 class KeyedRoute(APIRoute):
-    """A route for holders of a key: 401 and 403 come before any complaint about the request itself."""
+    """A route for holders of a key: 401, 403 and 429 come before any complaint about the request itself."""
 
     @property
     def scopes(self) -> list[str]:
@@ -51,8 +51,17 @@ class KeyedRoute(APIRoute):
 
         async def admitted(request: Request) -> Response:
             gatekeeper = request.app.state.gatekeeper
-            request.state.key = await gatekeeper.admit(request.headers.get("authorization"), scopes)
-            return await handle(request)
+            request.state.key = key = await gatekeeper.admit(request.headers.get("authorization"), scopes)
+            services = services_of(request)
+            try:
+                standing = await services.rates.admit(key, scopes)
+            except ProblemError:
+                services.metrics.count("tidings_refused_requests_total", status="429")
+                raise
+            response = await handle(request)
+            if standing is not None:
+                response.headers.update(standing.headers())
+            return response
 
         return admitted
 

@@ -18,9 +18,11 @@ from gateway.idempotency import IdempotencyStore
 from gateway.lane import LaneError, UrgentLane
 from gateway.limits import Limits
 from gateway.preference_form import Offer
+from gateway.rates import Rates
 from gateway.stories import Decisions, Step
 from gateway.user_rows import UserRows
 from lake.clock import Clock
+from lake.decisions import Decided
 from lake.follows import FollowStore
 from lake.items import ItemStore
 from lake.meta import Meta
@@ -42,8 +44,9 @@ class Services:
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
     `offer`: what users may choose among on their page.
+    `rehearse`: what would be decided for users if their windows opened at a time.
     `explain`: asks a ranker what made scores.
-    `enroll`: give users who were put, or whose times changed, their place in the due index.
+    `enroll`: give users who were put, or whose times changed, their place in the due index. `rates`: how often keys may call.
     `dashboard_url`: Ray's dashboard, for the console's links.
     """
 
@@ -67,10 +70,12 @@ class Services:
     enroll: Callable[[Sequence[str], float], None]
     explain: Ask
     story: Callable[[str, str, float], list[Step]]
+    rehearse: Callable[[list[str], float], Decided]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
     limits: Limits = field(default_factory=Limits)
+    rates: Rates = field(default_factory=Rates)
     dashboard_url: str = ""
     address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)
     offer: Offer = field(default_factory=lambda: Offer({}, ("in_app",)))

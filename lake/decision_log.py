@@ -22,6 +22,8 @@ from lake.history import KEEP_DAYS, History
 from lake.user_keys import UserKeys, keyed
 
 TABLE = "decisions"
+DRY_TABLE = "dry_decisions"
+"""Dry rows are filed apart, so that nobody who learns from decisions takes them for real ones."""
 
 Rows = npt.NDArray[Any]
 
@@ -50,7 +52,7 @@ _DECIDED = ("disposition", "reason", "allowance", "probability", "value", "thres
 
 LOG_COLUMNS = (
     *("at", "decision_id", "user_id", "item_id", "channel", "source", "lane", "disposition", "reason"),
-    *("probability", "value", "threshold", "propensity", "allowance", "weight", "grant_id", "model_id"),
+    *("probability", "value", "threshold", "propensity", "allowance", "weight", "grant_id", "model_id", "dry"),
 )
 """The columns of the log as it is read back."""
 
@@ -106,6 +108,7 @@ def pack_parts(
     grants = np.searchsorted(granted, cuts).tolist()
     grant_id = decided.grant_id[rows[granted]].astype("<u8")
     shared = {"channels": list(channels), "sources": list(given.sources), "lane": decided.lane, "model": decided.model_id, "at": decided.at}
+    shared |= {"dry": True} if decided.dry else {}
     packer = msgpack.Packer()
     return [
         packer.pack(
@@ -187,6 +190,7 @@ def unpack(entries: Sequence[Entry]) -> pd.DataFrame:
         **{name: rows[name] for name in ("probability", "value", "threshold", "propensity", "allowance", "weight")},
         "grant_id": grant_id,
         "model_id": np.array([each["model"] for each in packed], object)[of],
+        "dry": np.array([each.get("dry", False) for each in packed], bool)[of],
     }
     return pd.DataFrame({name: frame[name] for name in LOG_COLUMNS})
 
@@ -250,7 +254,8 @@ class DecisionLog:
         if not entries:
             return 0
         frame = keyed(unpack(entries), self.user_keys)
-        self.history.write(TABLE, frame, at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
+        for table, rows in ((TABLE, frame[~frame["dry"]]), (DRY_TABLE, frame[frame["dry"]])):
+            self.history.write(table, rows.drop(columns="dry"), at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
         self.stream.drop(shard, entries)
         return len(frame)
 
@@ -273,7 +278,9 @@ class DecisionLog:
                 return _EMPTY
             mine = pc.field("user_key") == key
             where = mine if where is None else where & mine
-        frame = self.history.read(TABLE, now - KEEP_DAYS * 86400, now + 86400, where=where)
+        since, until = now - KEEP_DAYS * 86400, now + 86400
+        parts = [self.history.read(table, since, until, where=where).assign(dry=table == DRY_TABLE) for table in (TABLE, DRY_TABLE)]
+        frame = pd.concat([part for part in parts if len(part)] or [_EMPTY], ignore_index=True)
         return frame.assign(user_id=user_id).drop(columns=["date", "shard"], errors="ignore")
 
 

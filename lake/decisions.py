@@ -84,7 +84,7 @@ class Decided:
     the decision sends the row, 0 where it was dropped.
     `allowance`: int16, units left of the user's channel. `disposition`, `reason`: uint8 codes into DISPOSITIONS, REASONS.
     `grant_id`: uint64, 0 where nothing was granted. `decision_ids`: one per request. `at`: seconds, the `now` of the decision.
-    `stale`: the commit refused, because another worker holds the shard now.
+    `stale`: the commit refused, because another worker holds the shard now. `dry`: a rehearsal: nothing was granted, enqueued or held.
     """
 
     candidates: Candidates
@@ -101,3 +101,4 @@ class Decided:
     model_id: str
     at: float
     stale: bool = False
+    dry: bool = False

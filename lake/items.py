@@ -153,6 +153,10 @@ class ItemStore(Protocol):
         """Insert or replace items; the change is seen by every `ItemTable.sync` from now on."""
         ...
 
+    def lend(self, rows: Sequence[ItemRow], for_s: float, /) -> None:
+        """Let items be read by their ids, for about `for_s` seconds, without telling any table of them: no source proposes them."""
+        ...
+
     def delete(self, item_ids: Sequence[str]) -> None:
         """Remove items; unknown ids are ignored."""
         ...
@@ -178,6 +182,10 @@ class MemoryItemStore:
         for row in rows:
             self.rows[row["item_id"]] = row
             self.log.append(row["item_id"])
+
+    def lend(self, rows: Sequence[ItemRow], _for_s: float, /) -> None:
+        """See ItemStore; here they stay, for memory ends with its process."""
+        self.rows.update({row["item_id"]: row for row in rows})
 
     def delete(self, item_ids: Sequence[str]) -> None:
         """See ItemStore."""

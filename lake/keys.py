@@ -18,6 +18,7 @@ LINK_SECRET = f"{LAYOUT}:link-secret"
 ITEM_CHANGES = f"{LAYOUT}:item-changes"
 SWITCHES = f"{LAYOUT}:switches"
 USUAL_PROFILE = f"{LAYOUT}:usual-profile"
+RATES = f"{LAYOUT}:rates"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Keys:
     SEEN = "s"
     OWN_THRESHOLDS = "thr"
     THRESHOLD_STATE = "thrs"
+    CRITICAL_QUOTA = "cq"
 
 
 @cache

@@ -18,6 +18,7 @@ CounterName = Literal[
     "tidings_outcomes_total",
     "tidings_events_total",
     "tidings_refused_requests_total",
+    "tidings_critical_total",
 ]
 GaugeName = Literal[
     "tidings_window_lag_s",
@@ -50,6 +51,7 @@ COUNTERS: Mapping[CounterName, Metric] = {
     "tidings_windows_total": Metric("Delivery windows decided."),
     "tidings_outcomes_total": Metric("Ends of granted notifications.", ("channel", "outcome")),
     "tidings_events_total": Metric("Events accepted over HTTP."),
+    "tidings_critical_total": Metric("Critical rows: sent, or refused because the quota of their key was spent.", ("outcome",)),
     "tidings_refused_requests_total": Metric("Requests refused for lack of room (429) or a part that is away (503).", ("status",)),
 }
 GAUGES: Mapping[GaugeName, Metric] = {

@@ -30,6 +30,13 @@ class RedisItemStore:
             self._announce(pipe, row["item_id"])
         pipe.execute()
 
+    def lend(self, rows: Sequence[ItemRow], for_s: float, /) -> None:
+        """See ItemStore."""
+        pipe = self.client.pipeline(transaction=False)
+        for row in rows:
+            pipe.set(self._key(row["item_id"]), msgpack.packb(dict(row)), px=int(for_s * 1000))
+        pipe.execute()
+
     def delete(self, item_ids: Sequence[str]) -> None:
         """See ItemStore."""
         pipe = self.client.pipeline(transaction=False)

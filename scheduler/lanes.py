@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from lake.items import ItemRow
 from lake.meta import Meta
 from lake.profiles import Profiles
 from scheduler.commit import MAX_USERS
+from scheduler.critical import Payer
 from scheduler.due import DueIndex
 from scheduler.gather import gather
 from scheduler.pipeline import Occasion, Pipeline
@@ -26,6 +27,9 @@ from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of, windows_due_of
 
 CHUNK = 3 * MAX_USERS
 """Users decided together in the scheduled lane: a few commits' worth, to share the calls that cost the same for any number."""
+
+LENT_S = 60.0
+"""How long the new item of a dry run can be read."""
 
 WEEK_SLOTS = 7 * 86400 // SLOT_S
 """A user left without windows is looked at again after a week."""
@@ -61,6 +65,22 @@ class ScheduledLane:
         self.record("scheduled", report)
         return report
 
+    def rehearse(self, users: list[str], now: float) -> Decided:
+        """Return what would be decided for users if their window opened now; nothing but the log hears of it."""
+        self.pipeline.table.sync(now)
+        profiles = self.pipeline.profiles.get(users)
+        nothing = np.full(len(users), NO_SLOT)
+        occasion = Occasion(
+            lane="scheduled",
+            window_id=nothing.astype(np.int32),
+            slot=nothing.astype(np.int64),
+            next_slot=next_slots_of(profiles, now)[0],
+            critical=np.zeros(1, bool),
+            dry=True,
+        )
+        candidates = gather(UserChunk(users), self.sources, self.pipeline.table, self.channels, now)
+        return self.pipeline.run(candidates, [secrets.token_hex(16)], occasion, now, profiles)
+
     def decide(self, shard: int, users: list[str], slots: npt.NDArray[np.int64], fence: int, now: float) -> Decided:
         """Decide one chunk of due users."""
         self.pipeline.table.sync(now)
@@ -95,7 +115,8 @@ class UrgentRequest:
     """One urgent item and whom to tell.
 
     `item`: its row where it is new, else None; without `created_at` it came to be when it is decided. `key_id`: the API
-    key that asked.
+    key that asked. `critical_quota`: critical rows that key may cause per UTC day, None: the deployment's.
+    `dry_run`: decide and log, and do nothing else.
     """
 
     item: ItemRow | None
@@ -105,11 +126,13 @@ class UrgentRequest:
     critical: bool
     key_id: str
     decision_id: str
+    critical_quota: int | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class UrgentResult:
-    """The decided rows of one request, as columns."""
+    """The decided rows of one request, as columns. `dry_run`: nothing was granted, enqueued or held."""
 
     decision_id: str
     user_id: list[str]
@@ -118,6 +141,7 @@ class UrgentResult:
     score: list[float | None]
     threshold: list[float | None]
     reason: list[str]
+    dry_run: bool = False
 
 
 @dataclass
@@ -129,7 +153,28 @@ class UrgentLane:
     record: Recorder = unrecorded
 
     def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
-        """Decide every user of every request; results come back in the order of the requests."""
+        """Decide every user of every request; results come back in the order of the requests.
+
+        A dry run is decided by itself, for what it would send must not stand in the way of anything real.
+        """
+        real = [request for request in requests if not request.dry_run]
+        decided = iter(self._decide(real, now) if real else [])
+        return [self._rehearse(request, now) if request.dry_run else next(decided) for request in requests]
+
+    def _rehearse(self, request: UrgentRequest, now: float) -> UrgentResult:
+        """Decide a dry run: on its item as it is known or else, for this once, as it was given."""
+        table = self.pipeline.table
+        table.sync(now)
+        item = request.item
+        if item is not None and int(table.with_missing([request.item_id])[1][0]) < 0:
+            # Under an id of its own no other request finds it; its entity tells what it would be an update or a repeat of.
+            borrowed = f"{request.item_id} (dry run {request.decision_id[:8]})"
+            table.store.lend([{"created_at": now, "entity_id": request.item_id, **item, "item_id": borrowed}], LENT_S)
+            request = replace(request, item_id=borrowed)
+        return self._decide([replace(request, item=None)], now)[0]
+
+    def _decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
+        """Decide requests together: real ones, or a single dry run."""
         if rows := [request.item for request in requests if request.item is not None]:
             self.pipeline.table.store.put(self._dated(rows, now))
         self.pipeline.table.sync(now)
@@ -141,11 +186,14 @@ class UrgentLane:
             slot=np.full(len(candidates.users), -1, np.int64),
             next_slot=next_slots_of(profiles, now)[0],
             critical=np.array([request.critical for request in requests], bool),
+            payers=[Payer(request.key_id, request.critical_quota) for request in requests],
+            dry=requests[0].dry_run,
         )
         decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, profiles)
-        report = LaneReport()
-        report.count(decided)
-        self.record("urgent", report)
+        if not decided.dry:
+            report = LaneReport()
+            report.count(decided)
+            self.record("urgent", report)
         return results_of(requests, decided, order, self.pipeline.meta)
 
     def _dated(self, rows: list[ItemRow], now: float) -> list[ItemRow]:
@@ -217,7 +265,16 @@ def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.N
     ends = np.cumsum(np.bincount(rows.request, minlength=len(requests))).tolist()
     spans = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     return [
-        UrgentResult(asked_for.decision_id, user[span], channel[span], disposition[span], score[span], threshold[span], reason[span])
+        UrgentResult(
+            asked_for.decision_id,
+            user[span],
+            channel[span],
+            disposition[span],
+            score[span],
+            threshold[span],
+            reason[span],
+            decided.dry,
+        )
         for asked_for, span in zip(requests, spans, strict=True)
     ]
 

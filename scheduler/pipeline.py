@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.allowance import allowance, weekly_budget
+from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, UnspentQuota, uses_of
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
@@ -24,12 +25,14 @@ from lake.seen import SeenStore
 from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
+from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.eligibility import Facts, Sent, eligible, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
+from scheduler.rehearsal import Rehearsal, log_only
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
@@ -76,6 +79,7 @@ class PipelineConfig:
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
+    `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -89,6 +93,7 @@ class PipelineConfig:
     diversity: DiversityRule = field(default_factory=DiversityRule)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    critical_per_day: int = PER_DAY
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class Occasion:
 
     Scheduled lane: `shard`, its lease's `fence`, the `slot` that fires, the users' `window_id`. Urgent lane: shard -1,
     fence 0, slot and window_id -1. Both: `next_slot`, the users' next slots (int64 UTC quarter-hours, -1: none).
-    `critical`: bool per request.
+    `critical`: bool per request. `payers`: whose quota each request spends if it is critical, one per request, none in the scheduled lane.
+    `dry`: a rehearsal, which decides and logs and does nothing else.
     """
 
     lane: Lane
@@ -107,6 +113,8 @@ class Occasion:
     critical: Bools
     shard: int = -1
     fence: int = 0
+    payers: Sequence[Payer] = ()
+    dry: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,19 +167,23 @@ class Pipeline:
     thresholds: Thresholds = field(default_factory=MemoryThresholds)
     off: Callable[[], frozenset[str]] = nothing_off
     config: PipelineConfig = field(default_factory=PipelineConfig)
+    critical_quota: CriticalQuota = field(default_factory=MemoryCriticalQuota)
     _worth: tuple[float, F32] | None = None
 
     def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
         """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
 
-        `rows` are sorted by user. `decision_ids`: one per request. `profiles`: of the batch's users, where the lane has
-        read them already.
+        A dry occasion settles them on a copy of the ledgers, and commits nothing but their entry in the log. `rows` are
+        sorted by user. `decision_ids`: one per request. `profiles`: of the batch's users, where the lane has read them already.
         """
         batch = self._look_up(rows, decision_ids, occasion, now, self.profiles.get(rows.users) if profiles is None else profiles)
         decided = self._eligible(batch)
         decided = self._scored(decided, batch)
         self._propose(decided, batch)
-        return self._commit(decided, batch)
+        bills = self._charge(decided, batch)
+        decided = self._commit(decided, batch)
+        settle(decided, bills, self.critical_quota)
+        return decided
 
     def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles) -> Batch:
         items, item_row = self.table.with_missing(rows.items)
@@ -203,6 +215,7 @@ class Pipeline:
             lane=batch.occasion.lane,
             model_id="",
             at=batch.now,
+            dry=batch.occasion.dry,
         )
 
     def _scored(self, decided: Decided, batch: Batch) -> Decided:
@@ -237,6 +250,15 @@ class Pipeline:
         best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, rows)
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
+
+    def _charge(self, decided: Decided, batch: Batch) -> list[Bill]:
+        """Let the keys of critical requests pay for what is about to be sent; a batch without any costs nothing."""
+        if not batch.occasion.critical.any():
+            return []
+        rows = np.flatnonzero((decided.disposition == SEND) & batch.critical)
+        uses = uses_of(grant_ids(batch, rows), batch.decision_ids, batch.rows.request[rows])
+        quota = UnspentQuota(self.critical_quota) if decided.dry else self.critical_quota
+        return charge(decided, rows, uses, batch.occasion.payers, quota, self.config.critical_per_day)
 
     def _draws(self, batch: Batch, rows: Candidates) -> npt.NDArray[np.float64]:
         """Return what chance says of each user's window: the same in a repeat, which has the same slot or, without one, decision id."""
@@ -278,13 +300,18 @@ class Pipeline:
         worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
         proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
         decided.grant_id[proposals] = grant_ids(batch, proposals)
-        results = self.committer.commit(self._batches(decided, batch, parts, proposals))
+        batches = self._batches(decided, batch, parts, proposals)
+        committer = Rehearsal(self.meta, batch.rows.users, batch.ledger) if decided.dry else self.committer
+        results = committer.commit(batches)
         stale = False
         for span, result in zip(parts.spans(batch.rows.user[proposals]), results, strict=True):
             settled = proposals[span]
             decided.disposition[settled], decided.reason[settled] = result.disposition, result.reason
             decided.grant_id[settled[~result.granted]] = 0
             stale |= bool((result.status == STALE_FENCE).any())
+        if decided.dry:
+            decided.grant_id[:] = 0
+            log_only(batches, self._log(decided, batch, parts, np.empty(0, np.intp)), self.committer)
         return replace(decided, stale=stale)
 
     def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> list[CommitBatch]:
@@ -343,7 +370,7 @@ class Pipeline:
 
     def _logged(self, decided: Decided, rows: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], F32]:
         """Return the rows to log, in their order, and the weight of each: all of them, or all settled ones and a share of the others."""
-        if self.config.log_share >= 1.0:
+        if self.config.log_share >= 1.0 or decided.dry:
             return rows, np.ones(len(rows), np.float32)
         given = decided.candidates
         draw = combine(hash64(given.users)[given.user[rows]], hash64(given.items)[given.item[rows]]) / np.float64(2**64)

@@ -9,6 +9,7 @@ from typing import Any
 
 from redis import Redis
 
+from budgets.redis_critical_quota import RedisCriticalQuota
 from budgets.redis_ledger import RedisLedger
 from lake.decision_log import DecisionLog
 from lake.history import History
@@ -79,6 +80,11 @@ class RedisStores:
     def ledger(self) -> RedisLedger:
         """Who has been granted what."""
         return RedisLedger(self.client, self.meta.keys)
+
+    @cached_property
+    def critical_quota(self) -> RedisCriticalQuota:
+        """What API keys have spent on critical rows."""
+        return RedisCriticalQuota(self.client, self.meta.keys)
 
     @cached_property
     def due(self) -> RedisDueIndex:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lake.decisions import DISPOSITIONS, SEND, Decided, Lane
+from lake.decisions import DISPOSITIONS, REASON, SEND, Decided, Lane
 from lake.meta import MAX_CHANNELS
 
 
@@ -16,12 +16,15 @@ from lake.meta import MAX_CHANNELS
 class LaneReport:
     """Totals of some decisions. `users` counts windows in the scheduled lane. `late_s`: how long after its slot the last
     user was decided. `slot`: the latest slot. `dispositions`, `sends_by_channel`: int64 by code.
+    `critical_sent`, `critical_refused`: critical rows on their way, and those beyond their key's quota.
     """
 
     users: int = 0
     candidates: int = 0
     dispositions: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(DISPOSITIONS), np.int64))
     sends_by_channel: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(MAX_CHANNELS, np.int64))
+    critical_sent: int = 0
+    critical_refused: int = 0
     late_s: float = 0.0
     slot: int = 0
     model_id: str = ""
@@ -38,6 +41,8 @@ class LaneReport:
         self.dispositions += np.bincount(decided.disposition, minlength=len(DISPOSITIONS))
         sent = decided.candidates.channel[decided.disposition == SEND]
         self.sends_by_channel += np.bincount(sent, minlength=MAX_CHANNELS)
+        self.critical_sent += int(np.count_nonzero((decided.reason == REASON["critical"]) & (decided.disposition == SEND)))
+        self.critical_refused += int(np.count_nonzero(decided.reason == REASON["critical_quota"]))
         self.model_id = decided.model_id or self.model_id
 
     def add(self, other: LaneReport) -> None:
@@ -46,6 +51,8 @@ class LaneReport:
         self.candidates += other.candidates
         self.dispositions += other.dispositions
         self.sends_by_channel += other.sends_by_channel
+        self.critical_sent += other.critical_sent
+        self.critical_refused += other.critical_refused
         self.late_s, self.slot = max(self.late_s, other.late_s), max(self.slot, other.slot)
         self.model_id = other.model_id or self.model_id
 

@@ -56,6 +56,7 @@ COMMANDS = {
     "refresh": Command("tidings.refreshing", "Publish features and windows by what is known now, as happens once a day.", _RUN),
     "collect": Command("tidings.refreshing", "Write tables of all that is known now, to train on.", _DATA),
     "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
+    "window": Command("tidings.windowing", "Say what a window would send if it opened now, sending nothing.", _RUN),
     "switch": Command("tidings.switching", "Stop a lane, a channel, a kind or everything within a second.", _RUN),
     "keys": Command("tidings.keys", "Make, list and revoke API keys.", _RUN),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.api_keys import LOGIN, SCOPES, ApiKey, ApiKeyStore, check_scopes, new_key
+from gateway.rates import parse_rate
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
@@ -44,12 +46,19 @@ def new(
     scope: Annotated[str, typer.Option(help=f"What the key may do, separated by commas: {', '.join(SCOPES)}.")],
     name: Annotated[str, typer.Option(help="A note on whose key it is.")] = "",
     days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; by default it does not.")] = None,
+    critical_quota: Annotated[
+        int | None, typer.Option(min=0, help="Critical rows it may cause per UTC day; by default as many as the deployment says.")
+    ] = None,
+    rate: Annotated[str, typer.Option(help="How often it may call, such as 100/minute; by default as often as the deployment says.")] = "",
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, this once."""
     scopes = check_scopes([part.strip() for part in scope.split(",") if part.strip()])
+    if rate:
+        parse_rate(rate)
     with _office() as (keys, now):
         key, token = new_key(scopes, now(), name=name, lifetime_s=None if days is None else days * DAY_S)
+        key = replace(key, critical_quota=critical_quota, rate=rate)
         keys.put(key)
     report = {"key": token, **_facts(key)}
     emit(report, as_json=as_json, summary=f"[bold]{token}[/]\n[dim]{', '.join(scopes)}; keep it now, it is not shown again[/]")
@@ -77,7 +86,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `tidings
 
 def _facts(key: ApiKey) -> dict[str, object]:
     expires_at = None if key.expires_at is None else _iso(key.expires_at)
-    return {"id": key.id, "scopes": list(key.scopes), "name": key.name, "created_at": _iso(key.created_at), "expires_at": expires_at}
+    facts = {"id": key.id, "scopes": list(key.scopes), "name": key.name, "created_at": _iso(key.created_at), "expires_at": expires_at}
+    return facts | {"critical_quota": key.critical_quota, "rate": key.rate or None}
 
 
 def _iso(at: float) -> str:

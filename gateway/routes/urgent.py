@@ -61,6 +61,8 @@ async def _answer(request: Request, body: UrgentBody, key: ApiKey, decision_id: 
             raise invalid("topic", f"nobody follows {body.topic!r}")
     asked = _request(body, users, key, decision_id)
     if body.topic is not None and len(users) > MAX_USERS:
+        if body.dry_run:
+            raise invalid("dry_run", f"{body.topic!r} has over {MAX_USERS:,} followers, too many to rehearse; name some of them as users")
         fanout: Fanout = request.app.state.fanout
         await run_in_threadpool(fanout.accept, asked, body.topic)
         return orjson.dumps({"decision_id": decision_id, "status": "accepted"})
@@ -77,6 +79,8 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
         critical=body.critical,
         key_id=key.id,
         decision_id=decision_id,
+        critical_quota=key.critical_quota,
+        dry_run=body.dry_run,
     )
 
 
@@ -103,7 +107,8 @@ def _packed(result: UrgentResult) -> bytes:
         {"user_id": user, "channel": channel, "disposition": disposition, "score": score, "threshold": threshold, "reason": reason}
         for user, channel, disposition, score, threshold, reason in columns
     ]
-    return orjson.dumps({"decision_id": result.decision_id, "results": rows})
+    marked = {"dry_run": True} if result.dry_run else {}
+    return orjson.dumps({"decision_id": result.decision_id, **marked, "results": [row | marked for row in rows] if marked else rows})
 
 
 async def _answer_once(request: Request, body: UrgentBody, key: ApiKey, idempotency_key: str) -> bytes:

@@ -20,6 +20,7 @@ from lake.redis_seen import RedisSeenStore
 from lake.redis_user_keys import RedisUserKeys
 from lake.seen import MOST, MemorySeenStore, SeenStore
 from lake.user_keys import MemoryUserKeys, UserKeys
+from tests.integration.waiting import until
 
 META = Meta(shards=4)
 NOW = 1_700_000_000.0
@@ -122,6 +123,25 @@ def test_an_item_the_table_lacks_is_fetched(make: Callable[[str], ItemStore]) ->
     items, rows = table.with_missing(["brand-new", "nothing"])
     assert items.ids[rows[0]] == "brand-new"
     assert rows[1] == -1
+
+
+def test_an_item_that_is_lent_is_read_by_its_id_and_is_in_no_table(make: Callable[[str], ItemStore]) -> None:
+    store = make("items")
+    store.lend([item("i")], 60.0)
+    table = ItemTable(store)
+    table.sync(NOW)
+    assert len(table.items) == 0
+    assert table.with_missing(["i"])[0].ids.tolist() == ["i"]
+    store.put([item("i", title="for good")])
+    assert store.get(["i"]) == [item("i", title="for good")]
+
+
+def test_what_is_lent_to_the_store_is_gone_after_a_while_and_what_is_put_stays(redis_client: Redis) -> None:
+    store = RedisItemStore(redis_client, META.keys)
+    store.lend([item("lent"), item("put")], 0.05)
+    store.put([item("put")])
+    until(lambda: store.get(["lent"]) == [None], timeout_s=5.0)
+    assert store.get(["put"]) == [item("put")]
 
 
 def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None:

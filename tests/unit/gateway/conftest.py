@@ -27,17 +27,25 @@ from gateway.stories import Stories
 from gateway.user_rows import MemoryUserRows
 from lake.clock import HeldClock
 from lake.decision_log import DecisionLog, MemoryDecisionStream
+from lake.decisions import Decided
 from lake.follows import MemoryFollowStore
 from lake.history import History
 from lake.items import ItemTable, MemoryItemStore
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics
 from lake.profiles import MemoryProfileStore
+from lake.seen import MemorySeenStore
 from lake.user_keys import MemoryUserKeys
 from ranking.bundle import BundleError
 from ranking.explain import Explained, explain
 from ranking.scorer import Scorer, ScoreRequest
 from ranking.store import MemoryFeatureStore
+from scheduler.commit import MemoryCommitter
+from scheduler.due import MemoryDueIndex
+from scheduler.lanes import ScheduledLane
+from scheduler.pipeline import Pipeline
+from scheduler.scoring import by_model
+from scheduler.sources import NewPosts
 from tests.unit.ranking.models import bundle_of
 
 NOW = 1_700_000_000.0
@@ -99,10 +107,23 @@ class World:
             "erase": lambda user_id, _: self.erased.append(user_id),
             "explain": self.explain,
             "story": self.stories().of,
+            "rehearse": self.rehearse,
             "checks": {"store": lambda: self._check("store"), "ranker": lambda: self._check("ranker")},
             "metrics": self.metrics,
         }
         return Services(**parts | changed)
+
+    def rehearse(self, users: list[str], now: float) -> Decided:
+        """Rehearse the windows of people of whom nothing is known."""
+        committer = MemoryCommitter(META, MemoryDueIndex(META.shards), log=self.stream)
+        pipeline = Pipeline(
+            META, self.profiles, ItemTable(self.items), MemorySeenStore(), committer.ledger, by_model(self.model()), committer
+        )
+        return ScheduledLane(pipeline, committer.due, (NewPosts(self.follows),), [0]).rehearse(users, now)
+
+    def model(self) -> Scorer:
+        """Return the one model there is, whose state is empty."""
+        return Scorer(bundle_of(), MemoryFeatureStore(), ItemTable(self.items))
 
     def stories(self) -> Stories:
         """Return what reads the story of a message."""
@@ -115,7 +136,7 @@ class World:
         bundle = bundle_of()
         if model_id != bundle.model_id:
             raise BundleError(f"{model_id}: there is no such model folder")
-        return explain(bundle, Scorer(bundle, MemoryFeatureStore(), ItemTable(self.items)).prepare(request), request)
+        return explain(bundle, self.model().prepare(request), request)
 
     def _check(self, part: str) -> None:
         if part in self.faults:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from gateway.api_keys import new_key
 from gateway.app import create_app
 from gateway.idempotency import decision_id_of
 from gateway.limits import Limits
@@ -131,6 +133,32 @@ async def test_a_critical_request_needs_its_own_scope(world: World) -> None:
         problem = problem_of(await client.post("/v1/urgent", json=BODY | {"critical": True}), 403)
     assert "urgent:critical" in problem["detail"]
     assert world.lane.calls == []
+
+
+async def test_a_request_carries_its_keys_own_quota_of_critical_sends(world: World) -> None:
+    key, token = new_key(("urgent:critical",), NOW)
+    world.api_keys.put(replace(key, critical_quota=7))
+    async with client_of(create_app(world.services()), token) as client:
+        assert (await client.post("/v1/urgent", json=BODY | {"critical": True})).status_code == 202
+    asked = world.lane.calls[0][0]
+    assert (asked.key_id, asked.critical_quota) == (key.id, 7)
+
+
+async def test_a_dry_run_says_so_in_the_answer_and_in_every_row(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.post("/v1/urgent", json=BODY | {"dry_run": True})
+    assert answer.status_code == 202
+    assert answer.json()["dry_run"]
+    assert [row["dry_run"] for row in answer.json()["results"]] == [True, True]
+    assert world.lane.granted == {}
+    real = (await client.post("/v1/urgent", json=BODY)).json()
+    assert "dry_run" not in real | real["results"][0]
+
+
+async def test_a_topic_too_large_to_answer_at_once_is_not_rehearsed(client: httpx.AsyncClient, world: World) -> None:
+    world.lane.followers["t"] = [f"u{i}" for i in range(10_001)]
+    problem = problem_of(await client.post("/v1/urgent", json={"item_id": "i1", "topic": "t", "dry_run": True}), 422)
+    assert problem["errors"][0]["field"] == "dry_run"
+    assert world.fanout.jobs == {}
 
 
 async def test_a_store_that_is_away_answers_503(client: httpx.AsyncClient, world: World) -> None:

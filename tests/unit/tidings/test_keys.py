@@ -56,6 +56,27 @@ def test_a_revoked_key_is_gone_and_an_unknown_one_is_bad_input(run: Any) -> None
     assert key_id in again.stderr
 
 
+def test_a_key_keeps_its_own_quota_of_critical_sends(run: Any, redis_client: Redis) -> None:
+    report = json.loads(run("new", "--scope", "urgent:critical", "--critical-quota", "5", "--json").stdout)
+    assert report["critical_quota"] == 5
+    kept = RedisApiKeys(redis_client).get(report["id"])
+    assert kept is not None
+    assert kept.critical_quota == 5
+    assert run("new", "--scope", "urgent:critical", "--critical-quota", "-1").exit_code == 2
+
+
+def test_a_key_keeps_its_own_rate_and_what_is_none_makes_no_key(run: Any, redis_client: Redis) -> None:
+    report = json.loads(run("new", "--scope", "urgent", "--rate", "100/minute", "--json").stdout)
+    assert report["rate"] == "100/minute"
+    kept = RedisApiKeys(redis_client).get(report["id"])
+    assert kept is not None
+    assert kept.rate == "100/minute"
+    bad = run("new", "--scope", "urgent", "--rate", "often")
+    assert bad.exit_code == 2
+    assert "100/minute" in bad.stderr.replace("\n", " ")
+    assert len(json.loads(run("list", "--json").stdout)["keys"]) == 1
+
+
 @pytest.mark.parametrize("scope", ["admin", "", "urgent,admin", "login"])
 def test_an_unknown_scope_is_bad_input_and_no_key_is_made(run: Any, scope: str) -> None:
     result = run("new", "--scope", scope)
