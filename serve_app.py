@@ -40,6 +40,7 @@ from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_erasure import RedisErasure
+from gateway.redis_exporting import export_of
 from gateway.redis_fanout import RedisFanout
 from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
@@ -50,10 +51,11 @@ from gateway.stories import Stories
 from lake.clock import Clock
 from lake.collected import Living
 from lake.history import History
-from lake.ids import hash64, shard_of
+from lake.ids import hash64
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
+from lake.redis_rewriting import rewrite_log
 from lake.switches import Watch
 from lake.user_keys import keyed
 from ranking.heat import heat_of
@@ -413,6 +415,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         fanout=RedisFanout(stores.client),
         overview=RedisOverview(stores.client, stores.meta, weekly),
         erase=partial(erase, settings),
+        export=export_of(stores, History(settings.history)),
         enroll=lambda users, now: enroll(users, stores.loading(), now),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
@@ -426,10 +429,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
 
 
 def erase(settings: Settings, user_id: str, now: float) -> None:
-    """Forget a user in every store and rewrite the append-only file; rows about them in files can no longer be linked to anyone."""
+    """Forget a user in every store and have the append-only file rewritten; rows about them in files can no longer be linked to anyone."""
     stores = stores_of(settings)
-    log, shard = stores.decision_log(History(settings.history)), shard_of(user_id, stores.meta.shards)
-    while log.drain(shard):
-        pass
-    RedisErasure(stores.client, stores.meta.keys)(user_id, now)
-    stores.client.bgrewriteaof()
+    RedisErasure(stores, History(settings.history))(user_id, now)
+    rewrite_log(stores.client, wait=False)

@@ -57,6 +57,7 @@ COMMANDS = {
     "collect": Command("tidings.refreshing", "Write tables of all that is known now, to train on.", _DATA),
     "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
     "switch": Command("tidings.switching", "Stop a lane, a channel, a kind or everything within a second.", _RUN),
+    "users": Command("tidings.users", "Export or erase everything held about a user.", _RUN),
     "keys": Command("tidings.keys", "Make, list and revoke API keys.", _RUN),
 }
 
