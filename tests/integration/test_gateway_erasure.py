@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,10 +156,19 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         stays = next(other for other in map(Canary, ("wk3jp", "jy8fk", "pd2wq", "zg6tb")) if _shard(other) == _shard(gone))
         house.live(stays, "first-friend")
         house.live(gone, "second-friend")
+        house.book.put_preferences(stays.id, [])
+        house.tell([stays.id], "Afterwards", "lies beside what the other was sent")
         yield Case(house, Places(stores, Path(folder), history, log), gone, stays, store.url)
         stores.client.close()
     logging.getLogger().removeHandler(handler)
     handler.close()
+
+
+def _held(case: Case, who: Canary) -> dict[str, Any]:
+    """Return an export as of now, its decisions in the order they were made."""
+    document = export_of(RedisStores(case.house.stores.client, META), case.house.history)(who.id, case.house.now)
+    assert document is not None
+    return document | {"decisions": sorted(document["decisions"], key=lambda row: int(row["decision_id"].rpartition("-")[2]))}
 
 
 def _shard(who: Canary) -> int:
@@ -175,7 +185,7 @@ def test_an_export_holds_every_word_of_a_user_and_an_erasure_leaves_none_in_any_
     assert [word for word in words if word not in text] == []
     assert case.stays.word not in text
 
-    others = export_of(case.house.stores, case.house.history)(case.stays.id, case.house.now)
+    others = _held(case, case.stays)
     done = CliRunner().invoke(cli.app, ["users", "erase", case.gone.id, "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
@@ -183,9 +193,8 @@ def test_an_export_holds_every_word_of_a_user_and_an_erasure_leaves_none_in_any_
     assert min(report["removed"].values()) > 0, report
     assert case.places.holding(case.gone.word)[case.gone.word] == []
     assert "refused by [email]" in case.places.log.read_text()
-    left = export_of(RedisStores(case.house.stores.client, META), case.house.history)(case.gone.id, case.house.now)
-    assert left is not None
+    left = _held(case, case.gone)
     assert {name: value for name, value in left.items() if value and name not in ("user_id", "exported_at")} == {
         "suppressions": [{"channel": "sms", "reason": "unsubscribed", "source": "erased", "at": left["exported_at"]}]
     }
-    assert export_of(case.house.stores, case.house.history)(case.stays.id, case.house.now) == others
+    assert _held(case, case.stays) == others
