@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -34,7 +34,7 @@ class LinkToken:
 class LinkSettings:
     """`secrets`: signing secrets, oldest first; the last one signs, all verify. `base_url`: the gateway as users reach it."""
 
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     base_url: str
 
     def __post_init__(self) -> None:

@@ -129,7 +129,8 @@ class RedisOutbox:
         pipe.execute()
         ended, letters = self._of_user(outcomes, "o", user_id), self._of_user(dead, FIELD, user_id)
         rewrite_stream(self._client, stream)
-        rewrite_stream(self._client, outcomes, ended)
+        if ended:  # nobody else deletes outcomes, and there may be many
+            rewrite_stream(self._client, outcomes, ended)
         rewrite_stream(self._client, dead, letters)
         return Forgotten(len(ids) + len(put_back), len(ended), len(letters))
 

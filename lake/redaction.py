@@ -24,6 +24,9 @@ _KIND = {
     **dict.fromkeys(ADDRESSES, ADDRESS),
     **dict.fromkeys(USERS, USER),
 }
+WEB = ("http", "https", "ws", "wss")
+LEAST_SEGMENT = 20
+"""Characters from which on a part of a path that has a digit counts as a secret, as in the addresses of hooks and push services."""
 LEAST_TOKEN = 24
 LEAST_HEX_TOKEN = 60
 """Ids of ours and of Ray's are shorter; the device tokens of Apple are longer."""
@@ -52,7 +55,8 @@ def _url(match: re.Match[str]) -> str:
     kept = f"{SECRET}@" if at and before else ""
     place, *query = re.split(r"[?#;]", after, maxsplit=1)
     host, *segments = place.split("/")
-    parts = [TOKEN if len(part) >= 16 and re.search(r"\d", part) else part for part in segments]
+    is_web = scheme.lower() in WEB
+    parts = [TOKEN if is_web and len(part) >= LEAST_SEGMENT and re.search(r"\d", part) else part for part in segments]
     return f"{scheme}://{kept}" + "/".join([host, *parts]) + ("?" + SECRET if query else "")
 
 
@@ -79,6 +83,18 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (re.compile(r"(?:(?<![\w.])00|\+)\d(?:[\s().\-/]{0,2}\d){6,14}(?!\d)"), PHONE),
     (re.compile(rf"(?<![\w/.])[\w\-+=:]{{{LEAST_TOKEN},}}", re.ASCII), _token),
 )
+
+
+def without_password(url: str) -> str:
+    """Return a store's URL as it may be shown, also where its password breaks the URL."""
+    scheme, there, rest = url.partition("://")
+    if not there:
+        return SECRET if "@" in url else url
+    before, at, after = rest.rpartition("@")
+    user, colon, _ = before.partition(":")
+    place, question, query = after.partition("?")
+    shown = re.sub(r"(?<==)(?!\d+(?:&|$))[^&]*", "***", query)
+    return f"{scheme}://{user if colon else before and '***'}{colon and ':***'}{at}{place}{question}{shown}"
 
 
 def redact(text: str) -> str:

@@ -16,6 +16,7 @@ from gateway.redis_exporting import export_of
 from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
 from lake.history import History
+from lake.redaction import without_password
 from lake.redis_rewriting import rewrite_log
 from scheduler.redis_stores import RedisStores
 from tidings.console import Json, emit, facts, fail, out, step
@@ -75,7 +76,7 @@ def _stores() -> Iterator[RedisStores]:
     try:
         yield RedisStores.open(url)
     except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
 
 
 def register(app: typer.Typer) -> None:
