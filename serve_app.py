@@ -42,6 +42,7 @@ from gateway.ray_gateway import Gateway
 from gateway.ray_metrics import RayMetrics
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_erasure import RedisErasure
+from gateway.redis_exporting import export_of
 from gateway.redis_fanout import RedisFanout
 from gateway.redis_faults import STORE_AWAY
 from gateway.redis_idempotency import RedisIdempotency
@@ -53,10 +54,11 @@ from gateway.stories import Stories
 from lake.clock import Clock
 from lake.collected import Living
 from lake.history import KEEP_DAYS, History
-from lake.ids import hash64, shard_of
+from lake.ids import hash64
 from lake.items import ItemTable
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
+from lake.redis_rewriting import rewrite_log
 from lake.switches import Watch
 from lake.user_keys import keyed
 from ranking.heat import heat_of
@@ -120,7 +122,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     model: str
-    redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"))
+    redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), repr=False)
     shards: int = 16
     scheduled_channels: tuple[str, ...] = ("in_app",)
     weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -434,6 +436,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         overview=RedisOverview(stores.client, stores.meta, weekly),
         erase=partial(erase, settings),
         enroll=lambda users, now: reenroll(users, stores.loading(), now),
+        export=export_of(stores, History(settings.history)),
         explain=lambda request, model_id: score_parts.remote(request, model_id).result(timeout_s=EXPLAIN_TIMEOUT_S),
         story=stories_of(settings).of,
         rehearse=ScheduledLane(pipeline, stores.due, sources_of(settings), codes).rehearse,
@@ -449,10 +452,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
 
 
 def erase(settings: Settings, user_id: str, now: float) -> None:
-    """Forget a user in every store and rewrite the append-only file; rows about them in files can no longer be linked to anyone."""
+    """Forget a user in every store and have the append-only file rewritten; rows about them in files can no longer be linked to anyone."""
     stores = stores_of(settings)
-    log, shard = stores.decision_log(History(settings.history)), shard_of(user_id, stores.meta.shards)
-    while log.drain(shard):
-        pass
-    RedisErasure(stores.client, stores.meta.keys)(user_id, now)
-    stores.client.bgrewriteaof()
+    RedisErasure(stores, History(settings.history))(user_id, now)
+    rewrite_log(stores.client, wait=False)

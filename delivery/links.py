@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -47,7 +47,7 @@ class LinkSettings:
     `preferences_days`: how long a link to somebody's preferences opens them.
     """
 
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     base_url: str
     preferences_days: int = 90
 

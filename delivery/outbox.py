@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgpack
 
 from lake.messages import Message
 
 GROUP = "courier"
+T = TypeVar("T")
 
 State = Literal["accepted", "failed", "expired", "cancelled", "suppressed", "unknown"]
 STATES: tuple[State, ...] = ("accepted", "failed", "expired", "cancelled", "suppressed", "unknown")
@@ -119,6 +120,15 @@ class Backlog:
         return self.queued + self.in_hand + self.retrying
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much of a user an outbox held: `waiting` not settled, `outcomes` and `dead` letters."""
+
+    waiting: int = 0
+    outcomes: int = 0
+    dead: int = 0
+
+
 class Outbox(Protocol):
     """The outbox of a store. One round trip per call; every write may safely be repeated after a lost reply."""
 
@@ -156,6 +166,14 @@ class Outbox(Protocol):
 
     def drop(self, shard: int, letter_ids: Sequence[str]) -> list[bool]:
         """Forget dead letters; False where there is no such letter."""
+        ...
+
+    def waiting(self, shard: int) -> list[Message]:
+        """Return every message of a shard that is granted and not settled, in no order; takes a walk through all of them."""
+        ...
+
+    def forget(self, shard: int, user_id: str) -> Forgotten:
+        """Take a user of a shard out of everything: what waits, what has ended and what was dead; what is in hand is not recorded."""
         ...
 
 
@@ -259,6 +277,24 @@ class MemoryOutbox:
         """See Outbox."""
         return [self._box(shard).dead.pop(letter_id, None) is not None for letter_id in letter_ids]
 
+    def waiting(self, shard: int) -> list[Message]:
+        """See Outbox."""
+        box = self._box(shard)
+        entries = [*box.queued.values(), *(held.entry for held in box.held.values()), *(entry for _, entry in box.retrying)]
+        return [entry.message for entry in entries]
+
+    def forget(self, shard: int, user_id: str) -> Forgotten:
+        """See Outbox."""
+        box = self._box(shard)
+        retrying = [pair for pair in box.retrying if pair[1].message.user_id == user_id]
+        box.retrying = [pair for pair in box.retrying if pair not in retrying]
+        queued = _without(box.queued, lambda entry: entry.message.user_id == user_id)
+        held = _without(box.held, lambda held: held.entry.message.user_id == user_id)
+        box.marks -= set(held)
+        outcomes = _without(box.outcomes, lambda record: record.user_id == user_id)
+        dead = _without(box.dead, lambda letter: letter.message is not None and letter.message.user_id == user_id)
+        return Forgotten(len(queued) + len(held) + len(retrying), len(outcomes), len(dead))
+
     def _box(self, shard: int) -> _Shard:
         return self._shards.setdefault(shard, _Shard())
 
@@ -274,6 +310,14 @@ class MemoryOutbox:
     def _release(box: _Shard, entry: Entry) -> bool:
         box.marks.discard(entry.entry_id)
         return box.held.pop(entry.entry_id, None) is not None
+
+
+def _without(kept: dict[str, T], gone: Callable[[T], bool]) -> list[str]:
+    """Take out of a dictionary what is `gone`, and return its names."""
+    names = [name for name, value in kept.items() if gone(value)]
+    for name in names:
+        del kept[name]
+    return names
 
 
 def letter_facts(reason: str, attempts: int, now: float) -> dict[str, Any]:

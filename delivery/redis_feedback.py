@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import msgpack
 from redis import Redis
@@ -56,4 +57,7 @@ class RedisEventLog:
             self._client.xdel(self._keys.of_shard(Keys.EVENTS, shard), *names)
 
     def _seen(self, row: EventRow, claim: str) -> str:
-        return self._keys.of_user(SEEN, row["user_id"]) + ":" + str(row.get("event_id") or claim)
+        # A hash, so that what is left of an erased user until it expires does not name them.
+        identity = f"{row['user_id']}\x1f{row.get('event_id') or claim}".encode()
+        shard = shard_of(row["user_id"], self._keys.shards)
+        return f"{self._keys.of_shard(SEEN, shard)}:{blake2b(identity, digest_size=16).hexdigest()}"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import msgpack
 from redis import Redis
 
-from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Outcome, OutcomeRecord, Retry, letter_facts
+from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Forgotten, Outcome, OutcomeRecord, Retry, letter_facts
 from delivery.redis_scripts import read_stream, script
 from lake.keys import Keys
 from lake.messages import FIELD, Message
 from lake.metrics import outcome_field
+from lake.redis_rewriting import rewrite_stream
 
 RETRIES = f"{Keys.OUTBOX}-retries"
 OUTCOMES_KEPT = 100_000
 DEAD_LETTERS_KEPT = 100_000
 """Per shard, about: the audit's long memory is the history, and dead letters are for people to look at."""
+
+ALL = 10_000_000
+"""Entries of a stream read at once where a person is looked for."""
 
 UNREADABLE = "the message could not be read"
 
@@ -101,6 +106,42 @@ class RedisOutbox:
             pipe.xdel(self._keys.of_shard(Keys.DEAD, shard), letter_id)
         return _flags(pipe.execute())
 
+    def waiting(self, shard: int) -> list[Message]:
+        """See Outbox."""
+        stream, retries = self._names(shard, Keys.OUTBOX, RETRIES)
+        packed = [fields.get(FIELD.encode(), b"") for _, fields in read_stream(self._client, stream, ALL)]
+        packed += [_message_of(member) for member in self._put_back(retries)]
+        return [message for message in map(_unpack, packed) if message is not None]
+
+    def forget(self, shard: int, user_id: str) -> Forgotten:
+        """See Outbox. A message that cannot be read is forgotten where its bytes hold the user's id."""
+        stream, marks, retries, outcomes, dead = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES, Keys.OUTCOMES, Keys.DEAD)
+        ids = self._of_user(stream, FIELD, user_id)
+        put_back = [member for member in self._put_back(retries) if _is_of(_message_of(member), user_id)]
+        # Acknowledged first: whoever has one in hand finds it settled, and records nothing of it.
+        pipe = self._client.pipeline(transaction=True)
+        if ids:
+            pipe.xack(stream, GROUP, *ids)
+            pipe.xdel(stream, *ids)
+            pipe.hdel(marks, *ids)
+        if put_back:
+            pipe.zrem(retries, *put_back)
+        pipe.execute()
+        ended, letters = self._of_user(outcomes, "o", user_id), self._of_user(dead, FIELD, user_id)
+        rewrite_stream(self._client, stream)
+        if ended:  # nobody else deletes outcomes, and there may be many
+            rewrite_stream(self._client, outcomes, ended)
+        rewrite_stream(self._client, dead, letters)
+        return Forgotten(len(ids) + len(put_back), len(ended), len(letters))
+
+    def _put_back(self, retries: str) -> list[bytes]:
+        return cast(list[bytes], self._client.zrange(retries, 0, -1))
+
+    def _of_user(self, stream: str, field: str, user_id: str) -> list[str]:
+        """Return the ids of the entries of a stream that are about a user."""
+        entries = read_stream(self._client, stream, ALL)
+        return [name for name, fields in entries if _is_of(fields.get(field.encode(), b""), user_id)]
+
     def _names(self, shard: int, *kinds: str) -> list[str]:
         return [self._keys.of_shard(kind, shard) for kind in kinds]
 
@@ -122,6 +163,22 @@ def _unpack(packed: bytes) -> Message | None:
         return Message.unpack(packed)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException):
         return None
+
+
+def _is_of(packed: bytes, user_id: str) -> bool:
+    """Return whether a packed message or outcome is about a user; of what cannot be read, whether the id is in it."""
+    needle = user_id.encode()
+    if needle not in packed:
+        return False
+    try:
+        return bool(msgpack.unpackb(packed)["user_id"] == user_id)
+    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException):
+        return True
+
+
+def _message_of(member: bytes) -> bytes:
+    """Return the packed message of a retry, which has its attempts before it."""
+    return member.partition(b":")[2]
 
 
 def _letter(shard: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:

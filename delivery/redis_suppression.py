@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import msgpack
 from redis import Redis
 
-from delivery.suppression import Suppressed
+from delivery.suppression import Suppressed, nameless, user_digest
+from lake.ids import shard_of
 from lake.keys import Keys
 
 ADDRESS = f"{Keys.SUPPRESSED}-address"
+NAMELESS = f"{Keys.SUPPRESSED}-erased"
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,28 @@ class RedisSuppressionStore:
     def remove_user(self, user_id: str, channels: Sequence[str]) -> None:
         """See SuppressionStore."""
         if channels:
-            self.client.hdel(self.keys.of_user(Keys.SUPPRESSED, user_id), *channels)
+            for name in (self.keys.of_user(Keys.SUPPRESSED, user_id), self._nameless(user_id)):
+                self.client.hdel(name, *channels)
 
     def of_users(self, user_ids: Sequence[str]) -> list[dict[str, Suppressed]]:
         """See SuppressionStore."""
         pipe = self.client.pipeline(transaction=False)
-        for name in self.keys.of_users(Keys.SUPPRESSED, list(user_ids)):
+        for user_id, name in zip(user_ids, self.keys.of_users(Keys.SUPPRESSED, list(user_ids)), strict=True):
+            pipe.hgetall(self._nameless(user_id))
             pipe.hgetall(name)
-        return [{channel.decode(): _unpack(packed) for channel, packed in fields.items()} for fields in pipe.execute()]
+        found = pipe.execute()
+        return [_records(nameless | named) for nameless, named in zip(found[::2], found[1::2], strict=True)]
+
+    def forget_name(self, user_id: str) -> int:
+        """See SuppressionStore."""
+        named, kept = self.keys.of_user(Keys.SUPPRESSED, user_id), self._nameless(user_id)
+        records = self.of_users([user_id])[0]
+        pipe = self.client.pipeline(transaction=True)
+        for channel, record in records.items():
+            pipe.hsetnx(kept, channel, _pack(nameless(record)))
+        pipe.delete(named)
+        pipe.execute()
+        return len(records)
 
     def put_address(self, digest: str, record: Suppressed) -> None:
         """See SuppressionStore."""
@@ -54,6 +70,13 @@ class RedisSuppressionStore:
         for name in self.keys.of_users(ADDRESS, list(digests)):
             pipe.get(name)
         return [None if packed is None else _unpack(packed) for packed in pipe.execute()]
+
+    def _nameless(self, user_id: str) -> str:
+        return f"{self.keys.of_shard(NAMELESS, shard_of(user_id, self.keys.shards))}:{user_digest(user_id)}"
+
+
+def _records(fields: dict[bytes, bytes]) -> dict[str, Suppressed]:
+    return {channel.decode(): _unpack(packed) for channel, packed in fields.items()}
 
 
 def _pack(record: Suppressed) -> bytes:

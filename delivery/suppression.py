@@ -12,6 +12,10 @@ import numpy.typing as npt
 
 from lake.meta import Meta
 from lake.profiles import ProfileStore
+from lake.redaction import ADDRESS, redact
+
+REASONS = ("unsubscribed", "bounced", "complained")
+"""The reasons that are words of our own; any other may be a provider's text."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class SuppressionStore(Protocol):
 
     def of_users(self, user_ids: Sequence[str]) -> list[dict[str, Suppressed]]:
         """Return each user's suppressions by channel."""
+        ...
+
+    def forget_name(self, user_id: str) -> int:
+        """Keep a user's suppressions under a hash of their id, with their reason and time only; return how many there are.
+
+        They are found again should the user come back; nobody can tell from them whose they are.
+        """
         ...
 
     def put_address(self, digest: str, record: Suppressed) -> None:
@@ -85,8 +96,9 @@ class Suppression:
         return np.array([self._mask(list(records)) for records in self.store.of_users(user_ids)], np.uint32)
 
     def suppress_address(self, channel: str, address: str, reason: str, source: str, now: float) -> None:
-        """Never write to an address again; only its hash is kept."""
-        self.store.put_address(address_digest(channel, address), Suppressed(reason, source, now))
+        """Never write to an address again; only its hash is kept, and of what the provider said of it no address."""
+        said = redact(reason.replace(address, ADDRESS))
+        self.store.put_address(address_digest(channel, address), Suppressed(said, source, now))
 
     def allow_address(self, channel: str, address: str) -> None:
         """Lift the suppression of an address."""
@@ -111,11 +123,22 @@ def address_digest(channel: str, address: str) -> str:
     return hashlib.sha256(f"{channel}\x1f{address.strip().casefold()}".encode()).hexdigest()
 
 
+def user_digest(user_id: str) -> str:
+    """Return the hash that the suppressions of a user who was erased are kept under."""
+    return hashlib.sha256(f"user\x1f{user_id}".encode()).hexdigest()
+
+
+def nameless(record: Suppressed) -> Suppressed:
+    """Return a record without what could say whose it is."""
+    return Suppressed(record.reason if record.reason in REASONS else "suppressed", "erased", record.at)
+
+
 @dataclass
 class MemorySuppressionStore:
     """Suppressions in dictionaries, for tests and replay."""
 
     _users: dict[str, dict[str, Suppressed]] = field(default_factory=dict)
+    _nameless: dict[str, dict[str, Suppressed]] = field(default_factory=dict)
     _addresses: dict[str, Suppressed] = field(default_factory=dict)
 
     def put_user(self, user_id: str, channels: Sequence[str], record: Suppressed) -> None:
@@ -127,10 +150,18 @@ class MemorySuppressionStore:
         """See SuppressionStore."""
         for channel in channels:
             self._users.get(user_id, {}).pop(channel, None)
+            self._nameless.get(user_digest(user_id), {}).pop(channel, None)
 
     def of_users(self, user_ids: Sequence[str]) -> list[dict[str, Suppressed]]:
         """See SuppressionStore."""
-        return [dict(self._users.get(user_id, {})) for user_id in user_ids]
+        return [self._nameless.get(user_digest(user_id), {}) | self._users.get(user_id, {}) for user_id in user_ids]
+
+    def forget_name(self, user_id: str) -> int:
+        """See SuppressionStore."""
+        kept = self._nameless.setdefault(user_digest(user_id), {})
+        for channel, record in self._users.pop(user_id, {}).items():
+            kept.setdefault(channel, nameless(record))
+        return len(kept)
 
     def put_address(self, digest: str, record: Suppressed) -> None:
         """See SuppressionStore."""

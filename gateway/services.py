@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from delivery.channels.registry import CheckAddress
 from delivery.feedback import Feedback
@@ -40,7 +41,7 @@ class Services:
 
     `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
-    `erase`: forget a user everywhere.
+    `erase`: forget a user everywhere. `export`: everything held about a user at a time, None where that is nothing.
     `address_checks`: by channel, what refuses a text that cannot be an address.
     `story`: the steps of a user's message by its grant id at a time.
     `offer`: what users may choose among on their page.
@@ -67,6 +68,7 @@ class Services:
     fanout: FanoutStore
     overview: Callable[[float], Overview]
     erase: Callable[[str, float], None]
+    export: Callable[[str, float], Mapping[str, Any] | None]
     enroll: Callable[[Sequence[str], float], None]
     explain: Ask
     story: Callable[[str, str, float], list[Step]]

@@ -265,12 +265,12 @@ class DecisionLog:
         """Return the newest rows of a user or a decision, newest first, with `user_id` where it is known."""
         shards = range(self.shards) if shard is None else [shard]
         recent = unpack([entry for number in shards for entry in self.stream.read(number, 1000)])
-        parts = [recent[_matches(recent, user_id, decision_id)], self._filed(now, user_id, decision_id)]
+        parts = [recent[_matches(recent, user_id, decision_id)], self._filed(now, user_id, decision_id, shard)]
         found = pd.concat([part for part in parts if len(part)] or [_EMPTY], ignore_index=True)
         found = found.drop_duplicates(["decision_id", "user_id", "item_id", "channel"])
         return found.sort_values("at", ascending=False, kind="stable").head(limit)
 
-    def _filed(self, now: float, user_id: str | None, decision_id: str | None) -> pd.DataFrame:
+    def _filed(self, now: float, user_id: str | None, decision_id: str | None, shard: int | None) -> pd.DataFrame:
         where = None if decision_id is None else pc.field("decision_id") == decision_id
         if user_id is not None:
             key = self.user_keys.known([user_id])[0]
@@ -278,6 +278,9 @@ class DecisionLog:
                 return _EMPTY
             mine = pc.field("user_key") == key
             where = mine if where is None else where & mine
+        if shard is not None:
+            there = pc.field("shard") == shard
+            where = there if where is None else where & there
         since, until = now - KEEP_DAYS * 86400, now + 86400
         parts = [self.history.read(table, since, until, where=where).assign(dry=table == DRY_TABLE) for table in (TABLE, DRY_TABLE)]
         frame = pd.concat([part for part in parts if len(part)] or [_EMPTY], ignore_index=True)

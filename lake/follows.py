@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,20 @@ class FollowStore(Protocol):
     def followers(self, shard: int, key: int) -> Iterator[list[str]]:
         """Yield the followers of a key in one shard, in pages of about 1,000; a user may come twice."""
         ...
+
+
+def followers_of(store: FollowStore, shards: int, user_id: str) -> set[str]:
+    """Return everybody who follows a user, over all shards."""
+    (key,) = author_key([user_id]).tolist()
+    return {follower for shard in range(shards) for page in store.followers(shard, key) for follower in page}
+
+
+def unfollow(store: FollowStore, shards: int, user_id: str) -> int:
+    """Take a user out of what everybody else follows; returns how many followed them."""
+    followers = sorted(followers_of(store, shards, user_id))
+    followed = store.get(followers)
+    store.put(followers, [replace(each, authors=tuple(name for name in each.authors if name != user_id)) for each in followed])
+    return len(followers)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -60,6 +61,27 @@ class History:
         found: pd.DataFrame = dataset.to_table(columns=columns, filter=days if where is None else days & where).to_pandas()
         return found
 
+    def schema(self, table: str, shard: int) -> pa.Schema:
+        """Return the columns that any file of a shard has, none where there is no file, each with a type that holds the values of all."""
+        filesystem, _ = self._root()
+        schemas = [pq.read_schema(path, filesystem=filesystem).remove_metadata() for path in self._files(table, shard)]
+        return pa.unify_schemas([pa.schema([]), *schemas], promote_options="permissive")
+
+    def blank(self, table: str, shard: int, where: pc.Expression, columns: Callable[[str], bool]) -> int:
+        """Blank the columns whose name `columns` is true of, in the rows of a shard that `where` picks; returns the rows it picked.
+
+        Each file is written aside and renamed; those without such a row are only read.
+        """
+        filesystem, _ = self._root()
+        return sum(_blank_file(filesystem, path, where, columns) for path in self._files(table, shard))
+
+    def _files(self, table: str, shard: int) -> list[str]:
+        """Return the paths of a shard's files, over all dates."""
+        filesystem, root = self._root()
+        days = filesystem.get_file_info(pafs.FileSelector(f"{root}/{table}", allow_not_found=True))
+        parts = [pafs.FileSelector(f"{day.path}/shard={shard}", allow_not_found=True) for day in days]
+        return [info.path for part in parts for info in filesystem.get_file_info(part) if info.path.endswith(".parquet")]
+
     def prune(self, before: float) -> int:
         """Delete the dates of every table that ended before `before` (seconds); returns how many."""
         filesystem, root = self._root()
@@ -78,6 +100,22 @@ class History:
     def _root(self) -> tuple[pafs.FileSystem, str]:
         filesystem, path = pafs.FileSystem.from_uri(self.url) if "://" in self.url else (pafs.LocalFileSystem(), self.url)
         return filesystem, path.rstrip("/")
+
+
+def _blank_file(filesystem: pafs.FileSystem, path: str, where: pc.Expression, columns: Callable[[str], bool]) -> int:
+    file = ds.dataset(path, filesystem=filesystem, format="parquet")
+    picked = file.to_table(columns={"it": where})["it"].combine_chunks().fill_null(False)
+    if not (rows := pc.sum(picked).as_py()):
+        return 0
+    rewritten = file.to_table()
+    for place, column in enumerate(rewritten.schema):
+        if columns(column.name):
+            values = pc.if_else(picked, pa.scalar(None, column.type), rewritten[column.name])
+            rewritten = rewritten.set_column(place, column.with_nullable(True), values)
+    folder, _, name = path.rpartition("/")
+    pq.write_table(rewritten, f"{folder}/.{name}.part", filesystem=filesystem)
+    filesystem.move(f"{folder}/.{name}.part", path)
+    return int(rows)
 
 
 def _day(at: float) -> date:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -12,6 +13,7 @@ from redis.retry import Retry
 from lake.errors import InputError
 from lake.keys import LAYOUT, META
 from lake.meta import Meta
+from lake.redaction import without_password
 
 TIMEOUT_S = 5.0
 
@@ -20,8 +22,21 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Redis:
     """Return a client of the store at `url` (redis://, rediss:// or unix://).
 
     It never repeats a command by itself: a lost reply would run a write twice, and only the callers know which of
-    their writes carry an id that makes a repeat harmless.
+    their writes carry an id that makes a repeat harmless. Raises InputError, without the password, where the URL is none.
     """
+    try:
+        # What stands behind a "/" in a password would pass for a path, and what stands before it be told as the port.
+        if "@" in url.partition("://")[2] and "@" not in urlsplit(url).netloc:
+            raise ValueError
+        return _client(url, timeout_s)
+    except ValueError:
+        raise InputError(
+            f"{without_password(url)} is not the URL of a store: write redis://[user:password@]host:port/0, rediss://… or unix://…, "
+            "with / # ? @ % in a password written as %2F %23 %3F %40 %25"
+        ) from None
+
+
+def _client(url: str, timeout_s: float) -> Redis:
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
 
 

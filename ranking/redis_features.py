@@ -121,7 +121,21 @@ class RedisFeatureStore:
     def delete_users(self, user_ids: Sequence[str]) -> None:
         """See FeatureStore."""
         if user_ids:
-            self.client.delete(*self.keys.of_users(Keys.FEATURES, list(user_ids)))
+            authors = self._names(Keys.AUTHOR, author_key(user_ids))
+            self.client.delete(*self.keys.of_users(Keys.FEATURES, list(user_ids)), *authors)
+
+    def disengage(self, user_id: str, item_ids: Sequence[str]) -> None:
+        """See FeatureStore."""
+        (key,) = author_key([user_id]).view(np.int64).tolist()
+        pipe = self.client.pipeline(transaction=False)
+        for item_id in item_ids:
+            pipe.srem(self._item(item_id)[1], key)
+        pipe.execute()
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """See FeatureStore."""
+        if item_ids:
+            self.client.delete(*(name for item_id in item_ids for name in self._item(item_id)))
 
     @cached_property
     def _engage(self) -> Any:

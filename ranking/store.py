@@ -86,7 +86,15 @@ class FeatureStore(Protocol):
         ...
 
     def delete_users(self, user_ids: Sequence[str]) -> None:
-        """Forget users' rows."""
+        """Forget users' rows, and those of them as authors."""
+        ...
+
+    def disengage(self, user_id: str, item_ids: Sequence[str]) -> None:
+        """Take a user out of the people who engaged with items; the counts stay."""
+        ...
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Forget items' rows and who engaged with them."""
         ...
 
 
@@ -172,8 +180,21 @@ class MemoryFeatureStore:
 
     def delete_users(self, user_ids: Sequence[str]) -> None:
         """See FeatureStore."""
-        for user_id in user_ids:
+        for user_id, key in zip(user_ids, author_key(user_ids).tolist(), strict=True):
             self.users.pop(user_id, None)
+            self.authors.pop(key, None)
+
+    def disengage(self, user_id: str, item_ids: Sequence[str]) -> None:
+        """See FeatureStore."""
+        (key,) = author_key([user_id]).tolist()
+        for item_id in item_ids:
+            self.engaged.get(item_id, set()).discard(key)
+
+    def delete_items(self, item_ids: Sequence[str]) -> None:
+        """See FeatureStore."""
+        for item_id in item_ids:
+            self.items.pop(item_id, None)
+            self.engaged.pop(item_id, None)
 
 
 def engage(item: Records, user: Records, at: float, *, is_new: bool) -> Records:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from lake.ids import shard_of
 
+NOT_IN = -1
+"""The slot of a user who is in none."""
+
 
 class DueIndex(Protocol):
     """Users by the slot they are due in. The commit moves them on; each call here is one round trip."""

@@ -12,8 +12,7 @@ from redis import Redis
 
 from lake.ids import shards_of
 from lake.keys import Keys
-
-NOT_IN = -1
+from scheduler.due import NOT_IN
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ COMMANDS = {
     "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
     "window": Command("tidings.windowing", "Say what a window would send if it opened now, sending nothing.", _RUN),
     "switch": Command("tidings.switching", "Stop a lane, a channel, a kind or everything within a second.", _RUN),
+    "users": Command("tidings.users", "Export or erase everything held about a user.", _RUN),
     "keys": Command("tidings.keys", "Make, list and revoke API keys.", _RUN),
 }
 

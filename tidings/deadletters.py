@@ -17,6 +17,7 @@ from delivery.outbox import DeadLetter
 from delivery.redis_outbox import RedisOutbox
 from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
+from lake.redaction import without_password
 from lake.redis_store import connect, open_meta
 from tidings.console import Json, emit, fail
 from tidings.home import store_url
@@ -37,7 +38,7 @@ def _letters() -> Iterator[DeadLetters]:
             meta = open_meta(client)
             yield DeadLetters(RedisOutbox(client, meta.keys), meta.shards, RedisLedger(client, meta.keys).refund)
     except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
     except ValueError as error:
         raise InputError(str(error)) from error
 

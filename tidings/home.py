@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lake.errors import InputError
@@ -18,12 +18,12 @@ class State:
     """
 
     pid: int
-    store_url: str
+    store_url: str = field(repr=False)
     api_url: str
     ray_address: str
     dashboard_url: str
     model: str
-    login: str = ""
+    login: str = field(default="", repr=False)
     history: str = ""
 
     @property

@@ -17,6 +17,7 @@ from gateway.rates import parse_rate
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
+from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from tidings.console import Json, emit, fail
@@ -39,7 +40,7 @@ def _office() -> Iterator[Office]:
         with connect(url) as client:
             yield Office(RedisApiKeys(client), RedisClock(client).now)
     except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
 
 
 def new(

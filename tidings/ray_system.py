@@ -29,13 +29,13 @@ from gateway.redis_faults import STORE_AWAY
 from lake.dataset import Dataset
 from lake.embedded import EmbeddedStore
 from lake.errors import InputError
+from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from ranking.refresh import refresh
 from scheduler.loading import load as load_users
 from scheduler.loading import move_windows
 from scheduler.send_time import fit
-from tidings.doctor import without_password
 from tidings.home import State, folder, loaded_tables, remember_tables
 from tidings.system import Wanted, tell
 

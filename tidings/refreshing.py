@@ -15,6 +15,7 @@ from gateway.redis_faults import STORE_AWAY
 from lake.collected import Living
 from lake.errors import InputError
 from lake.history import History
+from lake.redaction import without_password
 from ranking.redis_features import RedisFeatureStore
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
@@ -70,4 +71,4 @@ def _refresh(data: Path | None, history: str | None) -> Iterator[tuple[Refresh, 
         living = Living(History(kept), stores.user_keys, stores.profiles, stores.items)
         yield Refresh(living, stores.loading(), RedisFeatureStore(stores.client, stores.meta.keys), tables), stores.clock.now()
     except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)

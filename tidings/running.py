@@ -16,6 +16,7 @@ from rich.panel import Panel
 
 from lake.dataset import Dataset
 from lake.errors import InputError
+from lake.redaction import without_password
 from ranking import bundle as bundles
 from ranking.registry import Registry
 from tidings.console import Json, emit, facts, fail, say, step
@@ -97,7 +98,7 @@ def where(state: State) -> dict[str, Any]:
         "api_docs": f"{state.api_url}/docs",
         "ray_dashboard": state.dashboard_url,
         "ray_token": str(folder() / "ray-token"),
-        "store": state.store_url,
+        "store": without_password(state.store_url),
         "model": state.model,
         "process": str(state.pid),
     }

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gateway.redis_faults import STORE_AWAY
+from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect, open_meta
 from lake.redis_switches import RedisSwitches
@@ -60,4 +61,4 @@ def _store() -> Iterator[tuple[RedisSwitches, RedisClock, Callable[[str], str]]]
             meta = open_meta(client)
             yield RedisSwitches(client), RedisClock(client), lambda what: name_of(what, meta)
     except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)

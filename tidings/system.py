@@ -35,10 +35,10 @@ class Wanted:
     model: str
     store: str
     port: int = 8000
-    redis_url: str = ""
+    redis_url: str = field(default="", repr=False)
     data: str = ""
     ray_folder: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of_json(text: str) -> Wanted:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.models import Addresses, Followed, Id, Preference, Preferences, PreferencesLink, User
-from gateway.problems import invalid
+from gateway.problems import invalid, not_found
 from gateway.routing import KeyedRoute, needs, services_of
 from gateway.users import UserBook
 from lake import follows
@@ -50,6 +51,16 @@ def delete_user(request: Request, user_id: Id) -> Response:
     services = services_of(request)
     services.erase(user_id, services.clock.now())
     return Response(status_code=204)
+
+
+@router.get("/v1/users/{user_id}/export", response_model=None, openapi_extra=WRITE)
+def export_user(request: Request, user_id: Id) -> Response:
+    """Return everything that is held about a user, as one document."""
+    services = services_of(request)
+    document = services.export(user_id, services.clock.now())
+    if document is None:
+        raise not_found(f"nothing is held about {user_id!r}")
+    return Response(orjson.dumps(document), media_type="application/json")
 
 
 @router.put("/v1/users/{user_id}/preferences", status_code=204, response_model=None, openapi_extra=WRITE)

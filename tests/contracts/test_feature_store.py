@@ -137,3 +137,19 @@ def test_published_counts_go_on_counting(store: FeatureStore) -> None:
     store.put_items(["i"], rows, [author_key(["a"])])
     store.record_engagements(["i", "i"], ["a", "b"], [AT, AT])
     assert store.get([], ["i"]).items["counts"][0].tolist() == [7, 2, 2, 2, 2, AT]
+
+
+def test_somebody_forgotten_is_no_author_and_among_nobody_who_engaged(store: FeatureStore) -> None:
+    mine, another = author_key(["a"]), author_key(["b"])
+    store.put_authors(np.concatenate([mine, another]), np.ones(2, AUTHOR))
+    store.record_engagements(["i", "i", "j"], ["a", "b", "a"], [AT, AT, AT])
+    store.delete_users(["a"])
+    store.disengage("a", ["i", "never heard of"])
+    assert store.get_authors(mine)["stats"][0, 0] == 0
+    assert store.get_authors(another)["stats"][0, 0] == 1
+    assert [keys.tolist() for keys in store.engaged_with(["i", "j"])] == [another.tolist(), mine.tolist()]
+    assert store.get([], ["i"]).items["counts"][0, 0] == 2
+    store.delete_items(["i"])
+    store.delete_items([])
+    assert store.engaged_with(["i"])[0].tolist() == []
+    assert store.get([], ["i"]).items["counts"][0, 0] == 0

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from redis import Redis
 
-from lake.follows import Followed, FollowStore, MemoryFollowStore
+from lake.follows import Followed, FollowStore, MemoryFollowStore, followers_of, unfollow
 from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
 from lake.meta import Meta
@@ -272,3 +272,15 @@ def test_items_read_alike_from_a_frame_and_from_rows() -> None:
     assert items.expires_at.tolist() == [np.inf, NOW + 9]
     assert items.author[1] == 0
     assert np.array_equal(items.topics, Items.from_rows(rows_of_frame(frame)).topics)
+
+
+def test_a_user_who_is_followed_can_be_taken_out_of_what_everybody_follows(make: Callable[[str], FollowStore]) -> None:
+    store = make("follows")
+    users = [f"u{n}" for n in range(20)]
+    store.put(users, [Followed(("tea",), ("gone", "stays"))] * 20)
+    store.put(["other"], [Followed((), ("stays",))])
+    assert followers_of(store, META.shards, "gone") == set(users)
+    assert unfollow(store, META.shards, "gone") == 20
+    assert unfollow(store, META.shards, "gone") == 0
+    assert store.get(["u7", "other"]) == [Followed(("tea",), ("stays",)), Followed((), ("stays",))]
+    assert followers_of(store, META.shards, "stays") == {*users, "other"}

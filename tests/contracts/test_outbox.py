@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from redis import Redis
 
-from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox, Outcome, Retry
+from delivery.outbox import Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry
 from delivery.redis_outbox import UNREADABLE, RedisOutbox
 from lake.keys import Keys
 from lake.messages import FIELD, Message
@@ -202,3 +202,51 @@ def test_outcomes_are_counted_in_the_same_step(redis_client: Redis) -> None:
     outbox.settle(SHARD, [Outcome(entry, "accepted")], NOW)
     outbox.settle(SHARD, [Outcome(entry, "accepted")], NOW)
     assert redis_client.hget(keys.of_shard(Keys.METRICS, SHARD), outcome_field("email", "accepted")) == b"1"
+
+
+def test_what_waits_is_seen_wherever_it_is(case: Case) -> None:
+    case.add([a_message(number) for number in range(3)])
+    first, _ = case.read(count=2)
+    case.outbox.retry_later(SHARD, [Retry(first, NOW + 60)])
+    assert sorted(message.grant_id for message in case.outbox.waiting(SHARD)) == [a_message(number).grant_id for number in range(3)]
+
+
+def test_a_forgotten_user_is_nowhere_and_everybody_else_is_where_they_were(case: Case) -> None:
+    def everywhere(user_id: str, start: int) -> list[Message]:
+        return [a_message(start + number, user_id=user_id) for number in range(5)]
+
+    case.add([message for pair in zip(everywhere("ada", 0), everywhere("bob", 10), strict=True) for message in pair])
+    taken = case.read(count=8)
+    retried, settled, dead, held = taken[:2], taken[2:4], taken[4:6], taken[6:]
+    case.outbox.retry_later(SHARD, [Retry(entry, NOW + 60) for entry in retried])
+    case.outbox.settle(SHARD, [Outcome(entry, "accepted") for entry in settled], NOW)
+    case.outbox.settle(SHARD, [Outcome(entry, "failed", dead=True) for entry in dead], NOW)
+    assert case.outbox.attempt(SHARD, "a", held, NOW) == [True, True]
+    assert case.outbox.forget(SHARD, "ada") == Forgotten(waiting=3, outcomes=2, dead=1)
+    assert case.outbox.forget(SHARD, "ada") == Forgotten()
+    assert {message.user_id for message in case.outbox.waiting(SHARD)} == {"bob"}
+    assert {record.user_id for _, record in case.outbox.outcomes(SHARD, "", 10)} == {"bob"}
+    assert [letter.message and letter.message.user_id for letter in case.outbox.dead(SHARD, 10)] == ["bob"]
+    assert case.outbox.backlog([SHARD]) == [Backlog(queued=1, in_hand=1, retrying=1)]
+    ends = case.outbox.settle(SHARD, [Outcome(entry, "accepted") for entry in held], NOW)
+    assert dict(zip([entry.message.user_id for entry in held], ends, strict=True)) == {"ada": False, "bob": True}
+    assert [entry.message.user_id for entry in case.read(now=NOW + 60)] == ["bob", "bob"]
+
+
+def test_what_another_courier_left_in_hand_is_still_theirs_after_somebody_was_forgotten(case: Case) -> None:
+    case.add([a_message(1), a_message(2, user_id="ada")])
+    left, _ = case.read("dead")
+    case.outbox.attempt(SHARD, "dead", [left], NOW)
+    case.outbox.forget(SHARD, "ada")
+    assert case.read("alive", abandoned_after_ms=LONG_MS) == []
+    (found,) = case.read("alive", abandoned_after_ms=AT_ONCE_MS)
+    assert (found.message, found.open) == (left.message, True)
+
+
+def test_a_letter_that_cannot_be_read_goes_with_the_user_its_bytes_name(redis_client: Redis) -> None:
+    outbox, stream = RedisOutbox(redis_client, Keys(16)), Keys(16).of_shard(Keys.OUTBOX, SHARD)
+    for packed in (b"not msgpack: ada@example.org", b"not msgpack either"):
+        redis_client.xadd(stream, {FIELD: packed})
+    outbox.read(SHARD, "a", 10, NOW, LONG_MS)
+    assert outbox.forget(SHARD, "ada").dead == 1
+    assert len(outbox.dead(SHARD, 10)) == 1

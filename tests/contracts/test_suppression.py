@@ -91,3 +91,25 @@ def test_the_store_never_holds_an_address(redis_client: Redis) -> None:
     suppression.suppress_address("email", "ada@example.org", "bounced", "smtp", 5.0)
     (key,) = redis_client.keys("*")
     assert "ada" not in f"{key!r} {redis_client.get(key)!r}"
+
+
+def test_the_suppressions_of_somebody_erased_stay_without_their_name(suppression: Suppression) -> None:
+    suppression.unsubscribe("ada", "email", "ada's own words", 5.0)
+    suppression.unsubscribe("ada", "push", "provider", 6.0, "550 ada@example.org: no")
+    assert suppression.store.forget_name("ada") == 2
+    kept = {"email": Suppressed("unsubscribed", "erased", 5.0), "push": Suppressed("suppressed", "erased", 6.0)}
+    assert suppression.records("ada") == kept
+    assert suppression.masks(["ada"]).tolist() == [EMAIL | PUSH]
+    suppression.unsubscribe("ada", "sms", "link", 7.0)
+    assert suppression.store.forget_name("ada") == 3
+    assert suppression.records("ada") == kept | {"sms": Suppressed("unsubscribed", "erased", 7.0)}
+    suppression.resubscribe("ada", None)
+    assert suppression.records("ada") == {}
+
+
+def test_what_a_provider_says_of_an_address_is_kept_without_it(redis_client: Redis) -> None:
+    suppression = Suppression(RedisSuppressionStore(redis_client, Keys(4)), MemoryProfileStore(), META)
+    for channel, address in (("email", "ada@example.org"), ("sms", "+4915112345678"), ("push", "ada-device")):
+        suppression.suppress_address(channel, address, f"550 <{address}>: no such user", channel, 5.0)
+    kept = [redis_client.get(name) or b"" for name in redis_client.keys("*")]
+    assert all(b"no such user" in value and b"ada" not in value and b"4915" not in value for value in kept)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from budgets.ledger import MemoryLedger
 from delivery.feedback import Feedback, MemoryEventLog
 from delivery.inbox import MemoryInbox
 from delivery.links import Links, LinkSettings
@@ -18,7 +19,9 @@ from delivery.outbox import MemoryOutbox
 from delivery.suppression import MemorySuppressionStore, Suppression
 from gateway.api_keys import MemoryApiKeys, new_key
 from gateway.app import create_app
+from gateway.belongings import Belongings
 from gateway.console import Overview
+from gateway.exporting import UserExport
 from gateway.fanout import MemoryFanout
 from gateway.idempotency import MemoryIdempotency
 from gateway.lane import MemoryLane
@@ -42,10 +45,12 @@ from ranking.scorer import Scorer, ScoreRequest
 from ranking.store import MemoryFeatureStore
 from scheduler.commit import MemoryCommitter
 from scheduler.due import MemoryDueIndex
+from scheduler.held import MemoryHeldStore
 from scheduler.lanes import ScheduledLane
 from scheduler.pipeline import Pipeline
 from scheduler.scoring import by_model
 from scheduler.sources import NewPosts
+from scheduler.thresholds import MemoryThresholds
 from tests.unit.ranking.models import bundle_of
 
 NOW = 1_700_000_000.0
@@ -62,6 +67,7 @@ class World:
     lane: MemoryLane = field(default_factory=MemoryLane)
     items: MemoryItemStore = field(default_factory=MemoryItemStore)
     profiles: MemoryProfileStore = field(default_factory=MemoryProfileStore)
+    user_rows: MemoryUserRows = field(default_factory=MemoryUserRows)
     follows: MemoryFollowStore = field(default_factory=lambda: MemoryFollowStore(META))
     inbox: MemoryInbox = field(default_factory=MemoryInbox)
     events: MemoryEventLog = field(default_factory=lambda: MemoryEventLog(META.shards))
@@ -92,7 +98,7 @@ class World:
             "lane": self.lane,
             "items": self.items,
             "profiles": self.profiles,
-            "user_rows": MemoryUserRows(),
+            "user_rows": self.user_rows,
             "follows": self.follows,
             "decisions": DecisionLog(self.stream, History(str(self.folder)), self.user_keys, META.shards),
             "feedback": Feedback(self.events, suppression),
@@ -105,6 +111,7 @@ class World:
             "enroll": lambda user_ids, _: self.enrolled.extend(user_ids),
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
             "erase": lambda user_id, _: self.erased.append(user_id),
+            "export": self.export(suppression),
             "explain": self.explain,
             "story": self.stories().of,
             "rehearse": self.rehearse,
@@ -124,6 +131,28 @@ class World:
     def model(self) -> Scorer:
         """Return the one model there is, whose state is empty."""
         return Scorer(bundle_of(), MemoryFeatureStore(), ItemTable(self.items))
+
+    def export(self, suppression: Suppression) -> UserExport:
+        """Return what reads a user out of every store."""
+        log = DecisionLog(self.stream, History(str(self.folder)), self.user_keys, META.shards)
+        return UserExport(
+            meta=META,
+            profiles=self.profiles,
+            rows=self.user_rows,
+            follows=self.follows,
+            suppressions=suppression.store,
+            ledger=MemoryLedger(),
+            inbox=self.inbox,
+            held=MemoryHeldStore(),
+            seen=MemorySeenStore(),
+            due=MemoryDueIndex(META.shards),
+            features=MemoryFeatureStore(),
+            thresholds=MemoryThresholds(),
+            outbox=self.outbox,
+            events=self.events,
+            log=log,
+            belongings=Belongings(self.items, log),
+        )
 
     def stories(self) -> Stories:
         """Return what reads the story of a message."""

@@ -132,6 +132,31 @@ async def test_erasing_a_user_is_handed_on(client: httpx.AsyncClient, world: Wor
     assert world.erased == ["u1"]
 
 
+async def test_an_export_is_everything_that_was_put_and_done(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={"timezone": "Europe/Berlin", "nickname": "Ada"})
+    await client.put("/v1/users/u1/preferences", json=[{"channel": "email", "allowed": False}])
+    await client.put("/v1/users/u1/addresses", json={"email": "ada@example.org"})
+    await client.put("/v1/users/u1/follows", json={"topics": ["tea"], "authors": ["bob"]})
+    await client.put("/v1/items/i1", json={"author_id": "u1", "title": "By Ada"})
+    await client.post("/v1/events", json=[{"user_id": "u1", "kind": "open", "item_id": "i1"}, {"user_id": "u2", "kind": "visit"}])
+    answer = await client.get("/v1/users/u1/export")
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["profile"]["timezone"] == "Europe/Berlin"
+    assert document["row"] == {"timezone": "Europe/Berlin", "nickname": "Ada"}
+    assert document["addresses"] == {"email": "ada@example.org"}
+    assert document["follows"] == {"topics": ["tea"], "authors": ["bob"]}
+    assert [row["allowed"] for row in document["preferences"]] == [False]
+    assert [row["kind"] for row in document["events"]] == ["open"]
+    assert [row["title"] for row in document["items_of_their_own"]] == ["By Ada"]
+
+
+async def test_there_is_no_export_of_nobody_nor_for_a_key_without_the_scope(client: httpx.AsyncClient, world: World) -> None:
+    assert "nothing is held" in problem_of(await client.get("/v1/users/nobody/export"), 404)["detail"]
+    headers = {"Authorization": f"Bearer {world.token('read', 'events', 'urgent')}"}
+    problem_of(await client.get("/v1/users/u1/export", headers=headers), 403)
+
+
 async def test_preferences_read_back_as_put_and_shape_the_profile(client: httpx.AsyncClient, world: World) -> None:
     await client.put("/v1/users/u1", json={})
     rows = [

@@ -71,3 +71,20 @@ def test_pruning_deletes_whole_dates_before_a_moment_and_nothing_else(history: H
 
 def test_there_is_nothing_to_prune_where_nothing_was_ever_written(history: History) -> None:
     assert history.prune(NOON.timestamp()) == 0
+
+
+def test_blanking_reaches_the_rows_it_is_told_of_and_nothing_else(history: History) -> None:
+    history.write("events", rows(0, 1, 2, who=["a", "b", "a"], note=["x", "y", "z"]), at="at", shard=3, name="one")
+    history.write("events", rows(0, who=["b"]), at="at", shard=3, name="two")
+    history.write("events", rows(0, who=["a"], note=["elsewhere"]), at="at", shard=4, name="one")
+    assert history.blank("events", 3, pc.field("who") == "a", lambda name: name == "note") == 2
+    assert history.blank("never-written", 3, pc.field("who") == "a", lambda _: True) == 0
+    schema = history.schema("events", 3)
+    assert schema.names == ["at", "n", "who", "note"]
+    found = history.read("events", 0.0, 4e9, schema=schema).sort_values(["shard", "at", "who"])
+    assert found["note"].fillna("").tolist() == ["", "", "y", "", "elsewhere"]
+    assert found["who"].tolist() == ["a", "b", "b", "a", "a"]
+
+
+def test_a_shard_without_files_has_no_columns(history: History) -> None:
+    assert history.schema("events", 3).names == []
