@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from budgets.experiments import Holdout
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels
@@ -105,7 +106,8 @@ class Settings(BaseModel):
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others.
+    model ranks; the light one cuts the others. `holdout`: {share, salt} of the users who get nothing that is scheduled, by which
+    its worth is measured (docs/experiments.md).
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -119,6 +121,7 @@ class Settings(BaseModel):
     threshold: dict[str, float] = Field(default_factory=dict)
     top_n: int = 3
     plan: PlanConfig = PlanConfig()
+    holdout: Holdout = Holdout()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -186,6 +189,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        holdout=settings.holdout,
     )
     return Pipeline(
         meta=stores.meta,
@@ -289,6 +293,7 @@ def own_job(settings: Settings) -> OwnJob:
         History(settings.history),
         settings.scheduled_channels,
         weekly,
+        holdout=settings.holdout,
     )
 
 
@@ -296,7 +301,7 @@ def learn_shared_thresholds(settings: Settings, now: float) -> None:
     """Learn from last week's log what a unit of each channel's budget is worth to those without a threshold of their own."""
     stores = stores_of(settings)
     rows, share = last_week(History(settings.history), now, stores.meta.shards)
-    users = int(stores.due.counts(FAR_SLOT).sum()) * share
+    users = int(stores.due.counts(FAR_SLOT).sum()) * share * (1 - settings.holdout.share)
     wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
     stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.allowance import allowance, weekly_budget
+from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
-from lake.decisions import BELOW_THRESHOLD, HOLD, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
+from lake.decisions import BELOW_THRESHOLD, HOLD, INELIGIBLE, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
@@ -25,7 +26,7 @@ from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.decide import DecideConfig, Rows, decide
-from scheduler.eligibility import Facts, Sent, eligible, switched_off
+from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
@@ -76,6 +77,7 @@ class PipelineConfig:
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
+    `holdout`: who gets nothing that is scheduled.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -89,6 +91,7 @@ class PipelineConfig:
     diversity: DiversityRule = field(default_factory=DiversityRule)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    holdout: Holdout = field(default_factory=Holdout)
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,9 @@ class Pipeline:
         if off := self.off():
             stopped = switched_off(batch.rows, facts, off, batch.occasion.lane, self.meta.channels) & (disposition == PENDING)
             disposition[stopped], reason[stopped] = SUPPRESSED, REASON["switched_off"]
+        # The last rule of all: what it takes is what would have been decided on, which is whom the others are to be compared with.
+        without = held_out(batch.rows, self.config.holdout, batch.occasion.lane) & (disposition == PENDING)
+        disposition[without], reason[without] = INELIGIBLE, REASON["holdout"]
         n = len(batch.rows)
         return Decided(
             candidates=batch.rows,
