@@ -1,4 +1,4 @@
-"""Who is in which arm of an experiment, and who is held out of all that is scheduled: by a salted hash of the user, without a store. Pure."""
+"""Who is in which arm of an experiment, and who is held out of all that is scheduled: by a salted hash of the user. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the arms of an experiment differ, and by how much: ratios of sums over users with their intervals, and the sample-ratio check. Pure.
+"""Whether the arms of an experiment differ, and by how much: ratios of sums over users with intervals, and the sample-ratio check. Pure.
 
 Users are the unit that was drawn, so they are the unit of every error: sends of one user are alike. A ratio of two sums over users gets its
 variance by the delta method (Deng, Knoblich and Lu 2018); with 1 below it is a mean, and the test is Welch's.
@@ -33,7 +33,7 @@ class Moments:
     def of(arm: npt.NDArray[np.integer], above: npt.ArrayLike, below: npt.ArrayLike, arms: int) -> Moments:
         """Return the moments of each arm, (arms,). `arm`: code of each user; `above`, `below`: one number per user."""
         x, y = np.asarray(above, np.float64), np.asarray(below, np.float64)
-        return Moments(*(np.bincount(arm, column, arms) for column in columns(x, y)))
+        return Moments(*(np.bincount(arm, column, arms).astype(np.float64) for column in columns(x, y)))
 
     def take(self, arm: int) -> Moments:
         """Return the moments of one arm of those along the last axis."""

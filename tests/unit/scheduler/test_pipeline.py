@@ -388,7 +388,7 @@ def test_a_holdout_takes_only_what_would_have_been_decided_on(world: World) -> N
 def test_a_holdout_touches_nothing_that_is_urgent_critical_or_put_off_by_the_urgent_lane(world: World) -> None:
     """Live, critical and slow items reach the one who is held out as they do everybody; the slow one waits for the window."""
     lives = {"live": 600.0, "alarm": 600.0, "slow": 7 * 86400.0}
-    world.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "half_life_s": half_life_s} for name, half_life_s in lives.items()])
+    world.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "half_life_s": lasts} for name, lasts in lives.items()])
     world.config = replace(world.config, weekly={"in_app": 5, "email": 1}, holdout=without("bob"))
     world.ranker.values = {"live": 0.9, "slow": 0.8}
     asked = [urgent(name, ["ann", "bob"], critical=name == "alarm", decision_id=name) for name in lives]
