@@ -133,11 +133,7 @@ class Stage:
     @cached_property
     def tick(self) -> Ints:
         """Which tick of the day is each user's window, (users,): the one in whose hours they are more active."""
-        everyone = np.arange(len(self.world.people.ids))
-        midnight = self.world.params.start_at
-        here = [self.world.hour_of_week(everyone, np.full(len(everyone), midnight + at)) for at in TICKS]
-        hours = self.world.people.hours
-        return (hours[everyone, here[1]] > hours[everyone, here[0]]).astype(np.int64)
+        return favourite_ticks(self.world)
 
     @property
     def _first_slot(self) -> int:
@@ -269,6 +265,14 @@ class Stage:
         if last > self._items:
             self.items.put(item_rows(self.world, self._items, last))
             self._items = last
+
+
+def favourite_ticks(world: World) -> Ints:
+    """Return which of TICKS each user is more active at, (users,)."""
+    everyone = np.arange(len(world.people.ids))
+    here = [world.hour_of_week(everyone, np.full(len(everyone), world.params.start_at + at)) for at in TICKS]
+    hours = world.people.hours
+    return (hours[everyone, here[1]] > hours[everyone, here[0]]).astype(np.int64)
 
 
 def candidates_of(
