@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from budgets.experiments import Holdout
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels
@@ -116,6 +117,8 @@ class Settings(BaseModel):
     model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
     and how people call them, such as {"post": "New posts"}. `rates`: by scope, how often each key may call what it opens, such as
     1000/second; a key's own rate goes before.
+    `holdout`: {share, salt} of the users who get nothing that is scheduled, by which
+    its worth is measured (docs/experiments.md).
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -130,6 +133,7 @@ class Settings(BaseModel):
     top_n: int = 3
     critical_per_day: int = Field(default=PER_DAY, ge=0)
     plan: PlanConfig = PlanConfig()
+    holdout: Holdout = Holdout()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -201,6 +205,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
         critical_per_day=settings.critical_per_day,
+        holdout=settings.holdout,
     )
     return Pipeline(
         meta=stores.meta,
@@ -310,6 +315,7 @@ def own_job(settings: Settings) -> OwnJob:
         History(settings.history),
         settings.scheduled_channels,
         weekly,
+        holdout=settings.holdout,
     )
 
 
@@ -317,7 +323,7 @@ def learn_shared_thresholds(settings: Settings, now: float) -> None:
     """Learn from last week's log what a unit of each channel's budget is worth to those without a threshold of their own."""
     stores = stores_of(settings)
     rows, share = last_week(History(settings.history), now, stores.meta.shards)
-    users = int(stores.due.counts(FAR_SLOT).sum()) * share
+    users = int(stores.due.counts(FAR_SLOT).sum()) * share * (1 - settings.holdout.share)
     wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
     stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 

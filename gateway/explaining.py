@@ -50,6 +50,7 @@ SAID: dict[str, tuple[str, str]] = {
     "too_old": ("Not sent: it is too old.", "an earlier window"),
     "in_future": ("Not sent: it is not there yet.", "a later window"),
     "switched_off": ("Not sent: it is switched off for now.", "switching it on again"),
+    "holdout": ("Not sent: the reader is one of those who get nothing scheduled, by which its worth is measured.", "a smaller holdout"),
     "unknown_user": ("Not sent: nobody of this name is known.", "a user of this name"),
     "unknown_item": ("Not sent: nothing of this name is known.", "an item of this name"),
     "over_candidate_limit": ("Not sent: it was cut before it was ranked, since others looked better.", "fewer or weaker others"),

@@ -45,6 +45,7 @@ REASONS = (
     "in_future",
     "already_engaged",
     "switched_off",
+    "holdout",
 )
 REASON = {name: code for code, name in enumerate(REASONS)}
 

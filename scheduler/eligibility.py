@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from budgets.experiments import Holdout
 from lake.decisions import DUPLICATE, EXPIRED, INELIGIBLE, PENDING, REASON, SUPPRESSED, Candidates, Lane
 from lake.ids import Keys64, hash64
 from lake.items import Items
@@ -90,6 +91,17 @@ def switched_off(rows: Candidates, facts: Facts, off: frozenset[str], lane: Lane
     kinds = hash64([name.removeprefix("kind:") for name in off if name.startswith("kind:")])
     row = facts.item_row[rows.item]
     return np.asarray(by_channel | ((row >= 0) & np.isin(np.append(facts.items.kind, np.uint64(0))[row], kinds)), np.bool_)
+
+
+def held_out(rows: Candidates, holdout: Holdout, lane: Lane) -> Bools:
+    """Return which rows a user of the holdout does without, shape (n,): all that is scheduled, and nothing of the urgent lane.
+
+    What the urgent lane has put off to the user's window is not scheduled, and goes.
+    """
+    if lane != "scheduled" or not holdout.share:
+        return np.zeros(len(rows), bool)
+    waited = rows.source == rows.sources.index("held") if "held" in rows.sources else np.zeros(len(rows), bool)
+    return np.asarray(holdout.holds(rows.users)[rows.user] & ~waited, np.bool_)
 
 
 def _author_is_recipient(rows: Candidates, items: Items, row: npt.NDArray[np.int32]) -> Bools:

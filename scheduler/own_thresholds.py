@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from budgets.allowance import weekly_budget
+from budgets.experiments import Holdout
 from budgets.thresholds import Cells, DayOfCells, Sent, SteeredController, SteeredState
 from lake.decision_log import TABLE
 from lake.history import History
@@ -166,7 +167,10 @@ class OwnConfig:
 
 @dataclass(frozen=True)
 class OwnJob:
-    """The daily job of a shard. `channels`: names of those that have thresholds; `weekly`: default budgets by channel code, uint8."""
+    """The daily job of a shard. `channels`: names of those that have thresholds; `weekly`: default budgets by channel code, uint8.
+
+    `holdout`: who has no scheduled sends, hence no threshold of their own; counting them in would send others more than their budgets.
+    """
 
     meta: Meta
     due: DueIndex
@@ -177,13 +181,15 @@ class OwnJob:
     channels: tuple[str, ...]
     weekly: npt.NDArray[np.uint8]
     config: OwnConfig = field(default_factory=OwnConfig)
+    holdout: Holdout = field(default_factory=Holdout)
 
     def run(self, shard: int, now: float) -> int:
         """Bring a shard's thresholds up to the last whole day before `now` (seconds) and return the days that were read.
 
         Thresholds and the day they have seen are written in one step: a job that died is begun again, one that was done does nothing.
         """
-        users = sorted(set(self.due.due(shard, FAR_SLOT, MOST_USERS)[0]))
+        everyone = sorted(set(self.due.due(shard, FAR_SLOT, MOST_USERS)[0]))
+        users = [user for user, held_out in zip(everyone, self.holdout.holds(everyone).tolist(), strict=True) if not held_out]
         last, packed = int(now // DAY_S) - 1, self.thresholds.state(shard)
         state = ShardState.unpack(packed) if packed else None
         first = max(-1 if state is None else state.day + 1, last - self.config.most_days + 1)

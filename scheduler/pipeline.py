@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from budgets.allowance import allowance, weekly_budget
 from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, UnspentQuota, uses_of
+from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
-from lake.decisions import BELOW_THRESHOLD, HOLD, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
+from lake.decisions import BELOW_THRESHOLD, HOLD, INELIGIBLE, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
@@ -27,7 +28,7 @@ from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
-from scheduler.eligibility import Facts, Sent, eligible, switched_off
+from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
@@ -80,6 +81,7 @@ class PipelineConfig:
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
     `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
+    `holdout`: who gets nothing that is scheduled.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -94,6 +96,7 @@ class PipelineConfig:
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     critical_per_day: int = PER_DAY
+    holdout: Holdout = field(default_factory=Holdout)
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,9 @@ class Pipeline:
         if off := self.off():
             stopped = switched_off(batch.rows, facts, off, batch.occasion.lane, self.meta.channels) & (disposition == PENDING)
             disposition[stopped], reason[stopped] = SUPPRESSED, REASON["switched_off"]
+        # The last rule of all: what it takes is what would have been decided on, which is whom the others are to be compared with.
+        without = held_out(batch.rows, self.config.holdout, batch.occasion.lane) & (disposition == PENDING)
+        disposition[without], reason[without] = INELIGIBLE, REASON["holdout"]
         n = len(batch.rows)
         return Decided(
             candidates=batch.rows,

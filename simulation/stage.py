@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from budgets.experiments import Holdout
 from delivery.feedback import Effects, EventRow, Feedback, MemoryEventLog, opened_grants
 from delivery.suppression import MemorySuppressionStore, Suppression
 from lake.decision_log import Entry
@@ -51,13 +52,14 @@ TICKS = np.array([8, 20]) * 3600
 class StageConfig:
     """How the world is played. `hard`: the ledger's limit per user, channel and rolling 7 days. `per_user`: candidates of one window.
 
-    `top_n`: most sends of one window. `channels`: what the windows send on.
+    `top_n`: most sends of one window. `channels`: what the windows send on. `holdout`: who is sent nothing.
     """
 
     channels: tuple[str, ...] = ("in_app",)
     hard: int = 15
     per_user: int = 12
     top_n: int = 3
+    holdout: Holdout = field(default_factory=Holdout)
     response: ResponseParameters = field(default_factory=ResponseParameters)
 
 
@@ -110,7 +112,10 @@ class Stage:
         self.readers = Readers.of(self.world.people.visits_per_week, len(config.channels), config.response, rng)
         self.rng = stream(self.seed, "stage")
         decided = PipelineConfig(
-            weekly=dict.fromkeys(config.channels, config.hard), addressless=config.channels, decide=DecideConfig(top_n=config.top_n)
+            weekly=dict.fromkeys(config.channels, config.hard),
+            addressless=config.channels,
+            decide=DecideConfig(top_n=config.top_n),
+            holdout=config.holdout,
         )
         self.pipeline = Pipeline(
             self.meta,
@@ -128,11 +133,7 @@ class Stage:
     @cached_property
     def tick(self) -> Ints:
         """Which tick of the day is each user's window, (users,): the one in whose hours they are more active."""
-        everyone = np.arange(len(self.world.people.ids))
-        midnight = self.world.params.start_at
-        here = [self.world.hour_of_week(everyone, np.full(len(everyone), midnight + at)) for at in TICKS]
-        hours = self.world.people.hours
-        return (hours[everyone, here[1]] > hours[everyone, here[0]]).astype(np.int64)
+        return favourite_ticks(self.world)
 
     @property
     def _first_slot(self) -> int:
@@ -264,6 +265,14 @@ class Stage:
         if last > self._items:
             self.items.put(item_rows(self.world, self._items, last))
             self._items = last
+
+
+def favourite_ticks(world: World) -> Ints:
+    """Return which of TICKS each user is more active at, (users,)."""
+    everyone = np.arange(len(world.people.ids))
+    here = [world.hour_of_week(everyone, np.full(len(everyone), world.params.start_at + at)) for at in TICKS]
+    hours = world.people.hours
+    return (hours[everyone, here[1]] > hours[everyone, here[0]]).astype(np.int64)
 
 
 def candidates_of(

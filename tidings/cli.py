@@ -44,6 +44,7 @@ COMMANDS = {
     "score": Command("tidings.learning", "Score candidates with a trained model.", _DATA),
     "send-times": Command("tidings.timing", "Predict each user's best hours of the week.", _DATA),
     "evaluate": Command("tidings.evaluating", "Estimate from logs what a policy or a treatment is worth.", _DATA),
+    "experiment": Command("tidings.experimenting", "Assign users to the arms of an experiment, and compare what the arms did.", _DATA),
     "demo": Command("tidings.replaying", "Watch a week of history go through the whole system.", _TRY),
     "replay": Command("tidings.replaying", "Play history through the pipeline and compare policies.", _TRY),
     "simulate": Command("tidings.simulating", "Play a world with known truth, and compare ways to keep to a budget.", _TRY),

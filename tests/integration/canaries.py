@@ -33,7 +33,7 @@ from lake.history import History
 from lake.ids import author_key, hash64, shard_of
 from lake.items import ItemTable
 from lake.user_keys import keyed
-from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock
+from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TEXT_DIMENSIONS, TOPIC_AFFINITY, Lists, UserBlock
 from ranking.redis_features import RedisFeatureStore
 from ranking.rows import AUTHOR, blank_stats
 from scheduler.lanes import UrgentLane, UrgentRequest
@@ -208,7 +208,7 @@ class House:
 
 def _features() -> UserBlock:
     lists = Lists.empty(1, len(AUTHOR_AFFINITY)), Lists.empty(1, len(TOPIC_AFFINITY))
-    return UserBlock(np.zeros(1), blank_stats(1), np.ones((1, DIMENSIONS), np.float32), *lists)
+    return UserBlock(np.zeros(1), blank_stats(1), np.ones((1, DIMENSIONS), np.float32), np.ones((1, TEXT_DIMENSIONS), np.float32), *lists)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,18 @@ def test_plans_are_made_where_the_arguments_ask_for_them(monkeypatch: pytest.Mon
             serve_app.Settings.model_validate(args | {"plan": wrong})
 
 
+def test_those_are_held_out_whom_the_arguments_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = MagicMock(meta=Meta(shards=1, channels=("in_app",)), items=MemoryItemStore())
+    monkeypatch.setattr(serve_app, "stores_of", lambda _: stores)
+    args: dict[str, Any] = {"model": "/model"}
+    settings = [serve_app.Settings.model_validate(args | more) for more in ({}, {"holdout": {"share": 0.05, "salt": "2026"}})]
+    assert [serve_app.pipeline_of(each, MagicMock()).config.holdout.share for each in settings] == [0.0, 0.05]
+    assert serve_app.own_job(settings[1]).holdout == settings[1].holdout
+    for wrong in ({"share": 0.9}, {"share": -0.1}, {"part": 0.1}):
+        with pytest.raises(ValueError, match="holdout"):
+            serve_app.Settings.model_validate(args | {"holdout": wrong})
+
+
 def test_the_configuration_names_the_deployments_there_are_and_scales_rankers(serve_config: dict[str, Any]) -> None:
     deployments = {each["name"]: each for each in serve_config["applications"][0]["deployments"]}
     application = serve_app.app(serve_app.Settings.model_validate(serve_config["applications"][0]["args"]))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from redis import Redis
 
+from budgets.experiments import Holdout
 from lake.history import History
 from lake.ids import hash64
 from lake.meta import Meta
@@ -35,11 +36,12 @@ class House:
     keys: UserKeys = field(default_factory=MemoryUserKeys)
     profiles: ProfileStore = field(default_factory=MemoryProfileStore)
     thresholds: Thresholds = field(default_factory=MemoryThresholds)
+    holdout: Holdout = field(default_factory=Holdout)
 
     @property
     def job(self) -> OwnJob:
         weekly = np.array([10, 5], np.uint8)
-        return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly)
+        return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly, holdout=self.holdout)
 
     def own(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         found = self.thresholds.own(USERS, np.zeros(len(USERS), np.int64), 0.0)
@@ -177,6 +179,20 @@ def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_m
         learn_thresholds(settings, noon_after(number))
         assert np.array_equal(served.own()[:, 0], house.own()[:, 0])
     assert 0 < served.own()[:, 0].min() < served.own()[:, 0].max() < 1
+
+
+def test_those_who_are_held_out_have_no_threshold_and_leave_that_of_others_as_it_is(house: House) -> None:
+    house.holdout = Holdout(0.3)
+    held = house.holdout.holds(USERS)
+    assert 0 < held.sum() < len(USERS)
+    for number in range(FIRST, FIRST + 3):
+        house.pass_day(number)
+        house.job.run(0, noon_after(number))
+    assert (np.isnan(house.own()[:, 0]) == held).all()
+    alone = settled(House(house.history, keys=house.keys))
+    alone.due.remove(np.array(USERS)[held].tolist())
+    alone.job.run(0, noon_after(FIRST + 2))
+    assert alone.own() == pytest.approx(house.own(), nan_ok=True)
 
 
 def test_nothing_is_aimed_at_on_a_channel_that_a_user_does_not_want() -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from redis import Redis
 
+from budgets.experiments import Holdout
 from budgets.ledger import Ledger
 from lake.clock import HeldClock
 from lake.decision_log import Entry, unpack
@@ -356,6 +357,50 @@ def test_what_is_held_waits_for_the_window_after_it_was_off(world: World) -> Non
     assert {outcome for outcome, _ in world.tick(MONDAY_NOON)["ann"].values()} == {"suppressed"}
     assert world.sent() == set()
     assert [len(rows) for rows in world.held.read(["ann"])] == [1]
+
+
+def without(user: str) -> Holdout:
+    """Return a holdout that holds out one of the users."""
+    halves = (Holdout(0.5, f"salt {number}") for number in range(200))
+    return next(holdout for holdout in halves if [name for name, out in zip(USERS, holdout.holds(USERS), strict=True) if out] == [user])
+
+
+def test_whoever_is_held_out_is_sent_nothing_scheduled_and_moves_on_with_everybody(world: World) -> None:
+    world.config = replace(world.config, weekly={"in_app": 9}, holdout=without("bob"))
+    for week in range(2):
+        at = MONDAY_NOON + week * 604_800
+        world.items.put([{"item_id": f"new{week}", "created_at": at - 60}])
+        told = world.tick(at)
+        assert set(told["bob"].values()) == {("ineligible", "holdout")}
+        assert told["ann"][f"new{week}"] == ("send", "above_threshold")
+    mine = world.logged().query("user_id == 'bob'")
+    assert mine["value"].isna().all()
+    assert mine["propensity"].eq(0).all()
+    assert "bob" not in {user for user, _, _ in world.sent()}
+
+
+def test_a_holdout_takes_only_what_would_have_been_decided_on(world: World) -> None:
+    world.config = replace(world.config, holdout=without("bob"))
+    world.seen.add(["bob"], hash64(["x"]))
+    assert world.tick(MONDAY_NOON)["bob"] == {"x": ("ineligible", "already_engaged"), "y": ("ineligible", "holdout")}
+
+
+def test_a_holdout_touches_nothing_that_is_urgent_critical_or_put_off_by_the_urgent_lane(world: World) -> None:
+    """Live, critical and slow items reach the one who is held out as they do everybody; the slow one waits for the window."""
+    lives = {"live": 600.0, "alarm": 600.0, "slow": 7 * 86400.0}
+    world.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "half_life_s": lasts} for name, lasts in lives.items()])
+    world.config = replace(world.config, weekly={"in_app": 5, "email": 1}, holdout=without("bob"))
+    world.ranker.values = {"live": 0.9, "slow": 0.8}
+    asked = [urgent(name, ["ann", "bob"], critical=name == "alarm", decision_id=name) for name in lives]
+    results = world.urgent().decide(asked, MONDAY_NOON - 1800)
+    assert [result.disposition for result in results] == [["send", "send"], ["send", "send"], ["hold", "hold"]]
+    assert world.tick(MONDAY_NOON)["bob"] == {
+        "slow": ("send", "above_threshold"),
+        "x": ("ineligible", "holdout"),
+        "y": ("ineligible", "holdout"),
+        "live": ("duplicate", "already_sent"),
+        "alarm": ("duplicate", "already_sent"),
+    }
 
 
 def test_a_repeated_decision_finds_its_own_grants(world: World) -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from budgets.experiments import Holdout
 from budgets.ledger import ROLLING_S, used
 from lake.decision_log import unpack
 from scheduler.thresholds import OwnThresholds
+from simulation.difference import Moments, difference
 from simulation.offers import NoisyRanker
 from simulation.response import Readers
 from simulation.stage import Day, Stage, StageConfig
@@ -110,3 +112,14 @@ def test_a_tired_reader_recovers_and_irrelevant_sends_raise_the_risk_of_losing_t
     for _ in range(100):
         readers.pass_day(np.ones(2, bool))
     assert readers.answers(np.full(2, 0.5), np.arange(2))[0] == pytest.approx(fresh[0], abs=1e-3)
+
+
+def test_a_holdout_of_the_world_is_sent_nothing_and_shows_what_sends_are_worth() -> None:
+    world = World.of(SMALL, 3)
+    stage = Stage(world, NoisyRanker(world), StageConfig(holdout=Holdout(0.4)))
+    held = stage.config.holdout.holds(world.people.ids)
+    days = [stage.play_day() for _ in range(10)]
+    sends, active = (np.stack([getattr(day, name) for day in days]) for name in ("sends", "active"))
+    assert sends[:, held].sum() == 0 < sends[:, ~held].sum()
+    moments = Moments.of(np.where(held, 0, 1), active.sum(axis=0), np.ones(len(held)), 2)
+    assert difference(moments.take(0), moments.take(1)).low > 0
