@@ -56,6 +56,7 @@ from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
 from lake.switches import Watch
 from lake.user_keys import keyed
+from ranking.guard import GuardRule
 from ranking.heat import heat_of
 from ranking.light import MOST_PER_USER
 from ranking.ray_ranker import Ranker
@@ -105,7 +106,8 @@ class Settings(BaseModel):
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
     (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others.
+    model ranks; the light one cuts the others. `guard`: whether rankers watch features and scores, and keep to the usual volume
+    where those are not what they were (docs/drift.md).
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -131,6 +133,7 @@ class Settings(BaseModel):
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
     most_per_user: int = Field(default=MOST_PER_USER, ge=1)
+    guard: bool = True
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
@@ -151,7 +154,13 @@ def app(settings: Settings) -> serve.Application:
             **settings.autoscaling,
         },
         ray_actor_options={"num_cpus": settings.ranker_cpus},
-    ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1), most_per_user=settings.most_per_user)
+    ).bind(
+        settings.model,
+        partial(ranker_stores, settings),
+        max(int(settings.ranker_cpus), 1),
+        most_per_user=settings.most_per_user,
+        guard=GuardRule() if settings.guard else None,
+    )
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
     courier = CourierReplica.bind(partial(make_courier, settings))
     return Gateway.options(ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": ROUTER_ENV}}).bind(
@@ -174,7 +183,8 @@ def features_of(settings: Settings) -> RedisFeatureStore:
 def ranker_stores(settings: Settings) -> RankerStores:
     """Return what a ranker replica reads, and where it logs what a challenger scored."""
     stores = stores_of(settings)
-    return RankerStores(features_of(settings), stores.items, HistoryShadowLog(History(settings.history), stores.user_keys))
+    log = HistoryShadowLog(History(settings.history), stores.user_keys)
+    return RankerStores(features_of(settings), stores.items, log, stores.alarms, RayMetrics())
 
 
 def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
