@@ -79,7 +79,7 @@ from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
 from scheduler.sources import HeldRows, NewPosts, Source, Trending
-from scheduler.thresholds import last_week, learn
+from scheduler.thresholds import believed, last_week, learn
 from scheduler.ticker import Ticker
 from tidings.home import folder
 
@@ -306,7 +306,7 @@ def learn_shared_thresholds(settings: Settings, now: float) -> None:
     """Learn from last week's log what a unit of each channel's budget is worth to those without a threshold of their own."""
     stores = stores_of(settings)
     rows, share = last_week(History(settings.history), now, stores.meta.shards)
-    users = int(stores.due.counts(FAR_SLOT).sum()) * share
+    users = int(stores.due.counts(FAR_SLOT).sum()) * share * (believed(rows, now) if len(rows) else 1.0)
     wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
     stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 

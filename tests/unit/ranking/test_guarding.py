@@ -42,7 +42,7 @@ class Replica:
     def __init__(self, keep: Path | None = None) -> None:
         self.features, self.breaks = MemoryFeatureStore(), False
         for number in range(200):
-            self.features.record_engagements([f"i{number % 40}"], [f"u{number % 60}"], [AT - 60 * number])
+            self.features.record_engagements([f"i{number % 40}"], [f"u{number % 60}"], [AT - 3600 * number])
         self.guarding = Guarding(RULE, keep)
         self.held = Held(Scorer(self._normal(bundle_of()), self.features, self._table()))
 
