@@ -62,6 +62,7 @@ from lake.metrics import Metrics
 from lake.redis_rewriting import rewrite_log
 from lake.switches import Watch
 from lake.user_keys import keyed
+from ranking.guard import GuardRule
 from ranking.heat import heat_of
 from ranking.light import MOST_PER_USER
 from ranking.ray_ranker import Ranker
@@ -85,7 +86,7 @@ from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
 from scheduler.sources import HeldRows, NewPosts, Source, Trending
-from scheduler.thresholds import last_week, learn
+from scheduler.thresholds import believed, last_week, learn
 from scheduler.ticker import Ticker
 from tidings.home import folder
 
@@ -119,6 +120,8 @@ class Settings(BaseModel):
     1000/second; a key's own rate goes before.
     `holdout`: {share, salt} of the users who get nothing that is scheduled, by which
     its worth is measured (docs/experiments.md).
+    `guard`: whether rankers watch features and scores, and keep to the usual volume
+    where those are not what they were (docs/drift.md).
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -147,6 +150,7 @@ class Settings(BaseModel):
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
     most_per_user: int = Field(default=MOST_PER_USER, ge=1)
+    guard: bool = True
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
@@ -169,7 +173,13 @@ def app(settings: Settings) -> serve.Application:
             **settings.autoscaling,
         },
         ray_actor_options={"num_cpus": settings.ranker_cpus},
-    ).bind(settings.model, partial(ranker_stores, settings), max(int(settings.ranker_cpus), 1), most_per_user=settings.most_per_user)
+    ).bind(
+        settings.model,
+        partial(ranker_stores, settings),
+        max(int(settings.ranker_cpus), 1),
+        most_per_user=settings.most_per_user,
+        guard=GuardRule() if settings.guard else None,
+    )
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
     courier = CourierReplica.bind(partial(make_courier, settings))
     return Gateway.options(ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": ROUTER_ENV}}).bind(
@@ -192,7 +202,8 @@ def features_of(settings: Settings) -> RedisFeatureStore:
 def ranker_stores(settings: Settings) -> RankerStores:
     """Return what a ranker replica reads, and where it logs what a challenger scored."""
     stores = stores_of(settings)
-    return RankerStores(features_of(settings), stores.items, HistoryShadowLog(History(settings.history), stores.user_keys))
+    log = HistoryShadowLog(History(settings.history), stores.user_keys)
+    return RankerStores(features_of(settings), stores.items, log, stores.alarms, RayMetrics())
 
 
 def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
@@ -323,7 +334,8 @@ def learn_shared_thresholds(settings: Settings, now: float) -> None:
     """Learn from last week's log what a unit of each channel's budget is worth to those without a threshold of their own."""
     stores = stores_of(settings)
     rows, share = last_week(History(settings.history), now, stores.meta.shards)
-    users = int(stores.due.counts(FAR_SLOT).sum()) * share * (1 - settings.holdout.share)
+    told = int(stores.due.counts(FAR_SLOT).sum()) * (1 - settings.holdout.share)
+    users = told * share * (believed(rows, now) if len(rows) else 1.0)
     wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
     stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 

@@ -20,6 +20,7 @@ class Overview:
 
     `sends`: by lane, then channel. `dispositions`: candidates by what was decided. `outcomes`: deliveries by channel, then
     outcome. `budget_use`: by channel, the share of this week's budgets that is spent. `outbox_backlog`: granted, not delivered.
+    `alarms`: what is wrong now.
     """
 
     windows: int = 0
@@ -32,6 +33,7 @@ class Overview:
     last_slot_at: float | None = None
     window_lag_s: float | None = None
     model_id: str = ""
+    alarms: Sequence[str] = ()
     at: float = 0.0
 
 

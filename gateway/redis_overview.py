@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from delivery.redis_outbox import RedisOutbox
 from gateway.console import Overview, budget_use, overview_of
 from lake.keys import Keys
 from lake.meta import Meta
+from lake.redis_alarms import RedisAlarms
 from lake.redis_profiles import RedisProfileStore
 
 SAMPLE = 1_000
@@ -45,7 +46,8 @@ class RedisOverview:
             pipe.hgetall(self.meta.keys.of_shard(Keys.METRICS, shard))
         counters = [{name.decode(): value.decode() for name, value in shard.items()} for shard in pipe.execute()]
         backlog = RedisOutbox(self.client, self.meta.keys).backlog(list(shards))
-        return overview_of(counters, at=now, outbox_backlog=sum(each.total for each in backlog), budget_use=self._budget_use(now))
+        found = overview_of(counters, at=now, outbox_backlog=sum(each.total for each in backlog), budget_use=self._budget_use(now))
+        return replace(found, alarms=[alarm.text for alarm in RedisAlarms(self.client).ringing(now).values()])
 
     def _budget_use(self, now: float) -> dict[str, float]:
         users = self._sample()

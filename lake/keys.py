@@ -17,6 +17,7 @@ THRESHOLDS = f"{LAYOUT}:thresholds"
 LINK_SECRET = f"{LAYOUT}:link-secret"
 ITEM_CHANGES = f"{LAYOUT}:item-changes"
 SWITCHES = f"{LAYOUT}:switches"
+ALARMS = f"{LAYOUT}:alarms"
 USUAL_PROFILE = f"{LAYOUT}:usual-profile"
 RATES = f"{LAYOUT}:rates"
 

@@ -19,12 +19,14 @@ CounterName = Literal[
     "tidings_events_total",
     "tidings_refused_requests_total",
     "tidings_critical_total",
+    "tidings_guard_trips_total",
 ]
 GaugeName = Literal[
     "tidings_window_lag_s",
     "tidings_rows_in_flight",
     "tidings_outbox_backlog",
     "tidings_budget_use",
+    "tidings_guard_columns_out",
 ]
 HistogramName = Literal[
     "tidings_urgent_latency_ms",
@@ -53,12 +55,14 @@ COUNTERS: Mapping[CounterName, Metric] = {
     "tidings_events_total": Metric("Events accepted over HTTP."),
     "tidings_critical_total": Metric("Critical rows: sent, or refused because the quota of their key was spent.", ("outcome",)),
     "tidings_refused_requests_total": Metric("Requests refused for lack of room (429) or a part that is away (503).", ("status",)),
+    "tidings_guard_trips_total": Metric("Times that a ranker's guard found features or scores that are not what they were."),
 }
 GAUGES: Mapping[GaugeName, Metric] = {
     "tidings_window_lag_s": Metric("Seconds from a slot's tick until its last window was decided."),
     "tidings_rows_in_flight": Metric("Urgent rows admitted and not yet answered."),
     "tidings_outbox_backlog": Metric("Granted notifications not yet delivered."),
     "tidings_budget_use": Metric("Share of the week's budgets that is spent.", ("channel",)),
+    "tidings_guard_columns_out": Metric("Features and scores of a ranker that are not what they were, now."),
 }
 HISTOGRAMS: Mapping[HistogramName, Metric] = {
     "tidings_urgent_latency_ms": Metric("Milliseconds from an urgent request's admission to its answer.", (), _LATENCY_MS),

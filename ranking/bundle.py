@@ -21,6 +21,7 @@ from ranking.blocks import Matrix
 from ranking.calibration import Calibration
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
+from ranking.reference import Reference
 
 if TYPE_CHECKING:  # imported where it is used: with what it brings along it is half of what a process loads, and most hold no model
     import xgboost as xgb
@@ -29,8 +30,9 @@ MODEL, SCHEMA, CALIBRATION, METRICS, MANIFEST = "model.ubj", "features.json", "c
 FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
 OPT_OUT = "opt_out.json"
 LIGHT = "light.ubj"
-OPTIONAL = (OPT_OUT, LIGHT)
-"""What is known of the risk of opting out, and the light model; a bundle may lack them."""
+NORMAL = "normal.json"
+OPTIONAL = (OPT_OUT, LIGHT, NORMAL)
+"""What is known of the risk of opting out, the light model, and what rows and scores are normally like; a bundle may lack them."""
 TRIAL_ROWS = 16
 TRIAL_TIMEOUT_S = 60.0
 REMEDY = "train it again, or take the folder from where it was made"
@@ -50,7 +52,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light."""
+    """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light.
+
+    `normal`: what its rows and scores are like when all is well, for ranking.guard.
+    """
 
     model_id: str
     booster: xgb.Booster
@@ -61,6 +66,7 @@ class Bundle:
     created_at: float
     opt_out: OptOut = OptOut()
     light: xgb.Booster | None = None
+    normal: Reference | None = None
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
@@ -98,6 +104,7 @@ def write(
     channels: tuple[str, ...] = CHANNELS,
     opt_out: OptOut | None = None,
     light: xgb.Booster | None = None,
+    normal: Reference | None = None,
 ) -> str:
     """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
 
@@ -108,7 +115,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out, light)
+        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out, light, normal)
         if folder.exists():
             folder.rename(aside / "old")
         (aside / "new").rename(folder)
@@ -127,6 +134,7 @@ def _fill(
     channels: tuple[str, ...],
     opt_out: OptOut | None,
     light: xgb.Booster | None,
+    normal: Reference | None,
 ) -> str:
     folder.mkdir()
     booster.save_model(folder / MODEL)
@@ -141,8 +149,10 @@ def _fill(
         (folder / OPT_OUT).write_text(json.dumps(opt_out.as_json()) + "\n")
     if light is not None:
         light.save_model(folder / LIGHT)
+    if normal is not None:
+        (folder / NORMAL).write_text(json.dumps(normal.as_json()) + "\n")
     hashes = {name: _sha256(folder / name) for name in (*FILES, *OPTIONAL) if (folder / name).exists()}
-    scoring = [name for name in hashes if name != METRICS]
+    scoring = [name for name in hashes if name not in (METRICS, NORMAL)]
     model_id = hashlib.sha256("".join(hashes[name] for name in scoring).encode()).hexdigest()[:16]
     manifest = {"model_id": model_id, "tidings": version("tidings"), "created_at": created_at, "window": asdict(window), "sha256": hashes}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -207,6 +217,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
         created_at=manifest["created_at"],
         opt_out=_opt_out(folder, threads) if OPT_OUT in manifest["sha256"] else OptOut(),
         light=_booster(folder / LIGHT, threads) if LIGHT in manifest["sha256"] else None,
+        normal=_normal(folder) if NORMAL in manifest["sha256"] else None,
     )
 
 
@@ -245,6 +256,13 @@ def _opt_out(folder: Path, threads: int) -> OptOut:
         return OptOut.from_json(_json(folder / OPT_OUT), threads)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / OPT_OUT}: {error}; {REMEDY}") from None
+
+
+def _normal(folder: Path) -> Reference:
+    try:
+        return Reference.from_json(_json(folder / NORMAL))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{folder / NORMAL}: {error}; {REMEDY}") from None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ranking.evaluation import Column, Resampled, log_loss, ndcg_each
+from ranking.stability import shares, stability
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 EDGE = 1e-7
 """Keeps log-odds finite."""
-LEAST_SHARE = 1e-4
-"""What an empty tenth counts for in the PSI."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +113,10 @@ def metric(rows: Paired, rule: GateRule | None = None) -> Verdict:
 
 
 def psi(expected: Floats, found: Floats, parts: int = 10) -> float:
-    """Return the population stability index of two samples, 0 where alike: the sum of (b - a) ln(b / a) over quantiles of `expected`.
-
-    Symmetric Kullback-Leibler divergence of the binned samples (Jeffreys 1946); equal values share a bin.
-    """
+    """Return the population stability index of two samples, 0 where alike, over quantiles of `expected`; equal values share a bin."""
     edges = np.unique(np.quantile(expected, np.linspace(0, 1, parts + 1)[1:-1]))
-    shares = [
-        np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1) / len(values) for values in (expected, found)
-    ]
-    was, now = (np.maximum(share, LEAST_SHARE) for share in shares)
-    return float(((now - was) * np.log(now / was)).sum())
+    was, now = (shares(np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)) for values in (expected, found))
+    return float(stability(was, now))
 
 
 def log_odds(probability: Column) -> Floats:

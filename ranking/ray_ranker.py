@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,12 +17,17 @@ import numpy as np
 import pandas as pd
 from ray import serve
 
+from lake.alarms import Alarms, MemoryAlarms
 from lake.items import ItemStore, ItemTable
+from lake.metrics import MemoryMetrics, Metrics
 from ranking import explain as explaining
 from ranking import shadow
 from ranking.bundle import Bundle
 from ranking.chunks import ChunkQueue, Running, merge
 from ranking.explain import Explained
+from ranking.guard import GuardRule
+from ranking.guarding import FILE as GUARD_FILE
+from ranking.guarding import Guarding, Watchman
 from ranking.in_service import InService
 from ranking.light import MOST_PER_USER
 from ranking.scorer import Scorer, ScoreRequest, Scores
@@ -33,7 +38,7 @@ MAX_ONGOING_REQUESTS = 200
 """Below this the router, which knows no priority, would hold requests back; callers keep windows' calls to half of it."""
 HEALTH_TIMEOUT_S = 20.0
 LOOK_EVERY_S = 1.0
-"""How often a replica looks whether another model is to serve, and puts the challenger's scores down."""
+"""How often a replica looks whether another model is to serve, puts the challenger's scores down, and tells what its guard found."""
 
 logger = logging.getLogger(__name__)
 Ticket = Future[Scores]
@@ -41,16 +46,22 @@ Ticket = Future[Scores]
 
 @dataclass(frozen=True)
 class Stores:
-    """What a replica reads: state of users and items, and the items themselves; and where it logs a challenger's scores, if anywhere."""
+    """What a replica reads: state of users and items, and the items themselves; where it logs a challenger's scores, if anywhere;
+    and where it tells that something is wrong.
+    """
 
     features: FeatureStore
     items: ItemStore
     shadow: ShadowLog | None = None
+    alarms: Alarms = field(default_factory=MemoryAlarms)
+    metrics: Metrics = field(default_factory=MemoryMetrics)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a replica says of its models. `problem`: why it could not follow the registry; the rest is of the challenger's cost so far."""
+    """What a replica says of its models. `problem`: why it could not follow the registry; `alarm`: what its guard found wrong; the rest
+    is of the challenger's cost so far.
+    """
 
     model_id: str
     challenger_id: str
@@ -58,6 +69,7 @@ class Standing:
     live_s: float
     shadow_s: float
     shadow_rows: int
+    alarm: str = ""
 
 
 class Ranking:
@@ -66,6 +78,7 @@ class Ranking:
     `model`: folder of a bundle or of a registry of bundles, verified before they serve. `open_stores`: makes this replica's own store
     clients. `threads`: CPUs of one prediction, those of the replica. `most_per_user`: see Scorer. A second thread follows the
     registry: what it loads takes the place of what serves between two jobs, so that a job begun with one model ends with it.
+    `guard`: how scheduled traffic is watched, None: not at all.
     """
 
     def __init__(
@@ -76,17 +89,21 @@ class Ranking:
         rule: ShadowRule | None = None,
         look_every_s: float = LOOK_EVERY_S,
         most_per_user: int = MOST_PER_USER,
+        guard: GuardRule | None = None,
     ) -> None:
         stores = open_stores()
         self._features, self._log = stores.features, stores.shadow
+        self._watchman = Watchman(stores.alarms, stores.metrics)
         self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads, most_per_user)
+        kept = Path(model) / GUARD_FILE if self._models.may_change else None
+        self._guarding = Guarding(guard, kept) if guard is not None else None
         self._queue: ChunkQueue[Ticket] = ChunkQueue(merge_rows=self._scorer.chunk_rows)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ranker")
         self._allowance, self._random = Allowance(rule or ShadowRule()), np.random.default_rng()
         self._is_sampling, self._shadow_rows = False, 0
         self._shadowed: deque[pd.DataFrame] = deque()
         self._stopping = threading.Event()
-        if self._models.may_change:
+        if self._models.may_change or guard is not None:
             threading.Thread(target=self._follow, args=(look_every_s,), name="models", daemon=True).start()
 
     @property
@@ -116,7 +133,8 @@ class Ranking:
         """Return which models this replica holds, and what the challenger has cost."""
         held, spent = self._models.held, self._allowance
         challenger = held.challenger.model_id if held.challenger else ""
-        return Standing(held.serving.model_id, challenger, self._models.problem, spent.live_s, spent.spent_s, self._shadow_rows)
+        cost = (spent.live_s, spent.spent_s, self._shadow_rows)
+        return Standing(held.serving.model_id, challenger, self._models.problem, *cost, self._watchman.told)
 
     async def check_health(self) -> None:
         """Raise unless the worker thread answers in time and the store is reachable from it."""
@@ -153,16 +171,27 @@ class Ranking:
         self._allowance.earn(perf_counter() - began_s, began_s)
         if is_done:
             self._offer(running)
+            self._guard(running)
+
+    def _guard(self, running: Running[Ticket]) -> None:
+        """Let the guard look at some rows of a job that is done and answered; what goes wrong here is none of the callers' business."""
+        if self._guarding is None:
+            return
+        try:
+            self._guarding.look(running.job, self._models.held, is_urgent=running.is_urgent)
+        except Exception:
+            logger.exception("the guard could not look at a job; it looks at the next one")
 
     def _started(self, requests: list[tuple[Ticket, ScoreRequest]], is_urgent: bool) -> Running[Ticket]:
-        scorer = self._models.held.scorer(requests[0][1].model_id)
-        job = scorer.prepare(merge([request for _, request in requests]))
+        merged = merge([request for _, request in requests])
+        relief = self._guarding.relief_for(merged) if self._guarding is not None else None
+        job = self._models.held.scorer(merged.model_id).prepare(merged, relief)
         return Running(requests, job, job.chunks(), is_urgent)
 
     def _offer(self, running: Running[Ticket]) -> None:
         """Let the challenger score some rows of a job that is done and answered, where it may cost something yet."""
         challenger = self._models.held.challenger
-        if challenger is None or self._log is None or self._is_sampling or not self._allowance.is_left:
+        if challenger is None or self._log is None or self._is_sampling or running.job.relief is not None or not self._allowance.is_left:
             return
         rows = min(self._allowance.rule.sample_rows, int(self._allowance.rows))
         sample = shadow.sample_of(running.job, [request for _, request in running.tickets], rows, self._random)
@@ -196,6 +225,8 @@ class Ranking:
         problem, changed = self._models.problem, self._models.look()
         if self._models.problem and self._models.problem != problem:
             logger.error("goes on serving %s: %s", self._scorer.model_id, self._models.problem)
+        if self._guarding is not None:
+            self._watchman.tell(self._guarding)
         frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]
         if frames and self._log is not None:
             self._log.write(pd.concat(frames, ignore_index=True))

@@ -16,7 +16,9 @@ from ranking.blocks import ItemBlock, Matrix
 from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
 from ranking.light import MOST_PER_USER, best_of_each, whole
+from ranking.relief import Relief
 from ranking.rows import AUTHOR, TOPIC, Records
+from ranking.steadying import Draws, draws_of
 from ranking.store import FeatureStore, Fetched
 from ranking.texts import text_vectors
 from ranking.value import ValueRule, value_of
@@ -74,6 +76,7 @@ class Job:
     """A request whose state is at hand: run its `chunks` in any order, then take the `scores`.
 
     Where a user has more than `most_per_user` rows and the model has a light one, that one cuts them to so many; `cut` tells which.
+    `relief`: what is done about rows or a model that the guard has found wrong.
     """
 
     bundle: Bundle
@@ -86,13 +89,21 @@ class Job:
     chunk_rows: int
     rule: ValueRule = ValueRule()
     most_per_user: int = MOST_PER_USER
+    relief: Relief | None = None
     probability: Matrix = field(init=False)
     risk: Matrix = field(init=False)
     cut: Bools = field(init=False)
+    _draws: Draws = field(init=False)
 
     def __post_init__(self) -> None:
         self.probability, self.risk = np.full(len(self.user), np.nan, np.float32), np.full(len(self.user), np.nan, np.float32)
         self.cut = np.zeros(len(self.user), bool)
+        self._draws = np.zeros(len(self.user) if self.relief else 0)
+
+    @property
+    def at(self) -> float:
+        """The moment of the rows, the latest where they have several."""
+        return float(self.assembler.items.at.max(initial=0.0))
 
     def chunks(self) -> list[Chunk]:
         """Return the rows of each chunk: in order, or all rows of some users where any user has too many."""
@@ -108,6 +119,8 @@ class Job:
     def run(self, chunk: Chunk) -> None:
         """Predict the rows of a chunk; computes for about 10 ms and waits for nothing."""
         rows = self.features(chunk)
+        if self.relief is not None:
+            self._draws[chunk], rows = draws_of(rows), self.relief.rows(rows)
         if not isinstance(chunk, slice):
             kept = self._kept(chunk, rows)
             self.cut[chunk[~kept]] = True
@@ -129,8 +142,10 @@ class Job:
 
     def scores(self) -> Scores:
         """Return the scores, once every chunk has run."""
-        value = value_of(self.probability, self.risk, self.rule)
-        return Scores(self.probability, value, self.bundle.model_id, self.known_user, self.known_item)
+        probability, value = self.probability, value_of(self.probability, self.risk, self.rule)
+        if self.relief is not None:
+            probability, value = self.relief.scores(probability, value, self._draws)
+        return Scores(probability, value, self.bundle.model_id, self.known_user, self.known_item)
 
 
 class Cache:
@@ -207,8 +222,8 @@ class Scorer:
             job.run(chunk)
             yield job
 
-    def prepare(self, request: ScoreRequest) -> Job:
-        """Fetch the state of a request; blocks for the round trips, computes nothing that takes long."""
+    def prepare(self, request: ScoreRequest, relief: Relief | None = None) -> Job:
+        """Fetch the state of a request; blocks for the round trips, computes nothing that takes long. `relief`: see Job."""
         at = np.broadcast_to(np.asarray(request.at, np.float64), len(request.items))
         if len(at):
             self.table.sync(float(at.max()))
@@ -216,17 +231,19 @@ class Scorer:
         self._forget_older_than(fetched.refreshed_at)
         columns, codes = self.table.with_missing(request.items)
         items = self._item_block(_rows_of(columns, codes, at), fetched, at)
+        bundle = relief.bundle if relief is not None else self.bundle
         return Job(
-            bundle=self.bundle,
+            bundle=bundle,
             assembler=Assembler(fetched.users, items),
             user=request.user,
             item=request.item,
-            channel=self.bundle.channel_codes(request.channels)[request.channel],
+            channel=bundle.channel_codes(request.channels)[request.channel],
             known_user=fetched.known,
             known_item=codes >= 0,
             chunk_rows=self.chunk_rows,
             rule=self.rule,
             most_per_user=self.most_per_user,
+            relief=relief,
         )
 
     def _forget_older_than(self, refreshed_at: float) -> None:

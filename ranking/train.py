@@ -10,6 +10,7 @@ import xgboost as xgb
 
 from lake.dataset import Dataset
 from lake.errors import InputError
+from ranking.blocks import Matrix
 from ranking.bundle import Window
 from ranking.calibration import Calibration
 from ranking.evaluation import rounded
@@ -20,6 +21,7 @@ from ranking.labels import DAY_S, LabelRule
 from ranking.light import distil, explained
 from ranking.offline import State
 from ranking.past import Bools, Past
+from ranking.reference import MOST_ROWS
 from ranking.search import Attempt, Problem, best_of, search
 from ranking.sent import sent
 from ranking.training_set import TrainingSet, candidates_only
@@ -41,13 +43,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model with what it takes to write its bundle; `light`: see ranking.light."""
+    """A fitted model with what it takes to write its bundle; `light`: see ranking.light. `late`: feature rows of the latest weeks."""
 
     booster: xgb.Booster
     calibration: Calibration
     metrics: dict[str, Any]
     window: Window
     light: xgb.Booster
+    late: Matrix
 
 
 def train(
@@ -96,7 +99,16 @@ def train(
         "explained": explained(margins(light, latest.matrix), margins(final, latest.matrix)),
     }
     told("model", 1, 1)
-    return Trained(final, walk.calibration(), rounded(metrics), Window(float(state.past.at[0]), until), light)
+    return Trained(
+        final, walk.calibration(), rounded(metrics), Window(float(state.past.at[0]), until), light, _typical(data, split.late, seed)
+    )
+
+
+def _typical(data: TrainingSet, late: Bools, seed: int) -> Matrix:
+    """Return feature rows of the latest weeks, as often as they stand for rows that were not drawn."""
+    weight = data.rows.weight[late]
+    drawn = np.random.default_rng(seed).choice(np.flatnonzero(late), min(len(weight), MOST_ROWS), p=weight / weight.sum())
+    return np.ascontiguousarray(data.matrix[np.sort(drawn)])
 
 
 def _silent(what: str, done: int, total: int, standing: str = "") -> None:

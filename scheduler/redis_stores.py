@@ -15,6 +15,7 @@ from lake.decision_log import DecisionLog
 from lake.history import History
 from lake.keys import LINK_SECRET
 from lake.meta import Meta
+from lake.redis_alarms import RedisAlarms
 from lake.redis_clock import RedisClock
 from lake.redis_decision_log import RedisDecisionStream
 from lake.redis_follows import RedisFollowStore
@@ -115,6 +116,11 @@ class RedisStores:
     def switches(self) -> RedisSwitches:
         """What is switched off."""
         return RedisSwitches(self.client)
+
+    @cached_property
+    def alarms(self) -> RedisAlarms:
+        """What is wrong right now."""
+        return RedisAlarms(self.client)
 
     def decision_log(self, history: History) -> DecisionLog:
         """Return the decision log that files its rows in `history`."""

@@ -22,6 +22,9 @@ FRESH_S = 60.0
 """How long one goes by the thresholds one has read."""
 
 PERIOD_S = 7 * 86400.0
+BELIEVED = 0.3
+"""Least rows of a day, as a share of the usual, for it to count as one."""
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MOST_SHARDS = 8
 """The log of this many shards stands for all: the N-th highest value needs a sample, not everybody."""
 
@@ -176,3 +179,14 @@ def last_week(history: History, now: float, shards: int) -> tuple[pd.DataFrame, 
     rows = history.read("decisions", now - PERIOD_S, now, columns=names, where=where)
     since = pd.Timestamp(now - PERIOD_S, unit="s", tz="UTC")
     return (rows[rows["at"] >= since] if len(rows) else rows), read / shards
+
+
+def believed(rows: pd.DataFrame, now: float) -> float:
+    """Return which share of the 7 days before `now` had about as many rows as usual: after a gap, fewer days' offers earn fewer sends.
+
+    `rows`: with `at`, as `last_week` returns them. Without this the week after an outage would spend on what is left of the one before it
+    all that its days would have shared.
+    """
+    day = (now - rows["at"].astype("int64").to_numpy() / UNITS[rows["at"].dt.unit]) // 86400.0
+    count = np.bincount(np.clip(day, 0, 6).astype(np.intp), weights=rows["weight"].to_numpy(np.float64), minlength=7)
+    return float((count >= BELIEVED * np.median(count[count > 0])).mean()) if count.any() else 1.0

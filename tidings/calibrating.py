@@ -53,6 +53,7 @@ def calibrate(
         channels=bundle.channels,
         opt_out=bundle.opt_out,
         light=bundle.light,
+        normal=bundle.normal,
     )
     bundles.verify(out)
     report = {"model_id": model_id, "of": bundle.model_id, "window": asdict(Window(bundle.window.since, moment.timestamp()))}

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 from rich.progress import Progress as Bars
@@ -18,13 +19,16 @@ from lake.table_files import format_of, read_file
 from lake.tables import ID, NAME, TIME, Column, Schema
 from ranking import bundle as bundles
 from ranking.examples import ExampleRule
-from ranking.fitting import OBJECTIVES, Shape
+from ranking.fitting import OBJECTIVES, Shape, margins
 from ranking.labels import DAY_S, LabelRule
 from ranking.offline_score import score_candidates
+from ranking.opt_out import OptOut
 from ranking.opt_out import learn as opt_outs
+from ranking.reference import Reference
 from ranking.report import page
 from ranking.train import Progress, Trained
 from ranking.train import train as train_model
+from ranking.value import value_of
 from tidings.console import Json, emit, facts, progress, step
 
 CANDIDATES = Schema(
@@ -81,7 +85,15 @@ def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, **how: Any)
         opt_out = opt_outs(dataset, until.timestamp())
     metrics = trained.metrics | {"opt_out": {"rate": opt_out.rate, "learned": opt_out.booster is not None}}
     model_id = bundles.write(
-        model, trained.booster, trained.calibration, metrics, trained.window, created_at, opt_out=opt_out, light=trained.light
+        model,
+        trained.booster,
+        trained.calibration,
+        metrics,
+        trained.window,
+        created_at,
+        opt_out=opt_out,
+        light=trained.light,
+        normal=normal_of(trained, opt_out),
     )
     report = {"model_id": model_id, "until": until.isoformat()} | metrics
     (model / "report.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -89,6 +101,12 @@ def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, **how: Any)
     with step("trying the model in a process of its own"):
         bundles.verify(model)
     return model_id, trained
+
+
+def normal_of(trained: Trained, opt_out: OptOut) -> Reference:
+    """Return what rows and scores of a trained model are like in its latest weeks."""
+    probability = trained.calibration(margins(trained.booster, trained.late))
+    return Reference.of(trained.late, np.stack([probability, value_of(probability, opt_out.risks(trained.late))], axis=1))
 
 
 def worths(given: list[str]) -> tuple[tuple[str, float], ...]:

@@ -14,9 +14,13 @@ import pandas as pd
 import typer
 from rich.panel import Panel
 
+from gateway.redis_faults import STORE_AWAY
 from lake.dataset import Dataset
 from lake.errors import InputError
 from lake.redaction import without_password
+from lake.redis_alarms import RedisAlarms
+from lake.redis_clock import RedisClock
+from lake.redis_store import connect
 from ranking import bundle as bundles
 from ranking.registry import Registry
 from tidings.console import Json, emit, facts, fail, say, step
@@ -86,9 +90,19 @@ def status(as_json: Json = False) -> None:
     if state is None:
         emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
         raise typer.Exit(1)
-    report = where(state) | {"deployments": deployments(state)}
-    table = facts(where(state) | report["deployments"])
+    wrong = alarms(state)
+    report = where(state) | {"deployments": deployments(state), "alarms": wrong}
+    table = facts(where(state) | report["deployments"] | ({"alarm": "; ".join(wrong)} if wrong else {}))
     emit({"running": True} | report, as_json=as_json, summary=table)
+
+
+def alarms(state: State) -> list[str]:
+    """Return what the parts of the system say is wrong now."""
+    try:
+        with connect(state.store_url) as client:
+            return [alarm.text for alarm in RedisAlarms(client).ringing(RedisClock(client).now()).values()]
+    except STORE_AWAY as error:
+        return [f"the store does not answer: {error}"]
 
 
 def where(state: State) -> dict[str, Any]:

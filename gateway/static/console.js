@@ -58,6 +58,7 @@ function show(overview) {
   setText("share", overview.candidates ? `${percent.format(sent / overview.candidates)} of candidates` : "");
   setText("lag", overview.window_lag_s === null ? "–" : `${overview.window_lag_s.toFixed(1)} s`);
   setText("model_id", overview.model_id || "none");
+  setText("alarms", overview.alarms.join("; "));
   setText("last_slot", overview.last_slot_at === null ? "no window yet" : `last slot ${new Date(overview.last_slot_at * 1000).toLocaleString()}`);
   if (before && overview.at > before.at) {
     setText("rate", `${whole.format(Math.round((overview.candidates - before.candidates) / (overview.at - before.at)))} per second now`);

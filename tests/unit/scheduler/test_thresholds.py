@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from lake.history import History
-from scheduler.thresholds import last_week, learn
+from scheduler.thresholds import believed, last_week, learn
 
 NOW = 1_700_000_000.0
 
@@ -51,3 +52,14 @@ def test_the_week_is_read_from_the_files_of_some_shards(tmp_path: Path) -> None:
     assert len(rows) == 1
     assert share == 0.5
     assert len(last_week(History(str(tmp_path / "none")), NOW, 16)[0]) == 0
+
+
+def test_days_without_offers_do_not_count_so_that_the_week_after_a_gap_spends_no_more_a_day() -> None:
+    days = [pd.to_datetime([NOW - (day + 0.5) * 86400], unit="s", utc=True) for day in range(7)]
+    week = pd.concat([log_of([0.1 * value for value in range(1, 9)]).assign(at=day[0], item_id=f"i{n}") for n, day in enumerate(days)])
+    gap = week[~week["item_id"].isin(["i1", "i2", "i3"])]
+    assert believed(week, NOW) == 1.0
+    assert believed(gap, NOW) == pytest.approx(4 / 7)
+    assert learn(gap, {"in_app": 14 * believed(gap, NOW)}) == learn(week, {"in_app": 14.0})
+    few = pd.concat([gap, week[week["item_id"] == "i1"].head(2)])
+    assert believed(few, NOW) == pytest.approx(4 / 7), "a day that is almost empty is none"

@@ -107,3 +107,11 @@ def test_what_is_not_a_course_is_not_drawn_nor_is_nothing() -> None:
     assert done.exit_code == 2
     with pytest.raises(ValueError, match="two days"):
         line_plot("", {"a": [1.0]}, {})
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_after_three_days_without_offers_there_is_no_burst_and_the_next_week_is_like_the_one_before(seed: int) -> None:
+    lived = play("outage", "steered", ScenarioConfig(users=120, calm_days=21, days=10, seed=seed))
+    assert lived.weeks[2] < 0.75 * lived.started
+    assert lived.weeks[9] == pytest.approx(lived.started, rel=0.1)
+    assert max(lived.weeks[3:]) <= 1.1 * lived.started
