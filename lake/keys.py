@@ -51,6 +51,7 @@ class Keys:
     INBOX = "in"
     ITEM = "i"
     ITEM_COUNTS = "ic"
+    ACTORS = "ia"
     AUTHOR = "a"
     TOPIC = "tp"
     DUE = "due"

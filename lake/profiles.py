@@ -37,6 +37,7 @@ PROFILE = np.dtype(
         ("windows", "<u2", (MAX_WINDOWS,)),
         ("created_at", "<f8"),
         ("window_share", "u1", (MAX_WINDOWS,)),
+        ("locale", "S16"),
     ]
 )
 """One user's settings.
@@ -45,7 +46,8 @@ PROFILE = np.dtype(
 name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of the day, -1: none. `not_allowed`,
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
-`window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
+`window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown. `locale`: the language they
+read, as BCP 47 such as pt-BR, empty: unknown.
 """
 
 Profiles = npt.NDArray[np.void]

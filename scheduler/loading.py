@@ -90,6 +90,8 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
     rows = blank(len(users))
     if "timezone" in users:
         rows["zone"] = users["timezone"].fillna("").astype(str).str.encode("ascii").to_numpy("S32")
+    if "locale" in users:
+        rows["locale"] = users["locale"].fillna("").astype(str).str.encode("ascii", "ignore").to_numpy("S16")
     if "utc_offset_minutes" in users:
         known = users["utc_offset_minutes"].notna().to_numpy()
         rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
