@@ -87,14 +87,16 @@ class DrainReport:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A message to send. `delivery.message` is the entry's. `told`: the items its content names. `until`: when it is too late to call the
-    provider, epoch seconds.
-    """
+    """A message to send. `delivery.message` is the entry's. `until`: when it is too late to call the provider, epoch seconds."""
 
     entry: Entry
     delivery: Delivery
-    told: frozenset[str]
     until: float
+
+    @property
+    def told(self) -> set[str]:
+        """The items that its content names."""
+        return set(self.delivery.told)
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ class Dispatcher:
                 continue
             content = self._render(message, told, actors[place], facts.profiles, place) if drop is None else drop
             if isinstance(content, Content):
-                delivery = Delivery(message, facts.addresses[place] or "", content, now)
-                ready[message.channel].append(_Ready(entry, delivery, told.item_ids, deadline(entry, told)))
+                delivery = Delivery(message, facts.addresses[place] or "", content, now, told.item_ids)
+                ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told)))
             else:
                 ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
         return ready, ended, waiting
@@ -292,7 +294,7 @@ class _Turn:
         """
         now = self.now + self.stopwatch() - self.began_s
         names = list({name: None for row in wave for name in row.told})
-        there = {name for name, item in zip(names, self.parts.items.get(names), strict=True) if item is not None}
+        there = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if is_there}
         kept: list[_Ready] = []
         ended: list[_Ended] = []
         for row in wave:

@@ -18,9 +18,9 @@ class Told:
     others: tuple[ItemRow, ...] = ()
 
     @property
-    def item_ids(self) -> frozenset[str]:
+    def item_ids(self) -> tuple[str, ...]:
         """The items that are told of."""
-        return frozenset(str(item["item_id"]) for item in (self.item, *self.others) if item is not None)
+        return tuple(str(item["item_id"]) for item in (self.item, *self.others) if item is not None)
 
     @property
     def ends_at(self) -> float:

@@ -49,7 +49,8 @@ def digest_facts(by: str, items: Sequence[ItemRow]) -> dict[str, Any]:
     """
     column, _, name = by.partition(":")
     topics = items[0].get("topics") if items else None
-    topic = (str(topics[0]) if name == "*" and topics is not None and len(topics) else name) if column == "topic" else ""
+    first = str(topics[0]) if topics is not None and len(topics) else ""
+    topic = (first if name == "*" else name) if column == "topic" else ""
     kinds = {str(item.get("kind") or "") for item in items}
     return {"size": len(items), "by": column, "topic": one_line(topic), "kind": one_line(kinds.pop()) if len(kinds) == 1 else ""}
 

@@ -154,6 +154,10 @@ class ItemStore(Protocol):
         """Return the rows of items, None where there is none."""
         ...
 
+    def there(self, item_ids: Sequence[str]) -> list[bool]:
+        """Return which items there are."""
+        ...
+
     def actors(self, asked: Sequence[Asked]) -> list[Actors]:
         """Return who acted on entities; nobody for an entity of one version that does not say so (see lake.actors.act_of)."""
         ...
@@ -189,6 +193,10 @@ class MemoryItemStore:
     def get(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
         """See ItemStore."""
         return [self.rows.get(item_id) for item_id in item_ids]
+
+    def there(self, item_ids: Sequence[str]) -> list[bool]:
+        """See ItemStore."""
+        return [item_id in self.rows for item_id in item_ids]
 
     def actors(self, asked: Sequence[Asked]) -> list[Actors]:
         """See ItemStore."""

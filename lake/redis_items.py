@@ -58,6 +58,13 @@ class RedisItemStore:
         packed: Any = self.client.mget([self._key(item_id) for item_id in item_ids])
         return [None if row is None else msgpack.unpackb(row) for row in packed]
 
+    def there(self, item_ids: Sequence[str]) -> list[bool]:
+        """See ItemStore."""
+        pipe = self.client.pipeline(transaction=False)
+        for item_id in item_ids:
+            pipe.exists(self._key(item_id))
+        return [bool(found) for found in pipe.execute()] if item_ids else []
+
     def actors(self, asked: Sequence[Asked]) -> list[Actors]:
         """See ItemStore."""
         pipe = self.client.pipeline(transaction=False)

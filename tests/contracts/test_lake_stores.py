@@ -60,6 +60,8 @@ def test_items_come_back_as_they_were_put(make: Callable[[str], ItemStore]) -> N
     store.put([row])
     assert store.get(["a", "nobody"]) == [row, None]
     assert store.get([]) == []
+    assert store.there([]) == []
+    assert store.there(["a", "nobody"]) == [True, False]
 
 
 def test_an_entity_knows_who_acted_on_it_up_to_each_version(make: Callable[[str], ItemStore]) -> None:

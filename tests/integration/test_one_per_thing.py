@@ -83,3 +83,28 @@ async def test_who_comes_later_updates_the_unopened_notification_in_its_place_an
     assert shown == ["dee and 3 others are talking: Jazz after midnight"]
     assert len({delivery.message.entity for delivery in house.phone.sent}) == channel // 2
     assert house.spent()[channel] == sum(house.spent()) == 1
+
+
+@pytest.mark.parametrize("channel", [0, 2])
+async def test_several_things_of_one_kind_are_told_as_one_notification(house: House, channel: int) -> None:
+    for number in range(3):
+        house.post(f"p{number}", kind="post", topics=["Gardening"], title=f"Post {number}")
+    lead = Row("p0", channel=channel, value=0.9)
+    await house.tell(lead, *(Row(f"p{n}", channel=channel, value=0.9 - n / 10, rides_with="p0") for n in (1, 2)))
+    shown = house.inbox.latest("ann") if channel == 0 else [delivery.content for delivery in house.phone.sent]
+    assert [(entry.title, entry.text) for entry in shown] == [("3 new posts in Gardening", "Post 0\nPost 1\nPost 2")]
+    assert house.spent()[channel] == 1
+
+
+async def test_a_deleted_item_leaves_messages_that_wait_and_digests_and_gives_units_back(house: House) -> None:
+    for name in ("p0", "p1", "p2", "alone"):
+        house.post(name, kind="post", title=name)
+    rows = [Row("alone", channel=2, value=0.95), Row("p0", channel=2, value=0.9)]
+    rows += [Row(name, channel=2, value=0.5, rides_with="p0") for name in ("p1", "p2")]
+    house.rig.committer.commit([batch({"ann": rows})])
+    house.items.delete(["p0", "alone"])
+    await house.deliver()
+    assert [(delivery.content.title, delivery.content.text) for delivery in house.phone.sent] == [("2 new posts", "p1\np2")]
+    assert house.spent()[2] == 1
+    states = {record.item_id: record.state for _, record in house.outbox.outcomes(0, "", 10)}
+    assert states == {"alone": "cancelled", "p0": "accepted"}
