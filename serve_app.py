@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ class Settings(BaseModel):
     used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0.
     `digests`: what is told together, by topic, kind or source. `public_url`: where users reach the gateway, for links in messages.
+    `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
@@ -127,6 +129,7 @@ class Settings(BaseModel):
     public_url: str = "http://127.0.0.1:8000"
     link_secret: SecretStr | None = None
     tables: str = ""
+    templates: str = ""
     history: str = Field(default_factory=lambda: str(folder() / "history"))
     ticking: bool = True
     own_thresholds: bool = False
@@ -334,7 +337,7 @@ def make_courier(settings: Settings, owner: str) -> Courier:
         profiles=stores.profiles,
         items=stores.items,
         suppression=suppression_of(settings),
-        templates=Templates(TemplateSettings(), links_of(settings)),
+        templates=Templates(TemplateSettings(Path(settings.templates) if settings.templates else None), links_of(settings)),
         refund=stores.ledger.refund,
         meta=stores.meta,
         off=Watch(stores.switches),
