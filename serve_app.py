@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import ray
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -64,6 +64,7 @@ from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
+from ranking.unseen import unseen_of
 from scheduler.commit import NotDurableError
 from scheduler.decide import DecideConfig
 from scheduler.digests import DigestRule
@@ -79,7 +80,8 @@ from scheduler.redis_report import RedisRecorder
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
-from scheduler.sources import HeldRows, NewPosts, Source, Trending
+from scheduler.sources import Needs, Source, SourceRule, open_sources
+from scheduler.sources.registry import check_rules
 from scheduler.thresholds import last_week, learn
 from scheduler.ticker import Ticker
 from tidings.home import folder
@@ -102,7 +104,8 @@ class Settings(BaseModel):
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
     used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0.
-    `digests`: what is told together, by topic, kind or source. `public_url`: where users reach the gateway, for links in messages.
+    `digests`: what is told together, by topic, kind or source. `sources`: by name, whether a candidate source is on and what of it is set
+    otherwise; growing and dormant are off by default. `public_url`: where users reach the gateway, for links in messages.
     `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
@@ -124,6 +127,7 @@ class Settings(BaseModel):
     top_n: int = 3
     plan: PlanConfig = PlanConfig()
     digests: tuple[DigestRule, ...] = ()
+    sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -210,8 +214,9 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
 
 def sources_of(settings: Settings) -> tuple[Source, ...]:
     """Return the sources of the scheduled lane, in order of precedence."""
-    stores = stores_of(settings)
-    return HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features_of(settings), "users_1d"))
+    stores, features = stores_of(settings), features_of(settings)
+    needs = Needs(stores.held, stores.follows, stores.ledger, heat_of(features, "users_1d"), unseen_of(features))
+    return open_sources(needs, settings.sources)
 
 
 def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
@@ -228,6 +233,9 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
         for channel, sends in zip(stores.meta.channels, report.sends_by_channel.tolist(), strict=False):
             if sends:
                 metrics.count("tidings_sends_total", sends, lane=lane, channel=channel)
+        for source, (proposed, sent) in report.by_source.items():
+            metrics.count("tidings_source_candidates_total", proposed, source=source)
+            metrics.count("tidings_source_sends_total", sent, source=source)
 
     return record
 

@@ -109,7 +109,8 @@ class _Ended:
 
 def _names(message: Message, item: ItemRow | None) -> set[str]:
     """Return by which names a message could be switched off."""
-    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"kind:{(item or {}).get('kind', '')}"}
+    kind = (item or {}).get("kind", "")
+    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{kind}"}
 
 
 class Dispatcher:

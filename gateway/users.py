@@ -39,6 +39,7 @@ class UserBook:
             profile["suppressed"] = self.suppression.masks([user_id])
         profile["zone"] = str(row.get("timezone", "")).encode()
         profile["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
+        profile["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
         profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
         profile["created_at"] = row.get("created_at", 0.0)
         self.rows.put(user_id, row)

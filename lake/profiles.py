@@ -38,6 +38,7 @@ PROFILE = np.dtype(
         ("created_at", "<f8"),
         ("window_share", "u1", (MAX_WINDOWS,)),
         ("locale", "S16"),
+        ("place", "<f4", (2,)),
     ]
 )
 """One user's settings.
@@ -47,7 +48,7 @@ name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of t
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown. `locale`: the language they
-read, as BCP 47 such as pt-BR, empty: unknown.
+read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0: unknown.
 """
 
 Profiles = npt.NDArray[np.void]
@@ -61,7 +62,14 @@ def blank(n: int) -> Profiles:
     rows["quiet_from"] = rows["quiet_to"] = -1
     rows["budget"] = DEFAULT_BUDGET
     rows["windows"] = NO_WINDOW
+    rows["place"] = np.nan
     return rows
+
+
+def place_of(rows: Profiles) -> npt.NDArray[np.float32]:
+    """Return users' latitudes and longitudes, (n, 2), NaN: unknown; rows of before there were places hold zeros."""
+    place: npt.NDArray[np.float32] = rows["place"]
+    return np.where((place == 0).all(axis=1, keepdims=True), np.float32(np.nan), place)
 
 
 def from_packed(packed: Sequence[bytes | None]) -> Profiles:

@@ -97,12 +97,15 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
 
 
 def told_of(users: pd.DataFrame) -> Profiles:
-    """Return blank profiles with what the users table says of clock and language, in its order."""
+    """Return blank profiles with what the users table says of clock, language and place, in its order."""
     rows = blank(len(users))
     if "timezone" in users:
         rows["zone"] = users["timezone"].fillna("").astype(str).str.encode("ascii").to_numpy("S32")
     if "locale" in users:
         rows["locale"] = users["locale"].fillna("").astype(str).str.encode("ascii", "ignore").to_numpy("S16")
+    for side, column in enumerate(("latitude", "longitude")):
+        if column in users:
+            rows["place"][:, side] = users[column].to_numpy(np.float32, na_value=np.nan)
     if "utc_offset_minutes" in users:
         known = users["utc_offset_minutes"].notna().to_numpy()
         rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
