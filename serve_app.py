@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -70,9 +71,11 @@ from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
+from ranking.unseen import unseen_of
 from scheduler.commit import NotDurableError
 from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
+from scheduler.digests import DigestRule
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
@@ -85,7 +88,8 @@ from scheduler.redis_report import RedisRecorder
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
-from scheduler.sources import HeldRows, NewPosts, Source, Trending
+from scheduler.sources import Needs, Source, SourceRule, open_sources
+from scheduler.sources.registry import check_rules
 from scheduler.thresholds import believed, last_week, learn
 from scheduler.ticker import Ticker
 from tidings.home import folder
@@ -108,7 +112,10 @@ class Settings(BaseModel):
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
     used. `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
-    between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
+    between sends; off unless its `windows` is above 0.
+    `digests`: what is told together, by topic, kind or source. `sources`: by name, whether a candidate source is on and what of it is set
+    otherwise; growing and dormant are off by default. `public_url`: where users reach the gateway, for links in messages.
+    `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
     `ticking`: whether the scheduler follows the clock by itself; a demo
@@ -137,11 +144,14 @@ class Settings(BaseModel):
     critical_per_day: int = Field(default=PER_DAY, ge=0)
     plan: PlanConfig = PlanConfig()
     holdout: Holdout = Holdout()
+    digests: tuple[DigestRule, ...] = ()
+    sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
     link_secret: SecretStr | None = None
     tables: str = ""
+    templates: str = ""
     history: str = Field(default_factory=lambda: str(folder() / "history"))
     history_days: int = Field(default=KEEP_DAYS, ge=0)
     ticking: bool = True
@@ -217,6 +227,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         plan=settings.plan,
         critical_per_day=settings.critical_per_day,
         holdout=settings.holdout,
+        digests=settings.digests,
     )
     return Pipeline(
         meta=stores.meta,
@@ -235,8 +246,9 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
 
 def sources_of(settings: Settings) -> tuple[Source, ...]:
     """Return the sources of the scheduled lane, in order of precedence."""
-    stores = stores_of(settings)
-    return HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features_of(settings), "users_1d"))
+    stores, features = stores_of(settings), features_of(settings)
+    needs = Needs(stores.held, stores.follows, stores.ledger, heat_of(features, "users_1d"), unseen_of(features))
+    return open_sources(needs, settings.sources)
 
 
 def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
@@ -256,6 +268,9 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
         for outcome, rows in (("sent", report.critical_sent), ("refused", report.critical_refused)):
             if rows:
                 metrics.count("tidings_critical_total", rows, outcome=outcome)
+        for source, (proposed, sent) in report.by_source.items():
+            metrics.count("tidings_source_candidates_total", proposed, source=source)
+            metrics.count("tidings_source_sends_total", sent, source=source)
 
     return record
 
@@ -369,7 +384,7 @@ def make_courier(settings: Settings, owner: str) -> Courier:
         profiles=stores.profiles,
         items=stores.items,
         suppression=suppression_of(settings),
-        templates=Templates(TemplateSettings(), links_of(settings)),
+        templates=Templates(TemplateSettings(Path(settings.templates) if settings.templates else None), links_of(settings)),
         refund=stores.ledger.refund,
         meta=stores.meta,
         off=Watch(stores.switches),

@@ -30,8 +30,10 @@ WINDOWS_KEPT = 8
 NO_WINDOW = -1
 MAGIC = 0x3154444C  # "LDT1"
 
-OPENED, CRITICAL, UPDATED = 1, 2, 4
-"""Flags of an entry: its user opened it; it does not count against the budget; its last change replaced an older version."""
+OPENED, CRITICAL, UPDATED, DIGESTED = 1, 2, 4, 8
+"""Flags of an entry: its user opened it; it does not count against the budget; its last change replaced an older version; it was told
+together with others, so that a newer version cannot replace it.
+"""
 
 ENTRY = np.dtype(
     [

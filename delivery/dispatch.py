@@ -9,6 +9,7 @@ as dead letters keep their unit until they are dropped: replaying one must not s
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,14 @@ from jinja2 import TemplateError
 from delivery.backoff import Backoff
 from delivery.breaker import Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Permanent, Transient, Unknown
+from delivery.locales import reader_of
 from delivery.outbox import Entry, Outbox, Outcome, Retry, State
 from delivery.preferences import KindRules
-from delivery.screening import EXPIRED, Bools, Drop, Facts, screen
+from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, screen
 from delivery.suppression import Suppression
+from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Templates
+from lake.actors import Actors
 from lake.ids import Keys64
 from lake.items import ItemRow, ItemStore
 from lake.messages import Message
@@ -83,10 +87,16 @@ class DrainReport:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A message to send. `delivery.message` is the entry's."""
+    """A message to send. `delivery.message` is the entry's. `until`: when it is too late to call the provider, epoch seconds."""
 
     entry: Entry
     delivery: Delivery
+    until: float
+
+    @property
+    def told(self) -> set[str]:
+        """The items that its content names."""
+        return set(self.delivery.told)
 
 
 @dataclass(frozen=True)
@@ -99,14 +109,16 @@ class _Ended:
 
 def _names(message: Message, item: ItemRow | None) -> set[str]:
     """Return by which names a message could be switched off."""
-    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"kind:{(item or {}).get('kind', '')}"}
+    kind = (item or {}).get("kind", "")
+    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{kind}"}
 
 
 class Dispatcher:
     """Drains shards of an outbox. Several drains may run at once, each of its own shard."""
 
-    def __init__(self, parts: Parts, settings: DispatchSettings | None = None) -> None:
-        self._parts, self._settings = parts, settings or DispatchSettings()
+    def __init__(self, parts: Parts, settings: DispatchSettings | None = None, stopwatch: Callable[[], float] = time.monotonic) -> None:
+        """`stopwatch`: seconds that only grow, for what a drain waits on its providers."""
+        self._parts, self._settings, self._stopwatch = parts, settings or DispatchSettings(), stopwatch
         self._breakers = {name: Breaker(name, self._settings.breaker) for name in parts.channels}
         self._stopping = False
 
@@ -130,7 +142,7 @@ class Dispatcher:
         entries = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
         report = DrainReport(taken=len(entries))
         if entries:
-            turn = _Turn(self._parts, settings.backoff, shard, consumer, now, report)
+            turn = _Turn(self._parts, settings.backoff, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
             await self._send(turn, ready)
@@ -144,29 +156,30 @@ class Dispatcher:
 
     def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[str, list[_Ready]], list[_Ended], list[Retry]]:
         """Return what to send by channel, what has ended, and what waits because it is switched off."""
-        facts, off = self._facts(entries), self._parts.off()
+        facts, off = self._facts(entries, now), self._parts.off()
+        actors = actors_of([entry.message for entry in entries], facts.told, self._parts.items)
         ready: dict[str, list[_Ready]] = defaultdict(list)
         ended: list[_Ended] = []
         waiting: list[Retry] = []
-        for entry, drop, item, address in zip(
-            entries, screen(entries, facts, self._parts.channels, now), facts.items, facts.addresses, strict=True
-        ):
-            if drop is None and off & _names(entry.message, item):
-                waiting.append(Retry(entry, min(now + self._settings.off_s, entry.message.deliver_by)))
+        for place, (entry, drop) in enumerate(zip(entries, screen(entries, facts, self._parts.channels, now), strict=True)):
+            told, message = facts.told[place], entry.message
+            if drop is None and off & _names(message, told.item):
+                waiting.append(Retry(entry, min(now + self._settings.off_s, message.deliver_by)))
                 continue
-            content = self._render(entry, item) if drop is None and item is not None else drop
+            content = self._render(message, told, actors[place], facts.profiles, place) if drop is None else drop
             if isinstance(content, Content):
-                ready[entry.message.channel].append(_Ready(entry, Delivery(entry.message, address or "", content, now)))
-            elif content is not None:
+                delivery = Delivery(message, facts.addresses[place] or "", content, now, told.item_ids)
+                ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told)))
+            else:
                 ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
         return ready, ended, waiting
 
-    def _facts(self, entries: Sequence[Entry]) -> Facts:
+    def _facts(self, entries: Sequence[Entry], now: float) -> Facts:
         parts = self._parts
         messages = [entry.message for entry in entries]
         users = [message.user_id for message in messages]
         profiles = parts.profiles.get(users)
-        item_ids = list(dict.fromkeys(message.item_id for message in messages))
+        item_ids = items_of(messages)
         items = dict(zip(item_ids, parts.items.get(item_ids), strict=True))
         addresses = self._addresses(entries)
         known = {name: code for code, name in enumerate(parts.meta.channels)}
@@ -174,7 +187,7 @@ class Dispatcher:
             profiles=profiles,
             rules=self._rules(users, profiles),
             codes=np.array([known.get(message.channel, -1) for message in messages], np.int64),
-            items=[items[message.item_id] for message in messages],
+            told=[told_of(message, items, now) for message in messages],
             addresses=addresses,
             address_suppressed=self._suppressed(entries, addresses),
         )
@@ -208,17 +221,20 @@ class Dispatcher:
             suppressed[places] = self._parts.suppression.addresses_suppressed(names, [str(addresses[place]) for place in places])
         return suppressed
 
-    def _render(self, entry: Entry, item: ItemRow) -> Content | Drop:
-        needs = self._parts.channels[entry.message.channel].traits
+    def _render(self, message: Message, told: Told, actors: Actors, profiles: Profiles, place: int) -> Content | Drop:
+        if told.item is None:
+            return NO_ITEM
+        needs, reader = self._parts.channels[message.channel].traits, reader_of(profiles, place)
+        wanted = {"bodies": needs.needs_bodies, "unsubscribe": needs.needs_unsubscribe}
         try:
-            return self._parts.templates.render(entry.message, item, bodies=needs.needs_bodies, unsubscribe=needs.needs_unsubscribe)
+            return self._parts.templates.render(message, told.item, **wanted, reader=reader, actors=actors, others=told.others)
         except TEMPLATE_ERRORS as error:
             return Drop("failed", f"the template failed: {error}", dead=True)
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """One drain of one shard at one time."""
+    """One drain of one shard, begun at `now` when the stopwatch showed `began_s`."""
 
     parts: Parts
     backoff: Backoff
@@ -226,6 +242,8 @@ class _Turn:
     consumer: str
     now: float
     report: DrainReport
+    stopwatch: Callable[[], float]
+    began_s: float
 
     async def send(self, channel: Channel, breaker: Breaker, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
         """Send a channel's messages in waves of as many as the channel can have in hand, each settled before the next.
@@ -249,6 +267,9 @@ class _Turn:
 
     async def _wave(self, channel: Channel, breaker: Breaker, wave: Sequence[_Ready]) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
+        wave = await asyncio.to_thread(self._in_time, wave)
+        if not wave:
+            return
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
@@ -266,6 +287,26 @@ class _Turn:
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)
+
+    def _in_time(self, wave: Sequence[_Ready]) -> list[_Ready]:
+        """Look again, the last thing before the provider is called: end what has expired, or was cancelled, while others were sent.
+
+        A digest that has lost some of its items is put back, to be written anew.
+        """
+        now = self.now + self.stopwatch() - self.began_s
+        names = list({name: None for row in wave for name in row.told})
+        there = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if is_there}
+        kept: list[_Ready] = []
+        ended: list[_Ended] = []
+        for row in wave:
+            drop = EXPIRED if row.until <= now else NO_ITEM if not row.told & there else None
+            if drop is not None:
+                ended.append(_Ended(Outcome(row.entry, drop.state, drop.reason), drop.refund))
+            elif row.told <= there:
+                kept.append(row)
+        thinned = [row for row in wave if row.until > now and row.told & there and not row.told <= there]
+        self.settle(ended, [Retry(row.entry, self.now) for row in thinned])
+        return kept
 
     def _marked(self, wave: Sequence[_Ready]) -> list[_Ready]:
         granted = self.parts.outbox.attempt(self.shard, self.consumer, [row.entry for row in wave], self.now)
@@ -316,9 +357,8 @@ class _Turn:
 
     def _refund(self, entries: Sequence[Entry]) -> None:
         if entries:
-            messages = [entry.message for entry in entries]
-            grants = np.array([int(message.grant_id, 16) for message in messages], np.uint64)
-            self.parts.refund([message.user_id for message in messages], grants)
+            given = [(entry.message.user_id, grant_id) for entry in entries for grant_id in entry.message.grant_ids]
+            self.parts.refund([user for user, _ in given], np.array([int(grant_id, 16) for _, grant_id in given], np.uint64))
 
 
 def _chunks(rows: Sequence[_Ready], size: int) -> Iterator[Sequence[_Ready]]:

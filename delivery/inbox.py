@@ -17,7 +17,8 @@ class InboxEntry:
     """One notification in an inbox.
 
     `entry_id`: given by the inbox, grows with time, usable as an SSE event id; "" before it is added. `entity`,
-    `version`: updates of one thing share the entity; the highest version is the one kept. `at`: epoch seconds.
+    `version`: updates of one thing share the entity; the highest version is the one kept. `at`: epoch seconds. `others`: the further items
+    of a digest.
     """
 
     entry_id: str
@@ -32,6 +33,7 @@ class InboxEntry:
     why: str
     at: float
     read: bool = False
+    others: tuple[str, ...] = ()
 
 
 class Inbox(Protocol):

@@ -143,10 +143,13 @@ def _pack(entry: InboxEntry) -> bytes:
 
 
 def _entries(user_id: str, rows: list[tuple[bytes, dict[bytes, bytes]]], state: dict[bytes, bytes]) -> list[InboxEntry]:
-    return [
-        InboxEntry(entry_id=name.decode(), user_id=user_id, read=state.get(b"r" + fields[b"e"]) == name, **msgpack.unpackb(fields[b"m"]))
-        for name, fields in rows
-    ]
+    return [_unpack(name.decode(), user_id, fields[b"m"], read=state.get(b"r" + fields[b"e"]) == name) for name, fields in rows]
+
+
+def _unpack(entry_id: str, user_id: str, packed: bytes, *, read: bool) -> InboxEntry:
+    fields = msgpack.unpackb(packed)
+    fields["others"] = tuple(fields.get("others", ()))
+    return InboxEntry(entry_id=entry_id, user_id=user_id, read=read, **fields)
 
 
 def _is_entry_id(text: str) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from delivery.channels.base import Channel
 from delivery.outbox import Entry, State
 from delivery.preferences import KindRules, allowed
+from delivery.telling import Told
 from lake.ids import Keys64, hash64
 from lake.items import ItemRow
 from lake.profiles import KNOWN, Profiles
@@ -45,13 +46,13 @@ class Facts:
     """What is known about a batch, one row per entry.
 
     `profiles`: (n,). `preferences`: each user's rows as made into rules. `codes`: channel codes, int (n,), -1: unknown.
-    `items`: rows, None: gone. `addresses`: None: none. `address_suppressed`: bool (n,).
+    `told`: what each tells of by now. `addresses`: None: none. `address_suppressed`: bool (n,).
     """
 
     profiles: Profiles
     rules: KindRules
     codes: npt.NDArray[np.int64]
-    items: Sequence[ItemRow | None]
+    told: Sequence[Told]
     addresses: Sequence[str | None]
     address_suppressed: Bools
 
@@ -61,17 +62,17 @@ def screen(entries: Sequence[Entry], facts: Facts, channels: Mapping[str, Channe
     messages = [entry.message for entry in entries]
     codes = np.maximum(facts.codes, 0)
     critical = _column([message.critical for message in messages])
-    preferred = allowed(facts.profiles, facts.rules, np.arange(len(entries)), _kinds(facts.items), codes)
+    preferred = allowed(facts.profiles, facts.rules, np.arange(len(entries)), _kinds([told.item for told in facts.told]), codes)
     rules = (
         (_column([message.channel not in channels for message in messages]) | (facts.codes < 0), NO_CHANNEL),
         (_left_open(entries, channels), LEFT_OPEN),
         (_superseded(entries), SUPERSEDED),
-        (_deadlines(entries, facts.items) <= now, EXPIRED),
+        (_deadlines(entries, facts.told) <= now, EXPIRED),
         (facts.profiles["flags"] & KNOWN == 0, UNKNOWN_USER),
         (facts.profiles["suppressed"] >> codes.astype(np.uint32) & np.uint32(1) != 0, SUPPRESSED),
         (facts.address_suppressed, BAD_ADDRESS),
         (~preferred & ~critical, NOT_ALLOWED),
-        (_column([item is None for item in facts.items]), NO_ITEM),
+        (_column([told.item is None for told in facts.told]), NO_ITEM),
         (_column([address is None for address in facts.addresses]), NO_ADDRESS),
     )
     first = np.argmax(np.stack([*(applies for applies, _ in rules), np.ones(len(entries), np.bool_)]), axis=0)
@@ -102,6 +103,10 @@ def _superseded(entries: Sequence[Entry]) -> Bools:
     return _column([entry.message.version < newest[key] for key, entry in zip(whose, entries, strict=True)])
 
 
-def _deadlines(entries: Sequence[Entry], items: Sequence[ItemRow | None]) -> npt.NDArray[np.float64]:
-    ends = [np.inf if item is None or item.get("expires_at") is None else item["expires_at"] for item in items]
-    return np.minimum([entry.message.deliver_by for entry in entries], np.array(ends, np.float64))
+def _deadlines(entries: Sequence[Entry], told: Sequence[Told]) -> npt.NDArray[np.float64]:
+    return np.array([deadline(entry, each) for entry, each in zip(entries, told, strict=True)])
+
+
+def deadline(entry: Entry, told: Told) -> float:
+    """Return until when a message may go to its provider, epoch seconds."""
+    return min(entry.message.deliver_by, told.ends_at)

@@ -1,10 +1,9 @@
-"""What a message says: Jinja templates in plain text and HTML, fed with cleaned text from the item and the decision."""
+"""What a message says: Jinja templates in plain text and HTML, fed with cleaned text from the items and the decision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from delivery.channels.base import Content
 from delivery.links import Links
+from delivery.locales import FILTERS, Reader, fallbacks
+from delivery.wording import actor_facts, digest_facts, item_facts, one_line
+from lake.actors import Actors
 from lake.items import ItemRow
 from lake.messages import Message
 
 TITLE_CHARACTERS = 150
-TEXT_CHARACTERS = 2000
-CLEANED = 4096
-"""Texts whose cleaned form is remembered: one item goes to many users."""
-
-_WHY_SOURCE: Mapping[str, str] = {
-    "new_posts": "it is new in what you follow",
-    "trending": "many people are engaging with it now",
-    "held": "it was kept for you until now",
-}
-_WHY_REASON: Mapping[str, str] = {
-    "critical": "it was marked critical",
-    "explored": "we are learning what interests you",
-}
-_WHY_OTHERWISE = "it is likely to matter to you"
-
-# Control characters, and the marks that reverse the direction of text to make it look like something else.
-_UNWANTED = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)))
+DIGEST = "_digest"
+"""Stands for the kind of what tells of several items at once."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,11 @@ class TemplateSettings:
 
 
 class Templates:
-    """Renders messages. For an item of a kind, `<kind>.subject.j2`, `.txt.j2` and `.html.j2` go before `default.…`."""
+    """Renders messages from `<kind>.<locale>.<twin>.j2`, with the reader's locale shortened until there is one, or without.
+
+    The twins: `subject`, `txt`, `html`; `people`, who acted ("Ella and 3 others"); `why`, the end of "You get this because …". Where a
+    kind has none, that of `default` counts.
+    """
 
     def __init__(self, settings: TemplateSettings, links: Links | None = None) -> None:
         self._links, self._track = links, settings.track and links is not None
@@ -58,73 +49,70 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._chosen: dict[tuple[str, str], Template] = {}
+        self._environment.filters.update(FILTERS)
+        self._chosen: dict[tuple[str, str, str], Template] = {}
 
-    def render(self, message: Message, item: ItemRow, *, bodies: bool, unsubscribe: bool = True) -> Content:
-        """Return what a message about an item says, with full `plain` and `html` bodies and an unsubscribe link where wanted."""
-        facts = self._facts(message, item, unsubscribe=unsubscribe)
-        kind = str(item.get("kind") or "default")
-        title = one_line(self._template(kind, "subject").render(facts))[:TITLE_CHARACTERS] or "Something new"
-        content = Content(title, facts["text"], facts["url"], facts["why"], unsubscribe_url=facts["unsubscribe_url"])
+    def render(
+        self,
+        message: Message,
+        item: ItemRow,
+        *,
+        bodies: bool,
+        unsubscribe: bool = True,
+        reader: Reader | None = None,
+        actors: Actors | None = None,
+        others: Sequence[ItemRow] = (),
+    ) -> Content:
+        """Return what a message about an item says, with full `plain` and `html` bodies and an unsubscribe link where wanted.
+
+        `reader`: for whom. `actors`: who acted on the item's entity. `others`: further items of a digest.
+        """
+        reader = reader or Reader()
+        kind = DIGEST if others else str(item.get("kind") or "default")
+        facts = self._facts(message, (item, *others), unsubscribe=unsubscribe) | {"actors": actor_facts(item, actors or Actors())}
+        facts |= {"reader": reader}
+        for part in ("people", "why"):
+            facts[part] = one_line(self._template(kind, part, reader.locale).render(facts))
+        title = one_line(self._template(kind, "subject", reader.locale).render(facts))[:TITLE_CHARACTERS] or "Something new"
+        text = "\n".join(each["title"] for each in facts["items"] if each["title"]) if others else facts["text"]
+        content = Content(title, text, facts["url"], facts["why"], unsubscribe_url=facts["unsubscribe_url"])
         if not bodies:
             return content
-        facts |= {"title": title} | self._tracked(message, facts["url"])
-        plain, html = (self._template(kind, twin).render(facts) for twin in ("txt", "html"))
+        facts |= {"title": title, "link": facts["items"][0]["link"]}
+        plain, html = (self._template(kind, twin, reader.locale).render(facts) for twin in ("txt", "html"))
         return Content(title, content.text, content.url, content.why, plain, html, content.unsubscribe_url)
 
-    def _facts(self, message: Message, item: ItemRow, *, unsubscribe: bool) -> dict[str, Any]:
-        topics = item.get("topics")
+    def _facts(self, message: Message, items: Sequence[ItemRow], *, unsubscribe: bool) -> dict[str, Any]:
         whose = (message.user_id, message.channel, message.grant_id)
-        return {
-            "title": one_line(str(item.get("title") or "")),
-            "text": clean(str(item.get("text") or ""))[:TEXT_CHARACTERS],
-            "url": safe_url(str(item.get("url") or "")),
-            "topics": [one_line(str(topic)) for topic in topics] if topics is not None else [],
-            "author": one_line(str(item.get("author_id") or "")),
+        told = [item_facts(item) for item in items]
+        for facts in told:
+            facts["link"] = self._click(whose, facts)
+        return told[0] | {
+            "items": told,
+            "digest": digest_facts(message.digest_by, items),
             "update": message.update,
-            "why": why(message),
+            "reason": message.reason,
+            "source": message.source,
             "unsubscribe_url": self._links.unsubscribe(*whose) if self._links and unsubscribe else "",
             "preferences_url": self._preferences(message) if self._links and unsubscribe else "",
+            "pixel": self._links.open(*whose, told[0]["item_id"]) if self._track and self._links else "",
         }
 
     def _preferences(self, message: Message) -> str:
         # By the time of the grant, so that a message that is sent again says the same.
         return self._links.preferences(message.user_id, message.granted_at, message.channel, message.grant_id) if self._links else ""
 
-    def _tracked(self, message: Message, url: str) -> dict[str, str]:
-        if not (self._track and self._links):
-            return {"link": url, "pixel": ""}
-        whose = (message.user_id, message.channel, message.grant_id)
-        link = self._links.click(*whose, url, message.item_id) if url else ""
-        return {"link": link, "pixel": self._links.open(*whose, message.item_id)}
+    def _click(self, whose: tuple[str, str, str], facts: dict[str, Any]) -> str:
+        """Return the link to an item: counted, where that is wanted."""
+        url = str(facts["url"])
+        return self._links.click(*whose, url, facts["item_id"]) if self._track and self._links and url else url
 
-    def _template(self, kind: str, twin: str) -> Template:
-        known = self._chosen.get((kind, twin))
+    def _template(self, kind: str, twin: str, locale: str) -> Template:
+        known = self._chosen.get((kind, twin, locale))
         if known is None:
-            known = self._environment.select_template([f"{kind}.{twin}.j2", f"default.{twin}.j2"])
+            kinds = (kind, "default")
+            names = [f"{each}{place}.{twin}.j2" for each in kinds for place in (*(f".{name}" for name in fallbacks(locale)), "")]
+            known = self._environment.select_template(names)
             if len(self._chosen) < 1000:
-                self._chosen[kind, twin] = known
+                self._chosen[kind, twin, locale] = known
         return known
-
-
-def why(message: Message) -> str:
-    """Return why a message was sent, as the end of "You get this because …"."""
-    return _WHY_REASON.get(message.reason) or _WHY_SOURCE.get(message.source) or _WHY_OTHERWISE
-
-
-@lru_cache(CLEANED)
-def clean(text: str) -> str:
-    """Return text without control characters other than line breaks and tabs, as valid Unicode."""
-    unbroken = text.replace("\r\n", "\n").replace("\r", "\n").translate(_UNWANTED)
-    return unbroken.encode("utf-8", "replace").decode("utf-8").strip()
-
-
-def one_line(text: str) -> str:
-    """Return cleaned text on one line, its white space collapsed."""
-    return " ".join(clean(text).split())
-
-
-def safe_url(url: str) -> str:
-    """Return the URL if it is one to follow in a browser, else ""; keeps out javascript: and the like."""
-    cleaned = one_line(url)
-    return cleaned if cleaned.lower().startswith(("https://", "http://")) and " " not in cleaned else ""

@@ -38,6 +38,8 @@ class UserBook:
             profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
             profile["suppressed"] = self.suppression.masks([user_id])
         profile["zone"] = str(row.get("timezone", "")).encode()
+        profile["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
+        profile["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
         profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
         profile["created_at"] = row.get("created_at", 0.0)
         self.rows.put(user_id, row)
@@ -95,5 +97,11 @@ class UserBook:
 
 def _columns(profile: Profiles) -> dict[str, Any]:
     zone, offset, created_at = profile["zone"][0].decode(), int(profile["utc_offset_minutes"][0]), float(profile["created_at"][0])
-    columns = {"timezone": zone or None, "utc_offset_minutes": None if offset == NO_OFFSET else offset, "created_at": created_at or None}
+    locale = profile["locale"][0].decode()
+    columns = {
+        "timezone": zone or None,
+        "locale": locale or None,
+        "utc_offset_minutes": None if offset == NO_OFFSET else offset,
+        "created_at": created_at or None,
+    }
     return {name: value for name, value in columns.items() if value is not None}

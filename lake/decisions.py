@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 Lane = Literal["scheduled", "urgent"]
 
-DISPOSITIONS = ("send", "update", "hold", "below_threshold", "over_budget", "ineligible", "duplicate", "expired", "suppressed")
-SEND, UPDATE, HOLD, BELOW_THRESHOLD, OVER_BUDGET, INELIGIBLE, DUPLICATE, EXPIRED, SUPPRESSED = range(len(DISPOSITIONS))
+DISPOSITIONS = ("send", "update", "hold", "below_threshold", "over_budget", "ineligible", "duplicate", "expired", "suppressed", "digest")
+SEND, UPDATE, HOLD, BELOW_THRESHOLD, OVER_BUDGET, INELIGIBLE, DUPLICATE, EXPIRED, SUPPRESSED, DIGEST = range(len(DISPOSITIONS))
 PENDING = 255
 """Not decided yet: the row has passed every stage so far. Never leaves the pipeline."""
 
@@ -46,6 +46,9 @@ REASONS = (
     "already_engaged",
     "switched_off",
     "holdout",
+    "in_digest",
+    "digest_full",
+    "awaits_digest",
 )
 REASON = {name: code for code, name in enumerate(REASONS)}
 

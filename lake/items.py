@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lake.actors import Actors, Asked, MemoryActors, act_of
 from lake.ids import Keys64, author_key, hash64, topic_key
 from lake.terms import Terms, terms_of
 
@@ -165,6 +166,14 @@ class ItemStore(Protocol):
         """Return the rows of items, None where there is none."""
         ...
 
+    def there(self, item_ids: Sequence[str]) -> list[bool]:
+        """Return which items there are."""
+        ...
+
+    def actors(self, asked: Sequence[Asked]) -> list[Actors]:
+        """Return who acted on entities; nobody for an entity of one version that does not say so (see lake.actors.act_of)."""
+        ...
+
     def changes(self, cursor: str) -> tuple[list[str], str]:
         """Return the ids put or deleted since `cursor` ("" = everything kept) and the next cursor."""
         ...
@@ -176,11 +185,14 @@ class MemoryItemStore:
 
     rows: dict[str, ItemRow] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    acts: MemoryActors = field(default_factory=MemoryActors)
 
     def put(self, rows: Sequence[ItemRow]) -> None:
         """See ItemStore."""
         for row in rows:
             self.rows[row["item_id"]] = row
+            if act := act_of(row):
+                self.acts.add(act)
             self.log.append(row["item_id"])
 
     def lend(self, rows: Sequence[ItemRow], _for_s: float, /) -> None:
@@ -190,12 +202,21 @@ class MemoryItemStore:
     def delete(self, item_ids: Sequence[str]) -> None:
         """See ItemStore."""
         for item_id in item_ids:
-            self.rows.pop(item_id, None)
+            if act := act_of(self.rows.pop(item_id, {"item_id": item_id})):
+                self.acts.remove(act)
             self.log.append(item_id)
 
     def get(self, item_ids: Sequence[str]) -> list[ItemRow | None]:
         """See ItemStore."""
         return [self.rows.get(item_id) for item_id in item_ids]
+
+    def there(self, item_ids: Sequence[str]) -> list[bool]:
+        """See ItemStore."""
+        return [item_id in self.rows for item_id in item_ids]
+
+    def actors(self, asked: Sequence[Asked]) -> list[Actors]:
+        """See ItemStore."""
+        return [self.acts.of(each) for each in asked]
 
     def changes(self, cursor: str) -> tuple[list[str], str]:
         """See ItemStore."""

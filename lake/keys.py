@@ -53,6 +53,7 @@ class Keys:
     INBOX = "in"
     ITEM = "i"
     ITEM_COUNTS = "ic"
+    ACTORS = "ia"
     AUTHOR = "a"
     TOPIC = "tp"
     DUE = "due"

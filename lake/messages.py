@@ -15,7 +15,8 @@ class Message:
     """One grant and what its audit needs.
 
     `grant_id`: 16 hex digits. `entity`: 16 hex digits, the key shared by updates of one thing. `update`: replaces an
-    earlier, unopened notification of the same entity. Times are epoch seconds; `deliver_by` inf: no limit.
+    earlier, unopened notification of the same entity. Times are epoch seconds; `deliver_by` inf: no limit. `digest`: the further items
+    that it tells of, each with its grant (16 hex digits), `digest_by` the rule that brought them together.
     """
 
     grant_id: str
@@ -36,12 +37,30 @@ class Message:
     granted_at: float
     deliver_by: float
     critical: bool = False
+    digest_by: str = ""
+    digest: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The items it tells of, the first of them the one it was granted for."""
+        return (self.item_id, *(item_id for item_id, _ in self.digest))
+
+    @property
+    def grant_ids(self) -> tuple[str, ...]:
+        """The grants it fulfils, of `item_ids`."""
+        return (self.grant_id, *(grant_id for _, grant_id in self.digest))
 
     @staticmethod
     def unpack(packed: bytes) -> Message:
         """Return the message of a packed stream field."""
-        return Message(**msgpack.unpackb(packed))
+        fields = dict(msgpack.unpackb(packed))
+        fields["digest"] = tuple((item_id, grant_id) for item_id, grant_id in fields.get("digest", ()))
+        return Message(**fields)
 
     def pack(self) -> bytes:
         """Return the message as the value of a stream field."""
-        return bytes(msgpack.packb(self.__dict__))
+        return bytes(msgpack.packb({name: value for name, value in self.__dict__.items() if value or name not in _OPTIONAL}))
+
+
+_OPTIONAL = ("digest_by", "digest")
+"""Fields that most messages lack, and then do not carry."""

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 CounterName = Literal[
     "tidings_candidates_total",
     "tidings_sends_total",
+    "tidings_source_candidates_total",
+    "tidings_source_sends_total",
     "tidings_windows_total",
     "tidings_outcomes_total",
     "tidings_events_total",
@@ -50,6 +52,8 @@ _ROWS = (1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
 COUNTERS: Mapping[CounterName, Metric] = {
     "tidings_candidates_total": Metric("Candidates decided.", ("lane",)),
     "tidings_sends_total": Metric("Notifications granted and enqueued.", ("lane", "channel")),
+    "tidings_source_candidates_total": Metric("Candidates decided, by what proposed them.", ("source",)),
+    "tidings_source_sends_total": Metric("Candidates told of, alone or in a digest, by what proposed them.", ("source",)),
     "tidings_windows_total": Metric("Delivery windows decided."),
     "tidings_outcomes_total": Metric("Ends of granted notifications.", ("channel", "outcome")),
     "tidings_events_total": Metric("Events accepted over HTTP."),

@@ -42,6 +42,8 @@ PROFILE = np.dtype(
         ("window_share", "u1", (MAX_WINDOWS,)),
         ("digest_quarter", "u1"),
         ("digest_days", "u1"),
+        ("locale", "S16"),
+        ("place", "<f4", (2,)),
     ]
 )
 """One user's settings.
@@ -53,6 +55,8 @@ local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
 `digest_days`: where it is not 0, the weekdays (bit 0 = Monday) at whose `digest_quarter` (local quarter-hour of the day) the user
 wants to be told, whatever `windows` says.
+`window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown. `locale`: the language they
+read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0: unknown.
 """
 
 Profiles = npt.NDArray[np.void]
@@ -66,7 +70,14 @@ def blank(n: int) -> Profiles:
     rows["quiet_from"] = rows["quiet_to"] = -1
     rows["budget"] = DEFAULT_BUDGET
     rows["windows"] = NO_WINDOW
+    rows["place"] = np.nan
     return rows
+
+
+def place_of(rows: Profiles) -> npt.NDArray[np.float32]:
+    """Return users' latitudes and longitudes, (n, 2), NaN: unknown; rows of before there were places hold zeros."""
+    place: npt.NDArray[np.float32] = rows["place"]
+    return np.where((place == 0).all(axis=1, keepdims=True), np.float32(np.nan), place)
 
 
 def from_packed(packed: Sequence[bytes | None]) -> Profiles:

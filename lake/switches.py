@@ -1,4 +1,4 @@
-"""What is switched off: a lane, a channel, a kind of item, or everything. Nothing of it is decided or delivered until it is on again."""
+"""What is off: a lane, a channel, a kind of item, a source, or everything. Until it is on, nothing of it is decided or delivered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Off:
 
 
 class Switches(Protocol):
-    """What is off, by name: `everything`, `lane:urgent`, `channel:push`, `kind:post`. One round trip per call."""
+    """What is off, by name: `everything`, `lane:urgent`, `channel:push`, `kind:post`, `source:trending`. One round trip per call."""
 
     def off(self) -> Mapping[str, Off]:
         """Return what is off."""
@@ -85,8 +85,8 @@ def name_of(text: str, meta: Meta) -> str:
     """Return the name of what a person wants to switch; raises InputError where there is no such thing."""
     what, _, which = text.partition(":")
     known: dict[str, tuple[str, ...]] = {"lane": LANES, "channel": meta.channels}
-    if text == EVERYTHING or (what in known and which in known[what]) or (what == "kind" and which):
+    if text == EVERYTHING or (what in known and which in known[what]) or (what in ("kind", "source") and which):
         return text
     if what in known:
         raise InputError(f"{text!r}: there is no {what} {which!r}; name one of {', '.join(known[what])}")
-    raise InputError(f"{text!r} cannot be switched; name everything, lane:LANE, channel:CHANNEL or kind:KIND")
+    raise InputError(f"{text!r} cannot be switched; name everything, lane:LANE, channel:CHANNEL, kind:KIND or source:SOURCE")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.ids import Keys64
+from lake.places import great_circle_km
 from ranking.blocks import (
     AUTHOR_AFFINITY,
     AUTHOR_STATS,
@@ -89,7 +90,6 @@ NO_CHANNEL = 255
 DENSE_CELLS = 4_000_000
 """Up to this many (user, key) cells affinities are looked up in a dense table, beyond it by binary search."""
 
-EARTH_KM = 6371.0088
 """The mean radius of the earth (IUGG)."""
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
@@ -260,7 +260,7 @@ class Assembler:
         return out
 
     def _distance_km(self, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32]) -> Matrix:
-        """Return the great-circle distance of users from items (haversine: Sinnott 1984), NaN where either's place is unknown."""
+        """Return the great-circle distance of users from items, NaN where either's place is unknown."""
         places = [
             self.users.stats[:, _USER["latitude"]],
             self.users.stats[:, _USER["longitude"]],
@@ -269,12 +269,8 @@ class Assembler:
         ]
         if any(np.isnan(place).all() for place in places):
             return np.full(len(user), np.nan, np.float32)
-        mine, theirs = (np.radians(np.stack(pair, axis=1).astype(np.float64)) for pair in (places[:2], places[2:]))
-        here, there = mine[user], theirs[item]
-        half = np.sin((there - here) / 2) ** 2
-        chord = half[:, 0] + np.cos(here[:, 0]) * np.cos(there[:, 0]) * half[:, 1]
-        distance: Matrix = (2 * EARTH_KM * np.arcsin(np.sqrt(np.minimum(chord, 1.0)))).astype(np.float32)
-        return distance
+        mine, theirs = (np.stack(pair, axis=1) for pair in (places[:2], places[2:]))
+        return great_circle_km(mine[user], theirs[item])
 
     @cached_property
     def _seen_at(self) -> npt.NDArray[np.float64]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from budgets.ledger import CRITICAL, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger, decision_tags
+from budgets.ledger import CRITICAL, DIGESTED, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger, decision_tags
 from lake.decision_log import MemoryDecisionStream
-from lake.decisions import BELOW_THRESHOLD, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane
+from lake.decisions import BELOW_THRESHOLD, DIGEST, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane
 from lake.ids import Keys64
 from lake.messages import Message
 from lake.meta import Meta
@@ -55,6 +55,27 @@ class Released:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """What is told together: places of rows, int32 (m,): each `rider` is told of by the `lead` above it; `by`: its rule, by pair."""
+
+    lead: npt.NDArray[np.int32]
+    rider: npt.NDArray[np.int32]
+    by: tuple[str, ...]
+
+    @staticmethod
+    def none() -> Digests:
+        """Return no pairs."""
+        return Digests(np.empty(0, np.int32), np.empty(0, np.int32), ())
+
+    def riders(self) -> dict[int, tuple[str, list[int]]]:
+        """Return the rule and the riders of each lead."""
+        found: dict[int, tuple[str, list[int]]] = {}
+        for lead, rider, by in zip(self.lead.tolist(), self.rider.tolist(), self.by, strict=True):
+            found.setdefault(lead, (by, []))[1].append(rider)
+        return found
+
+
+@dataclass(frozen=True)
 class CommitBatch:
     """What is proposed for at most MAX_USERS distinct users of one shard.
 
@@ -65,7 +86,8 @@ class CommitBatch:
     Per row, shape (n,), sorted by `user` and then in the order in which budget is given out (descending value): `user`,
     `item`, `request` int32 codes into `users`, `items`, `decision_ids`; `channel` uint8; `budget` uint8, the weekly limit
     of its user and channel; `grant_id`, `entity` uint64; `version` uint32; `deliver_by`, `expires_at` float64, epoch
-    seconds (inf: no limit); `disposition` uint8, SEND or HOLD as proposed, with its `reason` uint8; `critical` bool;
+    seconds (inf: no limit); `disposition` uint8, SEND, HOLD or, for
+    riders of `digests`, DIGEST as proposed, with its `reason` uint8; `critical` bool;
     `probability`, `value`, `threshold` float32 and `source` uint8 code into `sources` for the audit.
 
     `log_blob`: the packed decision log entry, b"" for none. `batch_id`: what makes a repeat of this very batch harmless.
@@ -102,6 +124,7 @@ class CommitBatch:
     model_id: str
     fence: int = 0
     released: Released = field(default_factory=Released.none)
+    digests: Digests = field(default_factory=Digests.none)
     log_blob: bytes = b""
     batch_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
@@ -113,8 +136,11 @@ class CommitBatch:
         wrong = [name for name in _ROW_COLUMNS if len(getattr(self, name)) != len(self.user)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} need one entry per row")
-        if np.any(np.diff(self.user) < 0) or not np.all((self.disposition == SEND) | (self.disposition == HOLD)):
-            raise ValueError("rows must be sorted by user and proposed as SEND or HOLD")
+        if np.any(np.diff(self.user) < 0) or not np.all(np.isin(self.disposition, (SEND, HOLD, DIGEST))):
+            raise ValueError("rows must be sorted by user and proposed as SEND, HOLD or DIGEST")
+        told = self.digests
+        if np.any(told.lead >= told.rider) or not np.array_equal(np.sort(told.rider), np.flatnonzero(self.disposition == DIGEST)):
+            raise ValueError("every DIGEST row, and no other, needs one lead, which stands before it")
 
     def __len__(self) -> int:
         return len(self.user)
@@ -157,8 +183,8 @@ class CommitResult:
 
     @property
     def granted(self) -> Bools:
-        """Which rows are on their way (SEND or UPDATE), shape (n,)."""
-        return np.isin(self.disposition, (SEND, UPDATE))
+        """Which rows are on their way (SEND, UPDATE or DIGEST), shape (n,)."""
+        return np.isin(self.disposition, (SEND, UPDATE, DIGEST))
 
     def grants(self, batch: CommitBatch) -> Keys64:
         """Return the grant id of each row that is on its way, 0 elsewhere, shape (n,)."""
@@ -185,6 +211,7 @@ SPENT: Outcome = (OVER_BUDGET, REASON["budget_spent"])
 REPLACED: Outcome = (UPDATE, REASON["newer_version"])
 STALE: Outcome = (DUPLICATE, REASON["stale_fence"])
 CLAIMED: Outcome = (DUPLICATE, REASON["window_claimed"])
+LEFT_OUT: Outcome = (OVER_BUDGET, REASON["window_full"])
 GAVE_WAY: Outcome = (BELOW_THRESHOLD, REASON["held_evicted"])
 
 
@@ -238,6 +265,9 @@ class _Work:
     def __init__(self, stores: MemoryCommitter, batch: CommitBatch) -> None:
         self.stores, self.batch = stores, batch
         self.final: list[Outcome] = []
+        self.riders = batch.digests.riders()
+        self.leads = dict(zip(batch.digests.rider.tolist(), batch.digests.lead.tolist(), strict=True))
+        self.told: dict[int, Outcome] = {}
         self.evicted: list[Evicted] = []
         self.made: set[int] = set()
         self.tags = batch.decision_tags.tolist()
@@ -256,7 +286,8 @@ class _Work:
             self._move(user, slots, slot, next_slot)
             return WINDOW_CLAIMED
         before = (list(account.grants), list(account.windows))
-        self.final += [self._row(row, account) for row in rows]
+        for row in rows:
+            self.final.append(self._rider(row, account) if row in self.leads else self._row(row, account))
         self._release(user)
         if window != NO_WINDOW:
             account.claim(window)
@@ -277,9 +308,9 @@ class _Work:
         found = next((grant for grant in account.grants if grant.grant_id == batch.grant_id[row]), None)
         if found is None:
             return None
-        if batch.disposition[row] != SEND or found.decision != self.tags[row] or found.grant_id in self.made:
+        if batch.disposition[row] == HOLD or found.decision != self.tags[row] or found.grant_id in self.made:
             return ALREADY_SENT
-        return REPLACED if found.flags & UPDATED else (SEND, int(batch.reason[row]))
+        return REPLACED if found.flags & UPDATED else (int(batch.disposition[row]), int(batch.reason[row]))
 
     def _row(self, row: int, account: Account) -> Outcome:
         batch = self.batch
@@ -292,15 +323,37 @@ class _Work:
             return ALREADY_SENT
         if batch.disposition[row] == HOLD:
             return self._hold(row)
-        replaceable = [grant for grant in same if grant.channel == channel and not grant.flags & OPENED]
+        replaceable = [grant for grant in same if grant.channel == channel and not grant.flags & (OPENED | DIGESTED)]
         if replaceable:
             self._replace(row, account, replaceable[-1])
             return REPLACED
         if not critical and account.used(channel, batch.now) >= batch.budget[row]:
             return SPENT
-        account.add(self._grant(row, batch.now, CRITICAL if critical else 0))
-        self._enqueue(row, update=False)
+        leads = row in self.riders
+        account.add(self._grant(row, batch.now, (CRITICAL if critical else 0) | (DIGESTED if leads else 0)))
+        self._enqueue(row, update=False, riders=self._told_with(row, account) if leads else ())
         return SEND, int(batch.reason[row])
+
+    def _rider(self, row: int, account: Account) -> Outcome:
+        """What became of a row that another was to tell of."""
+        if row in self.told:
+            return self.told[row]
+        known, lead = self._own_grant(row, account), self.final[self.leads[row]]
+        return known or (SPENT if lead == SPENT else LEFT_OUT)
+
+    def _told_with(self, lead: int, account: Account) -> list[int]:
+        """Grant the riders of a lead that was granted; return those that were not sent before."""
+        batch, told = self.batch, []
+        for row in self.riders[lead][1]:
+            entity, version = int(batch.entity[row]), int(batch.version[row])
+            if any(grant.entity == entity and grant.version >= version for grant in account.grants):
+                self.told[row] = ALREADY_SENT
+                continue
+            account.add(self._grant(row, batch.now, CRITICAL | DIGESTED))
+            self.made.add(int(batch.grant_id[row]))
+            self.told[row] = (DIGEST, int(batch.reason[row]))
+            told.append(row)
+        return told
 
     def _replace(self, row: int, account: Account, old: Grant) -> None:
         account.swap(old, self._grant(row, old.at, old.flags | UPDATED))
@@ -311,9 +364,14 @@ class _Work:
         names = ("channel", "version", "grant_id", "entity")
         return Grant(at=at, flags=flags, decision=self.tags[row], **{name: int(getattr(batch, name)[row]) for name in names})
 
-    def _enqueue(self, row: int, *, update: bool) -> None:
+    def _enqueue(self, row: int, *, update: bool, riders: Sequence[int] = ()) -> None:
         self.made.add(int(self.batch.grant_id[row]))
         message = message_of(self.batch, row, self.stores.meta.channels, update=update)
+        if row in self.riders:
+            message = replace(message, entity=message.grant_id)
+        if riders:
+            told = tuple((self.batch.items[self.batch.item[rider]], f"{int(self.batch.grant_id[rider]):016x}") for rider in riders)
+            message = replace(message, digest_by=self.riders[row][0], digest=told)
         self.stores.outbox.setdefault(self.batch.shard, []).append(message)
 
     def _hold(self, row: int) -> Outcome:

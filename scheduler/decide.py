@@ -7,7 +7,7 @@ only) and will still be worth sending in the user's next window is held for it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,10 @@ class Rows:
     threshold: npt.NDArray[np.float32]
     value_later: npt.NDArray[np.float32]
     critical: Bools
+
+    def take(self, rows: Bools) -> Rows:
+        """Return the given rows."""
+        return Rows(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
 
 
 def decide(

@@ -88,9 +88,10 @@ def switched_off(rows: Candidates, facts: Facts, off: frozenset[str], lane: Lane
     if off & {EVERYTHING, f"lane:{lane}"}:
         return np.ones(len(rows), bool)
     by_channel = np.array([f"channel:{name}" in off for name in channels], bool)[rows.channel]
+    by_source = np.array([f"source:{name}" in off for name in rows.sources], bool)[rows.source]
     kinds = hash64([name.removeprefix("kind:") for name in off if name.startswith("kind:")])
     row = facts.item_row[rows.item]
-    return np.asarray(by_channel | ((row >= 0) & np.isin(np.append(facts.items.kind, np.uint64(0))[row], kinds)), np.bool_)
+    return np.asarray(by_channel | by_source | ((row >= 0) & np.isin(np.append(facts.items.kind, np.uint64(0))[row], kinds)), np.bool_)
 
 
 def held_out(rows: Candidates, holdout: Holdout, lane: Lane) -> Bools:

@@ -87,7 +87,7 @@ class ScheduledLane:
         profiles = self.pipeline.profiles.get(users)
         window_id = windows_at(profiles, slots)
         next_slot, _ = next_slots_of(profiles, now)
-        candidates = gather(UserChunk(users), self.sources, self.pipeline.table, self.channels, now)
+        candidates = gather(UserChunk(users, profiles), self.sources, self.pipeline.table, self.channels, now)
         occasion = Occasion(
             lane="scheduled",
             window_id=window_id,

@@ -98,18 +98,29 @@ def reenroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
 def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: int) -> Profiles:
     """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
     users = dataset.users.set_index("user_id", drop=False)
-    rows = blank(len(users))
-    if "timezone" in users:
-        rows["zone"] = users["timezone"].fillna("").astype(str).str.encode("ascii").to_numpy("S32")
-    if "utc_offset_minutes" in users:
-        known = users["utc_offset_minutes"].notna().to_numpy()
-        rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
+    rows = told_of(users)
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
     rows["windows"], rows["window_share"] = windows_of(users.index.tolist(), times, windows_per_week)
     _apply_budgets(rows, dataset.budgets, users.index, meta)
     _apply_addressed(rows, dataset.addresses, users.index, meta)
     return applied(rows, preference_rows(dataset.preferences, users.index), meta)
+
+
+def told_of(users: pd.DataFrame) -> Profiles:
+    """Return blank profiles with what the users table says of clock, language and place, in its order."""
+    rows = blank(len(users))
+    if "timezone" in users:
+        rows["zone"] = users["timezone"].fillna("").astype(str).str.encode("ascii").to_numpy("S32")
+    if "locale" in users:
+        rows["locale"] = users["locale"].fillna("").astype(str).str.encode("ascii", "ignore").to_numpy("S16")
+    for side, column in enumerate(("latitude", "longitude")):
+        if column in users:
+            rows["place"][:, side] = users[column].to_numpy(np.float32, na_value=np.nan)
+    if "utc_offset_minutes" in users:
+        known = users["utc_offset_minutes"].notna().to_numpy()
+        rows["utc_offset_minutes"][known] = users["utc_offset_minutes"].dropna().to_numpy(np.int16)
+    return rows
 
 
 def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:

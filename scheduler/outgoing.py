@@ -34,7 +34,8 @@ _NUMBERS = (
 def pack_messages(batches: Sequence[CommitBatch], channels: Sequence[str]) -> list[list[bytes]]:
     """Return the packed Message of each row of each batch, b"" for one that is to be held.
 
-    The field `update` comes last, so that its byte, the last one, is all that the script changes in an update.
+    The field `update` comes last, so that its byte, the last one, is all that the script changes in an update. What tells of several items
+    is a thing of its own, whose entity is its grant; the script appends the items.
     """
     rows = Joined(batches)
     going = np.flatnonzero(rows.column("disposition") == SEND)
@@ -77,6 +78,15 @@ class Joined:
         """Return a column of all rows."""
         return np.concatenate([getattr(batch, name) for batch in self._batches])
 
+    @property
+    def entity(self) -> Keys64:
+        """What the message of each row is about, uint64 (n,)."""
+        entity = self.column("entity")
+        leads = [batch.digests.lead + span.start for batch, span in zip(self._batches, self.spans, strict=True) if len(batch.digests.lead)]
+        if leads:
+            entity[np.concatenate(leads)] = self.column("grant_id")[np.concatenate(leads)]
+        return entity
+
     def coded(self, names: str, codes: str) -> tuple[Sequence[str], npt.NDArray[Any]]:
         """Return the batches' names, and each row's code among them."""
         lists = [getattr(batch, names) for batch in self._batches]
@@ -115,7 +125,7 @@ def _blank() -> npt.NDArray[np.void]:
 def _numbers(joined: Joined, rows: npt.NDArray[np.intp]) -> list[bytes]:
     table = np.repeat(_blank(), len(rows))
     for name, _, kind in _NUMBERS:
-        column = joined.column(name)[rows]
+        column = (joined.entity if name == "entity" else joined.column(name))[rows]
         table[name] = _hex(column) if kind == "S16" else column
     packed, size = table.tobytes(), table.itemsize
     return [packed[start : start + size] for start in range(0, len(packed), size)]

@@ -16,7 +16,20 @@ from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
-from lake.decisions import BELOW_THRESHOLD, HOLD, INELIGIBLE, OVER_BUDGET, PENDING, REASON, SEND, SUPPRESSED, Candidates, Decided, Lane
+from lake.decisions import (
+    BELOW_THRESHOLD,
+    DIGEST,
+    HOLD,
+    INELIGIBLE,
+    OVER_BUDGET,
+    PENDING,
+    REASON,
+    SEND,
+    SUPPRESSED,
+    Candidates,
+    Decided,
+    Lane,
+)
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
@@ -28,12 +41,14 @@ from ranking.diversity import DiversityRule
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
 from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
+from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
 from scheduler.rehearsal import Rehearsal, log_only
+from scheduler.riders import Leads, digests_of, follow, last_end
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
@@ -82,6 +97,7 @@ class PipelineConfig:
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
     `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     `holdout`: who gets nothing that is scheduled.
+    `digests`: what is told together; of several rules that apply to an item the first counts.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -97,6 +113,7 @@ class PipelineConfig:
     plan: PlanConfig = field(default_factory=PlanConfig)
     critical_per_day: int = PER_DAY
     holdout: Holdout = field(default_factory=Holdout)
+    digests: tuple[DigestRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,9 +199,9 @@ class Pipeline:
         batch = self._look_up(rows, decision_ids, occasion, now, self.profiles.get(rows.users) if profiles is None else profiles)
         decided = self._eligible(batch)
         decided = self._scored(decided, batch)
-        self._propose(decided, batch)
+        leads = self._propose(decided, batch)
         bills = self._charge(decided, batch)
-        decided = self._commit(decided, batch)
+        decided = self._commit(decided, batch, leads)
         settle(decided, bills, self.critical_quota)
         return decided
 
@@ -236,9 +253,11 @@ class Pipeline:
         decided.value[wanted] = self._novelty.demote(scores.value, user, batch.items, item, batch.ledger, self.table, batch.now)
         return replace(decided, model_id=scores.model_id)
 
-    def _propose(self, decided: Decided, batch: Batch) -> None:
+    def _propose(self, decided: Decided, batch: Batch) -> Leads:
+        """Propose what becomes of the rows that are pending; returns the leads of those that are told with others."""
         pending = np.flatnonzero(decided.disposition == PENDING)
         rows = batch.rows.take(pending)
+        keys = keyed(rows, batch.items, batch.item[pending], self.config.digests)
         contest = Rows(
             user=rows.user,
             item=rows.item,
@@ -246,14 +265,29 @@ class Pipeline:
             channel=rows.channel,
             value=decided.value[pending],
             threshold=decided.threshold[pending],
-            value_later=self._value_later(decided.value[pending], pending, batch),
+            value_later=self._value_later(decided.value[pending], pending, batch, keys),
             critical=batch.critical[pending],
         )
+        if not self.config.digests:
+            self._contest(contest, pending, decided, batch)
+            return {}
+        sent = batch.ledger
+        fresh = ~is_update(rows.user, contest.entity, sent.user, sent.entity)
+        joins = (contest.value >= contest.threshold) & ~contest.critical & fresh
+        told = together(keys, contest.user, contest.channel, contest.entity, contest.value, joins, self.config.digests)
+        decides = told.contends
+        self._contest(replace(contest, entity=told.entity).take(decides), pending[decides], decided, batch)
+        waits = np.isposinf(contest.value_later) & (keys.rule >= 0) & (decided.disposition[pending] == HOLD)
+        decided.reason[pending[waits]] = REASON["awaits_digest"]
+        return follow(told, keys, self.config.digests, pending, decided)
+
+    def _contest(self, contest: Rows, pending: npt.NDArray[np.intp], decided: Decided, batch: Batch) -> None:
+        """Decide rows against one another."""
         may_go, places = batch.allowance, None
         if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
             plan = self._plan(contest, pending, batch)
             contest, may_go, places = replace(contest, value_later=plan.later), plan.allowance, plan.places
-        best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, rows)
+        best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, batch.rows.take(pending))
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
 
@@ -275,16 +309,26 @@ class Pipeline:
         slot, decision = batch.occasion.slot, hash64(batch.decision_ids)[request]
         return draws_of(np.where(slot == NO_SLOT, decision, slot.astype(np.uint64)), hash64(batch.rows.users))
 
-    def _value_later(self, value: F32, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
-        """What a row will be worth in its user's next window: halved every half-life, nothing once expired."""
+    def _value_later(self, value: F32, pending: npt.NDArray[np.intp], batch: Batch, keys: Keyed) -> F32:
+        """What a row will be worth in its user's next window: halved every half-life, nothing once expired.
+
+        What is to be told with others waits for them, where that window is not too far.
+        """
         if batch.occasion.lane == "scheduled":
             return np.full(len(pending), -np.inf, np.float32)
         item, user, half_life_s = batch.item[pending], batch.rows.user[pending], self._half_life_s(batch, pending)
         later = value * np.exp2(-batch.wait_s[user] / half_life_s)
         quiet = in_quiet_hours(batch.profiles, local_minutes(batch.profiles, batch.now))
-        later = np.where(quiet[user], np.inf, later)
+        later = np.where(quiet[user] | self._awaits_others(keys, user, item, batch), np.inf, later)
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
+
+    def _awaits_others(self, keys: Keyed, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], batch: Batch) -> Bools:
+        if not self.config.digests:
+            return np.zeros(len(user), bool)
+        longest, sent = np.array([*(rule.wait_s for rule in self.config.digests), 0.0])[keys.rule], batch.ledger
+        fresh = ~is_update(user, batch.items.entity[item], sent.user, sent.entity)
+        return np.asarray((longest > 0) & (batch.wait_s[user] <= longest) & fresh, np.bool_)
 
     def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
         own = batch.items.half_life_s[batch.item[pending]]
@@ -299,14 +343,14 @@ class Pipeline:
         before = sent_before(batch.ledger, batch.profiles, batch.now)
         return plan_ahead(contest, lasting, ahead, before, batch.allowance, batch.now, config.decide, config.plan)
 
-    def _commit(self, decided: Decided, batch: Batch) -> Decided:
+    def _commit(self, decided: Decided, batch: Batch, leads: Leads) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
         parts = Parts.of(batch.shard)
-        proposals = np.flatnonzero((decided.disposition == SEND) | (decided.disposition == HOLD))
+        proposals = np.flatnonzero(np.isin(decided.disposition, (SEND, HOLD, DIGEST)))
         worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
         proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
         decided.grant_id[proposals] = grant_ids(batch, proposals)
-        batches = self._batches(decided, batch, parts, proposals)
+        batches = self._batches(decided, batch, parts, proposals, leads)
         committer = Rehearsal(self.meta, batch.rows.users, batch.ledger) if decided.dry else self.committer
         results = committer.commit(batches)
         stale = False
@@ -320,10 +364,10 @@ class Pipeline:
             log_only(batches, self._log(decided, batch, parts, np.empty(0, np.intp)), self.committer)
         return replace(decided, stale=stale)
 
-    def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> list[CommitBatch]:
+    def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads) -> list[CommitBatch]:
         """Return the batch of each part, its columns cut from those of all proposals, which are in the order of parts."""
         rows, occasion, user = batch.rows, batch.occasion, batch.rows.user[proposals]
-        columns, held = self._columns(decided, batch, parts, proposals), released(decided)
+        columns, held = self._columns(decided, batch, parts, proposals, leads), released(decided)
         blobs = self._log(decided, batch, parts, proposals)
         return [
             CommitBatch(
@@ -341,12 +385,15 @@ class Pipeline:
                 model_id=decided.model_id,
                 fence=occasion.fence,
                 released=released_of(decided, held, parts, number),
+                digests=digests_of(proposals[span], leads),
                 log_blob=blob,
             )
             for number, (shard, members, span, blob) in enumerate(zip(parts.shard, parts.members, parts.spans(user), blobs, strict=True))
         ]
 
-    def _columns(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
+    def _columns(
+        self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the columns of commit batches, one entry per proposal."""
         rows, item, user = batch.rows, batch.item[proposals], batch.rows.user[proposals]
         expires_at = batch.items.expires_at[item]
@@ -355,7 +402,7 @@ class Pipeline:
             "budget": batch.weekly[user, rows.channel[proposals]],
             "entity": batch.items.entity[item],
             "version": batch.items.version[item],
-            "deliver_by": np.minimum(expires_at, batch.now + self.config.deliver_within_s),
+            "deliver_by": np.minimum(last_end(expires_at, proposals, leads), batch.now + self.config.deliver_within_s),
             "expires_at": expires_at,
             "critical": batch.critical[proposals],
             **{name: getattr(rows, name)[proposals] for name in ("item", "channel", "source", "request")},

@@ -25,6 +25,7 @@ from scheduler.commit import (
     ALREADY_SENT,
     CLAIMED,
     GAVE_WAY,
+    LEFT_OUT,
     NO_SLOT,
     REPLACED,
     SPENT,
@@ -46,7 +47,7 @@ DURABLE_TIMEOUT_MS = 2000
 ATTEMPTS = 2
 """A broken connection is tried once more: a repeat finds its own answer. A store that is slow is the caller's to know."""
 
-_OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY)]
+_OUTCOMES = [bytes(outcome) for outcome in (ALREADY_SENT, SPENT, REPLACED, CLAIMED, GAVE_WAY, LEFT_OUT)]
 _LIMITS = [ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S]
 
 
@@ -134,6 +135,7 @@ def pack_batch(batch: CommitBatch, meta: Meta, entries: bytes, proposals: bytes,
         keys.of_shard(Keys.HELD, shard) + ":",
         [*_OUTCOMES, HOLD],
         _LIMITS,
+        _digests(batch),
     ]
     return bytes(msgpack.packb(parts, use_bin_type=False))
 
@@ -163,6 +165,14 @@ def _releases(batch: CommitBatch) -> dict[int, list[tuple[str, int]]]:
     for user, item, channel in zip(gone.user.tolist(), gone.item.tolist(), gone.channel.tolist(), strict=True):
         rows.setdefault(user + 1, []).append((batch.items[item], channel))
     return rows
+
+
+def _digests(batch: CommitBatch) -> dict[int, list[object]]:
+    """Return by lead its rule, and of each rider its row, its item and its grant."""
+    return {
+        lead + 1: [by, [[row + 1, batch.items[batch.item[row]], f"{int(batch.grant_id[row]):016x}"] for row in rows]]
+        for lead, (by, rows) in batch.digests.riders().items()
+    }
 
 
 def _result(batch: CommitBatch, reply: bytes) -> CommitResult:

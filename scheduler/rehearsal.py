@@ -9,12 +9,12 @@ import numpy as np
 
 from budgets.ledger import Account, Grant, LedgerColumns, MemoryLedger
 from lake.meta import Meta
-from scheduler.commit import CommitBatch, CommitResult, Committer, MemoryCommitter, Released
+from scheduler.commit import CommitBatch, CommitResult, Committer, Digests, MemoryCommitter, Released
 from scheduler.due import MemoryDueIndex
 
 _PER_USER = ("window_id", "slot", "next_slot")
 _PER_BATCH = ("shard", "lane", "now", "users", "items", "sources", "decision_ids", "model_id")
-_NOT_PER_ROW = {*_PER_USER, *_PER_BATCH, "fence", "released", "log_blob", "batch_id"}
+_NOT_PER_ROW = {*_PER_USER, *_PER_BATCH, "fence", "released", "digests", "log_blob", "batch_id"}
 _PER_ROW = tuple(column.name for column in fields(CommitBatch) if column.name not in _NOT_PER_ROW)
 
 
@@ -49,7 +49,7 @@ def log_only(batches: Sequence[CommitBatch], blobs: Sequence[bytes], committer: 
 
 def _empty(batch: CommitBatch, blob: bytes) -> CommitBatch:
     nothing = {name: getattr(batch, name)[:0] for name in _PER_ROW}
-    return replace(unbound(batch), log_blob=blob, **nothing)
+    return replace(unbound(batch), digests=Digests.none(), log_blob=blob, **nothing)
 
 
 def accounts_of(users: Sequence[str], ledger: LedgerColumns) -> dict[str, Account]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lake.decisions import HOLD, REASON, SEND, Lane
+from lake.decisions import DIGEST, HOLD, REASON, SEND, Lane
 from lake.ids import combine, hash64
-from scheduler.commit import NO_SLOT, CommitBatch, Released
+from scheduler.commit import NO_SLOT, CommitBatch, Digests, Released
 
 NOW = 1_700_000_000.0
 DAY_S = 86400.0
@@ -31,6 +31,7 @@ class Row:
     decision: str = "d"
     expires_at: float = float("inf")
     deliver_by: float = float("inf")
+    rides_with: str = ""
 
 
 def grant_id(user: str, row: Row) -> int:
@@ -46,6 +47,8 @@ def entity_key(row: Row) -> int:
 
 def reason_of(row: Row) -> int:
     """Return the code of why a row is proposed as it is."""
+    if row.rides_with:
+        return REASON["in_digest"]
     return REASON["better_next_window" if row.hold else "critical" if row.critical else "above_threshold"]
 
 
@@ -56,6 +59,14 @@ def released_of(users: Sequence[str], items: Sequence[str], rows: Sequence[tuple
         np.array([items.index(item) for _, item, _ in rows], np.int32),
         np.array([channel for _, _, channel in rows], np.uint8),
     )
+
+
+def digests_of(flat: Sequence[tuple[int, Row]]) -> Digests:
+    """Return which rows tell of which, by the items that riders name."""
+    places = {(user, row.item): place for place, (user, row) in enumerate(flat)}
+    riders = [place for place, (_, row) in enumerate(flat) if row.rides_with]
+    leads = [places[flat[place][0], flat[place][1].rides_with] for place in riders]
+    return Digests(np.array(leads, np.int32), np.array(riders, np.int32), ("topic:*",) * len(riders))
 
 
 def batch(
@@ -100,7 +111,7 @@ def batch(
         version=column(np.uint32, [row.version for _, row in flat]),
         deliver_by=column(np.float64, [row.deliver_by for _, row in flat]),
         expires_at=column(np.float64, [row.expires_at for _, row in flat]),
-        disposition=column(np.uint8, [HOLD if row.hold else SEND for _, row in flat]),
+        disposition=column(np.uint8, [HOLD if row.hold else DIGEST if row.rides_with else SEND for _, row in flat]),
         reason=column(np.uint8, [reason_of(row) for _, row in flat]),
         critical=column(np.bool_, [row.critical for _, row in flat]),
         probability=column(np.float32, [row.value for _, row in flat]),
@@ -113,6 +124,7 @@ def batch(
         model_id="model",
         fence=fence,
         released=released_of(users, items, released),
+        digests=digests_of(flat),
         log_blob=log_blob,
         **identity,
     )

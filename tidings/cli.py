@@ -47,6 +47,7 @@ COMMANDS = {
     "experiment": Command("tidings.experimenting", "Assign users to the arms of an experiment, and compare what the arms did.", _DATA),
     "demo": Command("tidings.replaying", "Watch a week of history go through the whole system.", _TRY),
     "replay": Command("tidings.replaying", "Play history through the pipeline and compare policies.", _TRY),
+    "preview": Command("tidings.previewing", "Show what a message would say to a user, without sending it.", _TRY),
     "simulate": Command("tidings.simulating", "Play a world with known truth, and compare ways to keep to a budget.", _TRY),
     "bench": Command("tidings.benching", "Measure speed against a peer in the same run.", _TRY),
     "up": Command("tidings.running", "Start the whole system on this machine.", _RUN),

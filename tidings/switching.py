@@ -1,4 +1,4 @@
-"""`tidings switch`: stop a lane, a channel, a kind of item or everything within a second, and let it go on."""
+"""`tidings switch`: stop a lane, a channel, a kind of item, a source or everything within a second, and let it go on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lake.switches import name_of
 from tidings.console import Json, emit, facts, fail
 from tidings.home import store_url
 
-What = Annotated[str, typer.Argument(help="everything, lane:urgent, lane:scheduled, channel:CHANNEL or kind:KIND.")]
+What = Annotated[str, typer.Argument(help="everything, lane:urgent, lane:scheduled, channel:CHANNEL, kind:KIND or source:SOURCE.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add `switch` and its commands."""
-    group = typer.Typer(no_args_is_help=True, help="Stop a lane, a channel, a kind of item or everything, and let it go on.")
+    group = typer.Typer(no_args_is_help=True, help="Stop a lane, a channel, a kind of item, a source or everything, and let it go on.")
     group.command("list")(list_off)
     group.command("off")(off)
     group.command("on")(on)

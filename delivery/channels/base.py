@@ -30,12 +30,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message to one address. `at`: the time of the attempt, epoch seconds."""
+    """One message to one address. `at`: the time of the attempt, epoch seconds. `told`: the items that the content names."""
 
     message: Message
     address: str
     content: Content
     at: float
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,11 +41,12 @@ class InApp:
 
 def _entry(delivery: Delivery) -> InboxEntry:
     message, content = delivery.message, delivery.content
+    first, *others = delivery.told or (message.item_id,)
     return InboxEntry(
         entry_id="",
         user_id=message.user_id,
         grant_id=message.grant_id,
-        item_id=message.item_id,
+        item_id=first,
         entity=message.entity,
         version=message.version,
         title=content.title,
@@ -53,4 +54,5 @@ def _entry(delivery: Delivery) -> InboxEntry:
         url=content.url,
         why=content.why,
         at=delivery.at,
+        others=tuple(others),
     )

@@ -30,7 +30,7 @@ async def get_console(request: Request, key: str = "", token: str = "") -> Respo
     if shown := key or token:
         return await _log_in(request, shown)
     try:
-        await _admit(request)
+        await admit(request)
     except ProblemError as problem:
         return page("login.html", status_code=problem.status, problem="")
     return page("console.html", dashboard_url=services_of(request).dashboard_url)
@@ -54,7 +54,7 @@ async def post_logout() -> Response:
 @router.get("/console/data")
 async def get_data(request: Request) -> Response:
     """Return the console's numbers."""
-    await _admit(request)
+    await admit(request)
     overview = await run_in_threadpool(_overview, services_of(request))
     return Response(overview, media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -75,7 +75,8 @@ def _overview(services: Services) -> bytes:
     return orjson.dumps(asdict(services.overview(services.clock.now())))
 
 
-async def _admit(request: Request) -> ApiKey:
+async def admit(request: Request) -> ApiKey:
+    """Return the key of whoever looks at the console; raises ProblemError where there is none, or none that reads."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     cookie = request.cookies.get(COOKIE)
     if cookie is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from delivery.inbox import InboxEntry, order
+from delivery.inbox import CAPACITY, InboxEntry, order
 from gateway.models import Id, ReadEntries
 from gateway.problems import invalid
 from gateway.routing import KeyedRoute, needs, services_of
@@ -42,8 +42,18 @@ def post_read(request: Request, user_id: Id, body: ReadEntries) -> dict[str, int
 
 
 def _listing(services: Services, user_id: str, limit: int) -> Response:
-    entries = [_shown(entry) for entry in services.inbox.latest(user_id, limit)]
-    return Response(orjson.dumps({"entries": entries, "unread": services.inbox.unread(user_id)}), media_type="application/json")
+    entries = _still_told(services, services.inbox.latest(user_id, CAPACITY))
+    unread = sum(not entry.read for entry in entries)
+    return Response(
+        orjson.dumps({"entries": [_shown(entry) for entry in entries[:limit]], "unread": unread}), media_type="application/json"
+    )
+
+
+def _still_told(services: Services, entries: Sequence[InboxEntry]) -> list[InboxEntry]:
+    """Return the entries of which no item was deleted: what is taken back is shown no more, wherever it was delivered."""
+    names = list(dict.fromkeys(name for entry in entries for name in (entry.item_id, *entry.others)))
+    there = {name for name, is_there in zip(names, services.items.there(names), strict=True) if is_there}
+    return [entry for entry in entries if there.issuperset((entry.item_id, *entry.others))]
 
 
 async def _entries(services: Services, user_id: str, last: str) -> AsyncIterator[dict[str, str]]:
@@ -51,9 +61,10 @@ async def _entries(services: Services, user_id: str, last: str) -> AsyncIterator
     while looks < LOOKS:
         try:
             entries = await services.inbox.wait(user_id, last, LOOK_S)
+            shown = await run_in_threadpool(_still_told, services, entries)
         except services.away_errors:
             return
-        for entry in entries:
+        for entry in shown:
             yield {"id": entry.entry_id, "event": "notification", "data": orjson.dumps(_shown(entry)).decode()}
         looks, last = (0, entries[-1].entry_id) if entries else (looks + 1, last)
 

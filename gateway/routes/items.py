@@ -26,6 +26,6 @@ def put_item(request: Request, item_id: Id, body: ItemColumns) -> Response:
 
 @router.delete("/v1/items/{item_id:path}", status_code=204, response_model=None, openapi_extra=needs("events"))
 def delete_item(request: Request, item_id: Id) -> Response:
-    """Remove an item; nothing more is told of it."""
+    """Cancel an item: nothing more is told of it, what waits is not sent and gives its unit back, and inboxes show it no longer."""
     services_of(request).items.delete([item_id])
     return Response(status_code=204)

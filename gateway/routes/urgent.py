@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -53,18 +54,18 @@ def _check_channels(services: Services, body: UrgentBody) -> None:
 
 
 async def _answer(request: Request, body: UrgentBody, key: ApiKey, decision_id: str) -> bytes:
-    services = services_of(request)
+    services, topic = services_of(request), body.topic
     users = list(dict.fromkeys(body.users or []))
-    if body.topic is not None:
-        users = await run_in_threadpool(services.lane.audience, body.topic, MAX_USERS)
+    if topic is not None:
+        users = await run_in_threadpool(services.lane.audience, topic, MAX_USERS)
         if not users:
-            raise invalid("topic", f"nobody follows {body.topic!r}")
+            raise invalid("topic", f"nobody follows {topic!r}")
     asked = _request(body, users, key, decision_id)
-    if body.topic is not None and len(users) > MAX_USERS:
+    if topic is not None and len(users) > MAX_USERS:
         if body.dry_run:
-            raise invalid("dry_run", f"{body.topic!r} has over {MAX_USERS:,} followers, too many to rehearse; name some of them as users")
+            raise invalid("dry_run", f"{topic!r} has over {MAX_USERS:,} followers, too many to rehearse; name some of them as users")
         fanout: Fanout = request.app.state.fanout
-        await run_in_threadpool(fanout.accept, asked, body.topic)
+        await run_in_threadpool(lambda: fanout.accept(_put_down(services, asked), topic))
         return orjson.dumps({"decision_id": decision_id, "status": "accepted"})
     return await _decided(request, asked)
 
@@ -82,6 +83,14 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
         critical_quota=key.critical_quota,
         dry_run=body.dry_run,
     )
+
+
+def _put_down(services: Services, asked: UrgentRequest) -> UrgentRequest:
+    """Put a request's item into the store, once: were it put with every page, it could not be cancelled on the way."""
+    if asked.item is not None:
+        known = services.items.get([asked.item_id])[0] or {}
+        services.items.put([{"created_at": known.get("created_at", services.clock.now()), **asked.item}])
+    return replace(asked, item=None)
 
 
 async def _decided(request: Request, asked: UrgentRequest) -> bytes:

@@ -9,16 +9,17 @@ local batch = cmsgpack.unpack(ARGV[1])
 local fence, now, users, windows, slots, next_slots, row_counts, entries, proposals, messages, holds, releases, held_users =
   batch[1], batch[2], batch[3], batch[4], batch[5], batch[6], batch[7], batch[8], batch[9], batch[10], batch[11], batch[12], batch[13]
 local ledger_prefix, held_prefix = batch[14], batch[15]
-local ALREADY_SENT, OVER_BUDGET, UPDATE, CLAIMED, EVICTED, HOLD = unpack(batch[16])
+local ALREADY_SENT, OVER_BUDGET, UPDATE, CLAIMED, EVICTED, LEFT_OUT, HOLD = unpack(batch[16])
 local ROLLING_S, RETENTION_S, MAX_ENTRIES, MAX_HELD, KEEP_S, REPLY_S = unpack(batch[17])
+local digests = batch[18] -- per lead: its rule and, per rider, {row, item, grant in hex}
 
 local call, sub, byte, char, find, concat = redis.call, string.sub, string.byte, string.char, string.find, table.concat
 local RECORD, GRANT_ID, ENTITY = 36, 16, 24 -- size of a ledger's records and offsets of fields (budgets/ledger.py: ENTRY)
 local MAGIC, NO_WINDOW = 'LDT1', '\255\255\255\255'
 local EMPTY = MAGIC .. string.rep(NO_WINDOW, 8)
-local OPENED, CRITICAL, UPDATED = 1, 2, 4
+local OPENED, CRITICAL, UPDATED, DIGESTED = 1, 2, 4, 8
 local SINCE = now - ROLLING_S
-local STATUS_OK, STATUS_CLAIMED, MSGPACK_TRUE = '\0', '\2', '\195'
+local STATUS_OK, STATUS_CLAIMED, MSGPACK_TRUE, MSGPACK_MAP_20 = '\0', '\2', '\195', '\222\0\20'
 
 -- A reply that got lost: answer it again. The write makes a WAITAOF behind this call wait for the first one's too.
 local answered = call('GET', reply_key)
@@ -65,6 +66,12 @@ call('ZCARD', due_key)
 -- Decide -----------------------------------------------------------------------------------------------------------
 
 local final, evicted, outgoing, sets, moves, enrolled = {}, {}, {}, {}, {}, {}
+local lead_of = {} -- of each rider
+for lead, digest in pairs(digests) do
+  for _, rider in ipairs(digest[2]) do
+    lead_of[rider[1]] = lead
+  end
+end
 local several, made = false, {} -- whether a user has several rows, and the grants made for rows above
 
 -- Where in a ledger's records a field has a value: the start of the record, or nil. Its bytes may also occur elsewhere.
@@ -161,7 +168,7 @@ local function relatives(body, entry, channel, critical)
     if its_version >= version and (its_channel == channel or not critical) then
       return true, nil
     end
-    if its_channel == channel and bit.band(flags, OPENED) == 0 then
+    if its_channel == channel and bit.band(flags, OPENED + DIGESTED) == 0 then
       replaceable = start
     end
     start = seek(body, entity, ENTITY, start + RECORD)
@@ -215,6 +222,34 @@ local function replace(body, start, entry)
   return sub(body, 1, start - 1) .. sub(body, start, start + 8) .. flags .. sub(entry, 11) .. sub(body, start + RECORD)
 end
 
+local function flagged(entry, flags)
+  return sub(entry, 1, 9) .. char(bit.bor(byte(entry, 10), flags)) .. sub(entry, 11)
+end
+
+-- Grants a lead and those of its riders that were not sent before, and enqueues one message of them all; returns the
+-- records afterwards, and an entry that is still to be put behind them.
+local function tell_together(row, entry, body)
+  local digest, told, tail = digests[row], {}, nil
+  body, tail = insert_by_time(body, flagged(entry, DIGESTED))
+  for _, rider in ipairs(digest[2]) do
+    local its = entry_of(rider[1])
+    body, tail = body .. tail, ''
+    if relatives(body, its, byte(its, 9), false) then
+      final[rider[1]] = ALREADY_SENT
+    else
+      body, tail = insert_by_time(body, flagged(its, CRITICAL + DIGESTED))
+      final[rider[1]], made[sub(its, 17, 24)] = as_proposed(rider[1]), true
+      told[#told + 1] = { rider[2], rider[3] }
+    end
+  end
+  local message, pack = messages[row], cmsgpack.pack
+  if #told > 0 then -- a message's first three bytes say how many fields there are
+    message = MSGPACK_MAP_20 .. sub(message, 4) .. pack('digest_by') .. pack(digest[1]) .. pack('digest') .. pack(told)
+  end
+  enqueue(entry, message)
+  return body, tail
+end
+
 -- The outcome of one row, its user's records afterwards, and an entry that is still to be put behind them ('' for none).
 local function settle_row(user, row, body)
   local entry = entry_of(row)
@@ -242,8 +277,16 @@ local function settle_row(user, row, body)
   if not critical and #body >= budget * RECORD and spent(body, channel) >= budget then -- fewer records than units: none is over
     return OVER_BUDGET, body, ''
   end
+  if digests[row] then
+    return as_proposed(row), tell_together(row, entry, body)
+  end
   enqueue(entry, messages[row])
   return as_proposed(row), insert_by_time(body, entry)
+end
+
+-- The outcome of a row that another was to tell of, where that one was not granted now.
+local function settle_rider(row, body)
+  return own_grant(row, entry_of(row), body) or (final[lead_of[row]] == OVER_BUDGET and OVER_BUDGET or LEFT_OUT)
 end
 
 local function is_claimed(ledger, window)
@@ -276,7 +319,11 @@ local function settle_user(user, first, last, window, body, ledger)
     if tail ~= '' then
       body = body .. tail
     end
-    final[row], body, tail = settle_row(user, row, body)
+    if lead_of[row] then
+      final[row], tail = final[row] or settle_rider(row, body), ''
+    else
+      final[row], body, tail = settle_row(user, row, body)
+    end
   end
   release(user)
   if window ~= NO_WINDOW then

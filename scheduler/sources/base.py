@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.items import ItemTable
+from lake.profiles import Profiles
 
 DENSE_CELLS = 4_000_000
 """Up to so many (user, item) cells a table with a place for each is faster than sorting."""
@@ -16,9 +17,10 @@ DENSE_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class UserChunk:
-    """Users that are decided together; a user's code is its place in `user_ids`."""
+    """Users that are decided together; a user's code is its place in `user_ids`. `profiles`: theirs, None where they were not read."""
 
     user_ids: list[str]
+    profiles: Profiles | None = None
 
 
 @dataclass(frozen=True)

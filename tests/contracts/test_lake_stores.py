@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from redis import Redis
 
+from lake.actors import Actors, Asked
 from lake.follows import Followed, FollowStore, MemoryFollowStore, followers_of, unfollow
 from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
@@ -60,6 +61,26 @@ def test_items_come_back_as_they_were_put(make: Callable[[str], ItemStore]) -> N
     store.put([row])
     assert store.get(["a", "nobody"]) == [row, None]
     assert store.get([]) == []
+    assert store.there([]) == []
+    assert store.there(["a", "nobody"]) == [True, False]
+
+
+def test_an_entity_knows_who_acted_on_it_up_to_each_version(make: Callable[[str], ItemStore]) -> None:
+    """Each author counts once, from their first version on; the latest are named; who is told is not; what is deleted is forgotten."""
+    store = make("items")
+    names = ["ann", "bob", "cid", "dee", "eve", "bob"]
+    store.put([item(f"room-{n}", entity_id="room", version=n, author_id=name) for n, name in enumerate(names)])
+    store.put([item("post", author_id="ann"), item("nobody's", entity_id="room", version=9)])
+    assert store.actors([]) == []
+    assert store.actors([Asked("room", 9), Asked("room", 1), Asked("room", 9, "eve"), Asked("room", 2, "eve"), Asked("post", 0)]) == [
+        Actors(("eve", "dee", "cid"), 5),
+        Actors(("bob", "ann"), 2),
+        Actors(("dee", "cid", "bob"), 4),
+        Actors(("cid", "bob", "ann"), 3),
+        Actors(),
+    ]
+    store.delete(["room-4", "room-5"])
+    assert store.actors([Asked("room", 9)]) == [Actors(("dee", "cid", "bob"), 4)]
 
 
 def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str], ItemStore]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from budgets.ledger import (
     CRITICAL,
+    DIGESTED,
     ENTRY,
     HEADER,
     MAGIC,
@@ -105,7 +106,7 @@ def test_scripts_know_where_the_fields_of_a_record_are(script: Path) -> None:
     source = script.read_text()
     assert ENTRY.fields is not None
     places = {name.upper(): ENTRY.fields[name][1] for name in ("grant_id", "entity", "flags")}
-    known = {"RECORD": ENTRY.itemsize, "OPENED": OPENED, "CRITICAL": CRITICAL, "UPDATED": UPDATED, **places}
+    known = {"RECORD": ENTRY.itemsize, "OPENED": OPENED, "CRITICAL": CRITICAL, "UPDATED": UPDATED, "DIGESTED": DIGESTED, **places}
     for names, values in re.findall(r"^local ([A-Z_, ]+) = ([0-9, ]+)", source, re.MULTILINE):
         pairs = dict(zip(names.split(", "), map(int, values.split(", ")), strict=True))
         assert pairs == {name: known[name] for name in pairs}

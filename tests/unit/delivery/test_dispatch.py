@@ -54,7 +54,7 @@ async def test_a_message_is_sent_and_its_outcome_recorded() -> None:
     assert world.memory.backlog([0]) == [Backlog()]
 
 
-@pytest.mark.parametrize("name", ["everything", "channel:email", "kind:room", "lane:scheduled"])
+@pytest.mark.parametrize("name", ["everything", "channel:email", "kind:room", "lane:scheduled", "source:new_posts"])
 async def test_what_is_off_waits_with_all_its_attempts_and_goes_when_it_is_on(name: str) -> None:
     world = World()
     world.is_off = {name, "channel:push"}

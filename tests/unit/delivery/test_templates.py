@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from delivery.channels.base import Content
 from delivery.mime import compose, parse_address
-from delivery.templates import Templates, TemplateSettings, clean, one_line, safe_url
+from delivery.templates import Templates, TemplateSettings
+from delivery.wording import clean, one_line, safe_url
 from tests.unit.delivery.examples import LINKS, NOW, a_delivery, a_message
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -52,12 +53,14 @@ def golden(name: str, text: str) -> None:
 
 
 def rendered(name: str) -> Content:
+    """Return what a message says of an item, steadily."""
+    return steady(TEMPLATES.render(a_message(), ITEMS[name], bodies=True))
+
+
+def steady(content: Content) -> Content:
     """Return a message with its tokens replaced by a word: their compressed form depends on the machine's zlib."""
-    content = TEMPLATES.render(a_message(), ITEMS[name], bodies=True)
-    steady = {
-        field: re.sub(r"(/(?:unsubscribe|preferences|r|o)/)[\w.-]+", r"\1TOKEN", getattr(content, field)) for field in Content.__slots__
-    }
-    return Content(**steady)
+    pattern = re.compile(r"(/(?:unsubscribe|preferences|r|o)/)[\w.-]+")
+    return Content(**{field: pattern.sub(r"\1TOKEN", getattr(content, field)) for field in Content.__slots__})
 
 
 @pytest.mark.parametrize("name", ITEMS)

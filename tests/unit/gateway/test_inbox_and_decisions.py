@@ -25,8 +25,25 @@ from tests.unit.gateway.conftest import META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
 
-def _entry(number: int) -> InboxEntry:
-    return InboxEntry("", "u1", f"g{number}", f"i{number}", f"e{number}", 0, f"Title {number}", "text", "", "you follow it", NOW)
+@pytest.fixture(autouse=True)
+def _items(world: World) -> None:
+    world.items.put([{"item_id": f"i{number}", "created_at": NOW} for number in range(9)])
+
+
+def _entry(number: int, *others: str) -> InboxEntry:
+    says = (f"Title {number}", "text", "", "you follow it", NOW)
+    return InboxEntry("", "u1", f"g{number}", f"i{number}", f"e{number}", 0, *says, others=others)
+
+
+async def test_what_is_deleted_leaves_inboxes_and_what_is_unread_and_streams(client: httpx.AsyncClient, world: World) -> None:
+    world.inbox.add([_entry(1), _entry(2), _entry(3, "i8"), _entry(4, "i7")])
+    assert (await client.get("/v1/users/u1/inbox")).json()["unread"] == 4
+    for item_id in ("i1", "i8"):
+        assert (await client.delete(f"/v1/items/{item_id}")).status_code == 204
+    answer = (await client.get("/v1/users/u1/inbox", params={"limit": 2})).json()
+    assert [entry["title"] for entry in answer["entries"]] == ["Title 4", "Title 2"]
+    assert answer["unread"] == 2
+    assert [event["title"] for event in await _streamed(world, 2, {"Accept": "text/event-stream"})] == ["Title 2", "Title 4"]
 
 
 async def test_an_inbox_lists_the_newest_first_and_what_is_unread(client: httpx.AsyncClient, world: World) -> None:

@@ -127,6 +127,16 @@ async def test_a_topic_of_over_ten_thousand_followers_is_accepted_and_decided_la
     assert world.lane.calls == []
 
 
+async def test_a_new_item_for_a_large_topic_is_put_once_so_that_it_can_be_cancelled_on_the_way(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    world.lane.followers["t"] = [f"u{i}" for i in range(10_001)]
+    await client.post("/v1/urgent", json={"item": {"item_id": "new", "title": "Trains stop"}, "topic": "t"})
+    (job,) = world.fanout.jobs.values()
+    assert (job.request.item, job.request.item_id) == (None, "new")
+    assert world.items.get(["new"]) == [{"item_id": "new", "title": "Trains stop", "created_at": NOW}]
+
+
 async def test_a_critical_request_needs_its_own_scope(world: World) -> None:
     app = create_app(world.services())
     async with client_of(app, world.token("urgent")) as client:

@@ -11,7 +11,7 @@ def test_a_row_of_before_window_shares_is_the_same_user_with_unknown_shares() ->
     row = blank(1)
     row["zone"], row["windows"][0, 0], row["window_share"] = b"UTC", 36, 200
     old = row.tobytes()[: PROFILE.fields["window_share"][1]] if PROFILE.fields else b""
-    assert len(old) == PROFILE.itemsize - MAX_WINDOWS - 2
+    assert len(old) == PROFILE.itemsize - MAX_WINDOWS - 2 - PROFILE["locale"].itemsize - PROFILE["place"].itemsize
     read = from_packed([old, None])
     assert read["flags"].tolist() == [KNOWN, 0]
     assert (read["zone"][0], read["windows"][0, 0], read["window_share"][0].any()) == (b"UTC", 36, np.False_)

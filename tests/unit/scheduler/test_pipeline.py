@@ -334,6 +334,7 @@ def test_quiet_hours_hold_and_critical_does_not(world: World) -> None:
         ("lane:urgent", ["in_app", "email"]),
         ("channel:email", ["email"]),
         ("kind:room", ["in_app", "email"]),
+        ("source:urgent", ["in_app", "email"]),
     ],
 )
 def test_nothing_of_what_is_off_is_sent_not_even_what_is_critical(world: World, off: str, stopped: list[str]) -> None:

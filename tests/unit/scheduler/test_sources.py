@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from budgets.ledger import MemoryLedger
 from lake.follows import Followed, MemoryFollowStore
 from lake.items import ItemTable, MemoryItemStore
 from lake.meta import Meta
 from scheduler.held import Held, MemoryHeldStore
-from scheduler.sources import SOURCES, HeldRows, NewPosts, Proposals, Source, Trending, UserChunk
+from scheduler.sources import SOURCES, Dormant, Growing, HeldRows, Nearby, NewPosts, Proposals, Source, Trending, UserChunk
 from scheduler.sources.base import at_most
 
 NOW = 1_700_000_000.0
@@ -168,7 +169,9 @@ def test_an_item_held_on_two_channels_is_proposed_once_per_row_of_the_table(tabl
 def test_an_empty_table_proposes_nothing(users: UserChunk, follows: MemoryFollowStore) -> None:
     table = ItemTable(MemoryItemStore())
     table.sync(NOW)
-    sources: list[Source] = [HeldRows(MemoryHeldStore()), NewPosts(follows), Trending(Warmth())]
+    unseen, heat = (lambda asked, _: np.full(len(asked), 1e9)), Warmth()
+    dormant = Dormant(heat, unseen, MemoryLedger())
+    sources: list[Source] = [HeldRows(MemoryHeldStore()), Nearby(), NewPosts(follows), Growing(heat), Trending(heat), dormant]
     assert tuple(source.name for source in sources) == SOURCES
     for source in sources:
         assert len(source.propose(users, table, NOW).user) == 0

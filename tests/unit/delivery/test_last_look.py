@@ -1,0 +1,71 @@
+"""The last look before the provider is called: what expired or was cancelled while others were sent does not go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from delivery.channels.base import Answer, Delivery, Traits
+from delivery.dispatch import Dispatcher
+from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
+
+
+@dataclass
+class Slow(ScriptedChannel):
+    """A channel of one message at a time, at each of which something happens meanwhile."""
+
+    traits: Traits = Traits()
+    meanwhile: Callable[[], object] = lambda: None
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        self.meanwhile()
+        return await super().send(deliveries)
+
+
+class Watch:
+    """A stopwatch moved by hand."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def move(self) -> None:
+        self.seconds += 100.0
+
+
+async def test_a_message_that_expires_while_those_before_it_are_sent_does_not_go_and_its_unit_comes_back() -> None:
+    watch = Watch()
+    world = World(channel=Slow(meanwhile=watch.move))
+    world.items.put([{"item_id": "ends", "created_at": NOW, "title": "Soon over", "expires_at": NOW + 150}])
+    late, over = a_message(3, deliver_by=NOW + 200), a_message(4, item_id="ends")
+    world.enqueue(a_message(1), a_message(2, deliver_by=NOW + 101), late, over)
+    report = await Dispatcher(world.dispatcher()._parts, stopwatch=watch).drain(0, "a", NOW)
+    assert [delivery.message.user_id for delivery in world.channel.sent] == ["u1", "u2"]
+    assert report.ended == {("email", "accepted"): 2, ("email", "expired"): 2}
+    assert world.refunds.given_back == [("u3", 3), ("u4", 4)]
+
+
+async def test_a_message_whose_item_is_deleted_while_those_before_it_are_sent_does_not_go() -> None:
+    world = World(channel=Slow(meanwhile=lambda: world.items.delete(["i1"])))
+    world.enqueue(a_message(1), a_message(2), a_message(3))
+    report = await world.dispatcher().drain(0, "a", NOW)
+    assert [delivery.message.user_id for delivery in world.channel.sent] == ["u1"]
+    assert report.ended == {("email", "accepted"): 1, ("email", "cancelled"): 2}
+    assert world.refunds.given_back == [("u2", 2), ("u3", 3)]
+
+
+async def test_a_digest_tells_only_of_what_is_left_and_is_written_anew_where_an_item_goes_at_the_last_moment() -> None:
+    world = World(channel=Slow(meanwhile=lambda: world.items.delete(["i3"])))
+    world.items.put([{"item_id": f"i{n}", "created_at": NOW, "title": f"Post {n}", "kind": "post"} for n in (2, 3, 4)])
+    world.items.put([{"item_id": "over", "created_at": NOW, "title": "Over", "expires_at": NOW}])
+    told = (("over", "0a"), ("i2", "0b"), ("i3", "0c"), ("i4", "0d"))
+    world.enqueue(a_message(1), a_message(2, item_id="gone", digest_by="kind:post", digest=told))
+    await world.dispatcher().drain(0, "a", NOW)
+    assert len(world.channel.sent) == 1
+    await world.dispatcher().drain(0, "a", NOW)
+    assert [delivery.content.title for delivery in world.channel.sent] == ["A new room", "2 new posts"]
+    world.items.delete(["i2", "i4"])
+    world.enqueue(a_message(5, item_id="gone", digest_by="kind:post", digest=told))
+    assert (await world.dispatcher().drain(0, "a", NOW)).count("expired") == 1
+    assert world.refunds.given_back == [("u5", grant) for grant in (5, 10, 11, 12, 13)]
