@@ -18,6 +18,7 @@ import pandas as pd
 from ray import serve
 
 from lake.items import ItemStore, ItemTable
+from lake.logs import Reason
 from ranking import explain as explaining
 from ranking import shadow
 from ranking.bundle import Bundle
@@ -195,7 +196,7 @@ class Ranking:
         """Follow the registry and put down what the challenger scored; returns whether the models changed."""
         problem, changed = self._models.problem, self._models.look()
         if self._models.problem and self._models.problem != problem:
-            logger.error("goes on serving %s: %s", self._scorer.model_id, self._models.problem)
+            logger.error("goes on serving %s: %s", self._scorer.model_id, Reason(self._models.problem))
         frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]
         if frames and self._log is not None:
             self._log.write(pd.concat(frames, ignore_index=True))

@@ -14,6 +14,8 @@ How to write a command:
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -23,6 +25,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from lake import logs
 from lake.errors import InputError
 from tidings.console import fail, out
 
@@ -118,5 +121,10 @@ for _name, _command in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what nobody expected ends in the log, without what must not be written down."""
+    logs.configure()
+    try:
+        app()
+    except Exception:
+        logging.getLogger(__name__).critical("this ended the command", exc_info=True)
+        sys.exit(1)
