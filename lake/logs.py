@@ -19,13 +19,12 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from lake.decisions import REASONS
 from lake.redaction import TEXT, redact, redact_value
 
 OURS = frozenset({"event", "level", "logger", "timestamp", "exception", "stack", "reason", "detail", "error", "_record", "_from_structlog"})
 """Fields whose texts are read for addresses and secrets and else stay."""
 
-KNOWN_PHRASES = frozenset({*REASONS, *(status.phrase for status in HTTPStatus)})
+KNOWN_PHRASES = frozenset(status.phrase for status in HTTPStatus)
 OTHERS = ("ray", "ray.serve", "uvicorn", "uvicorn.error", "uvicorn.access")
 """Loggers that may have handlers of their own."""
 

@@ -25,7 +25,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from lake import logs
 from lake.errors import InputError
 from tidings.console import fail, out
 
@@ -122,6 +121,10 @@ for _name, _command in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; what nobody expected ends in the log, without what must not be written down."""
+    if not sys.argv[1:] or {"-h", "--help", "--version"} & set(sys.argv[1:]):
+        app()
+    from lake import logs
+
     logs.configure()
     try:
         app()

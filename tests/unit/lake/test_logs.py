@@ -10,7 +10,7 @@ import random
 import string
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,7 +117,7 @@ class Lines:
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     written, covered = io.StringIO(), io.StringIO()
     ours, theirs = logging.StreamHandler(written), logging.StreamHandler(covered)
     ours.setFormatter(formatter())
@@ -128,7 +128,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "level", logging.INFO)
     own = structlog.wrap_logger(logger, processors=logs.NATIVE, wrapper_class=structlog.stdlib.BoundLogger)
-    yield Lines(logger, own, written, covered)
+    return Lines(logger, own, written, covered)
 
 
 def _cores(canary: str) -> set[str]:
@@ -159,34 +159,55 @@ def _raise(canary: str) -> None:
         raise ValueError(canary) from error
 
 
-def _log_every_way(lines: Lines, canary: str, name: str, *, has_looks: bool) -> None:
-    """Log a canary in a call's arguments, in further fields, and, where it can be told by its looks, within a text and a traceback."""
+def _ways(lines: Lines, canary: str, name: str) -> list[Callable[[], None]]:
+    """Return ways to log anything: as an argument, within one, and as a further field."""
+    return [
+        lambda: lines.plain.warning("%s was refused: %r", canary, {name: canary}),
+        lambda: lines.plain.warning("refused %(it)s", {"it": canary}, extra={name: canary, "rows": [{name: canary}]}),
+        lambda: lines.own.warning("refused %s", canary, **{name: canary, "nested": {"rows": [{name: (canary,)}]}}),
+    ]
+
+
+def _ways_of_looks(lines: Lines, canary: str) -> list[Callable[[], None]]:
+    """Return ways to log what can be told by its looks: within a text, an exception, a traceback."""
+
+    def fail(logged: Callable[[Exception], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                _raise(canary)
+            except ValueError as error:
+                logged(error)
+
+        return run
+
+    return [
+        lambda: lines.plain.warning(f"refused {canary}, at once"),
+        lambda: lines.plain.warning("refused", extra={"reason": f"550 {canary} unknown", "anything": f"<{canary}>"}),
+        fail(lambda error: lines.plain.exception("refused by shard %d: %s", 3, error)),
+        fail(lambda error: lines.own.warning("refused", shard=3, exc_info=True, error=error)),
+    ]
+
+
+def _ways_of_texts(lines: Lines, canary: str) -> list[Callable[[], None]]:
+    """Return ways to log what a message says: within what holds it."""
     message = Delivery(a_message(), "a", Content(canary, canary, "", canary, canary, canary, ""), NOW)
-    lines.plain.warning("%s was refused: %r", canary, {name: canary}, extra={name: canary, "rows": [{name: canary}]})
-    lines.plain.warning("refused %(it)s", {"it": canary})
-    lines.own.warning("refused %s", canary, **{name: canary, "nested": {"rows": [{name: (canary,)}]}})
-    if not has_looks:
-        lines.plain.warning("refused %s %s", message, [message])
-        lines.own.warning("refused", delivery=message)
-        return
-    lines.plain.warning(f"refused {canary}, at once")
-    lines.plain.warning("refused", extra={"reason": f"550 {canary} unknown", "anything": f"<{canary}>"})
-    try:
-        _raise(canary)
-    except ValueError as error:
-        lines.plain.exception("draining shard %d failed: %s", 3, error)
-        lines.own.warning("draining failed", shard=3, exc_info=True, error=error)
+    return [
+        lambda: lines.plain.warning("refused %s %s", message, [message]),
+        lambda: lines.own.warning("refused", delivery=message),
+        lambda: lines.plain.warning(f"refused {json.dumps({'title': canary, 'n': 3})}"),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_a_thousand_canaries_none_is_written_whichever_way_it_is_logged(lines: Lines, kind: str) -> None:
     draw_one, name = KINDS[kind]
     draw, seen = random.Random(kind), []
-    for _ in range(CANARIES):
+    for number in range(CANARIES):
         canary = draw_one(draw)
-        _log_every_way(lines, canary, name, has_looks=kind not in TEXTS)
+        ways = _ways(lines, canary, name) + (_ways_of_texts if kind in TEXTS else _ways_of_looks)(lines, canary)
+        ways[number % len(ways)]()
         text = lines.take()
-        assert text.count("refused") >= 6
+        assert text.count("refused") >= 2
         seen += [(canary, core, text) for core in _cores(canary) if core in text]
     assert [(canary, core) for canary, core, _ in seen[:5]] == [], seen[0][2]
 
@@ -228,9 +249,8 @@ def test_who_it_was_about_is_not_named(lines: Lines) -> None:
     assert "ada" not in lines.take()
 
 
-def test_a_broken_call_is_written_all_the_same(lines: Lines) -> None:
-    lines.plain.warning("%d of %d", "ada@example.org")
-    text = lines.take()
+def test_a_broken_call_is_written_all_the_same() -> None:
+    text = formatter().format(logging.makeLogRecord({"msg": "%d of %d", "args": ("ada@example.org",), "levelname": "WARNING"}))
     assert "%d of %d" in text
     assert "ada@" not in text
 
