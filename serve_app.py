@@ -53,6 +53,7 @@ from gateway.redis_rates import redis_windows
 from gateway.redis_user_rows import RedisUserRows
 from gateway.services import Services
 from gateway.stories import Stories
+from lake import logs
 from lake.clock import Clock
 from lake.collected import Living
 from lake.history import KEEP_DAYS, History
@@ -199,7 +200,8 @@ def app(settings: Settings) -> serve.Application:
 
 @cache
 def stores_of(settings: Settings) -> RedisStores:
-    """Return this process's stores."""
+    """Return this process's stores; whatever a process of the deployment does begins with them, and so do its logs."""
+    logs.configure()
     return RedisStores.open(settings.redis_url, Meta(shards=settings.shards, channels=CHANNELS))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from lake.metrics import COUNTERS, GAUGES, HISTOGRAMS, CounterName, GaugeName, HistogramName
+from lake.metrics import COUNTERS, GAUGES, HISTOGRAMS, CounterName, GaugeName, HistogramName, checked
 
 
 class RayMetrics:
@@ -20,12 +20,12 @@ class RayMetrics:
     def count(self, name: CounterName, n: float = 1.0, /, **tags: str) -> None:
         """See Metrics."""
         if n > 0:  # Ray refuses to add nothing
-            self._counters[name].inc(n, tags)
+            self._counters[name].inc(n, checked(tags))
 
     def gauge(self, name: GaugeName, value: float, /, **tags: str) -> None:
         """See Metrics."""
-        self._gauges[name].set(value, tags)
+        self._gauges[name].set(value, checked(tags))
 
     def observe(self, name: HistogramName, value: float, /, **tags: str) -> None:
         """See Metrics."""
-        self._histograms[name].observe(value, tags)
+        self._histograms[name].observe(value, checked(tags))

@@ -8,6 +8,7 @@ Ray Serve's files, keep their place and write what is left after redaction.
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
 import threading
 from collections.abc import Mapping
@@ -18,13 +19,12 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict
 
-from lake.decisions import REASONS
 from lake.redaction import TEXT, redact, redact_value
 
 OURS = frozenset({"event", "level", "logger", "timestamp", "exception", "stack", "reason", "detail", "error", "_record", "_from_structlog"})
 """Fields whose texts are read for addresses and secrets and else stay."""
 
-KNOWN_PHRASES = frozenset({*REASONS, *(status.phrase for status in HTTPStatus)})
+KNOWN_PHRASES = frozenset(status.phrase for status in HTTPStatus)
 OTHERS = ("ray", "ray.serve", "uvicorn", "uvicorn.error", "uvicorn.access")
 """Loggers that may have handlers of their own."""
 
@@ -44,7 +44,7 @@ def configure(level: int = logging.WARNING) -> None:
         root.addHandler(ours)
         root.setLevel(min(level, root.level) if root.level else level)
         structlog.configure(
-            processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+            processors=NATIVE,
             logger_factory=structlog.stdlib.LoggerFactory(),
             wrapper_class=structlog.stdlib.BoundLogger,
         )
@@ -67,6 +67,8 @@ def formatter() -> logging.Formatter:
 
 def cover(handler: logging.Handler) -> None:
     """Have a handler that somebody else has made redact what its own formatter makes of a record."""
+    if isinstance(handler, logging.handlers.MemoryHandler) and handler.target is not None:
+        cover(handler.target)
     if not isinstance(handler.formatter, _Formatter | _Covered):
         handler.setFormatter(_Covered(handler.formatter or logging.Formatter()))
 
@@ -156,3 +158,11 @@ _SHARED: list[Any] = [
     structlog.processors.format_exc_info,
     redact_record,
 ]
+
+NATIVE: list[Any] = [
+    structlog.stdlib.filter_by_level,
+    _with_arguments,
+    *_SHARED,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
+"""The processors of structlog's own loggers."""

@@ -6,6 +6,7 @@ scripts that decide and deliver count in the same step, and a restart forgets no
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,8 +95,20 @@ class Metrics(Protocol):
 Tags = tuple[tuple[str, str], ...]
 
 
+TAGS = frozenset({"lane", "channel", "outcome", "status"})
+"""The names of all tags: what is counted by is never a person, an address or a text."""
+
+MOST_TAG_CHARS = 32
+_WORD = re.compile(rf"(?!.*\d{{{{7}}}})[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MOST_TAG_CHARS - 1}}}")
+
+
+def checked(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as they may leave: those of TAGS, whose value is "other" where it is no short word, as an address or a text is not."""
+    return {name: value if _WORD.fullmatch(value) else "other" for name, value in tags.items() if name in TAGS}
+
+
 def _tags(tags: Mapping[str, str]) -> Tags:
-    return tuple(sorted(tags.items()))
+    return tuple(sorted(checked(tags).items()))
 
 
 @dataclass

@@ -31,20 +31,10 @@ LEAST_TOKEN = 24
 LEAST_HEX_TOKEN = 60
 """Ids of ours and of Ray's are shorter; the device tokens of Apple are longer."""
 
-_QUOTED = r"""(?:b?"(?:\\.|[^"\\])*"?|b?'(?:\\.|[^'\\])*'?)"""
-_LABEL = r"""(?<![A-Za-z0-9])(?P<label>["']?[\w.-]*?(?P<name>%s)["']?\s*[=:]\s*)"""
-
-
-def _words(names: tuple[str, ...]) -> str:
-    return "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-
-
-def _labelled(names: tuple[str, ...], value: str) -> re.Pattern[str]:
-    return re.compile(_LABEL % _words(names) + value, re.IGNORECASE)
-
-
-def _mark(kind: str) -> Callable[[re.Match[str]], str]:
-    return lambda match: f"{match['label']}{kind}"
+_LABEL = re.compile(r"""(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})\\*["']?\s*(?P<sign>[=:])\s*""")
+_QUOTED = re.compile(r"""\\+".*?\\+"|b?"(?:\\.|[^"\\])*"?|b?'(?:\\.|[^'\\])*'?""")
+_WORD = re.compile(r"[^\s,;&)\]}]+")
+_LINE = re.compile(r"[^\n;]+?(?=,? [\w.]+=|[\n;)]|$)")
 
 
 def _url(match: re.Match[str]) -> str:
@@ -67,22 +57,19 @@ def _token(match: re.Match[str]) -> str:
     return TOKEN if mixed or only_hex else run
 
 
-_RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SECRET),
-    (re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"<>]+)", re.IGNORECASE), _url),
-    (re.compile(r"/v1/users/[^/\s?\"']+"), f"/v1/users/{USER}"),
-    (re.compile(r"/(unsubscribe|r|o)/[\w.=-]{16,}"), rf"/\1/{TOKEN}"),
-    (re.compile(r"\b(Bearer|Basic)\s+[^\s\"',;]+", re.IGNORECASE), rf"\1 {SECRET}"),
-    (re.compile(r"\btk_[\w-]+|\bwhsec_[\w+/=-]+|\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), SECRET),
-    (re.compile(r"\b(?:Expo|Exponent)PushToken\[[^\]\s]*\]?"), TOKEN),
-    (_labelled(SECRETS, rf"(?:{_QUOTED}|[^\s,;&)\]}}]+)"), _mark(SECRET)),
-    (_labelled(TEXTS, rf"(?:{_QUOTED}|(?<=[=])[^\n;]+?(?=,? [\w.]+=|[\n;)]|$))"), _mark(TEXT)),
-    (_labelled(ADDRESSES, _QUOTED), _mark(ADDRESS)),
-    (_labelled(USERS, _QUOTED), _mark(USER)),
-    (re.compile(r"(?:\"[^\"\n]+\"|[^\s<>()\[\],;:\"@\\]+)(?:@|%40)(?:\[[^\]\s]+\]|[^\W_](?:[\w.-]*[^\W_])?)"), EMAIL),
-    (re.compile(r"(?:(?<![\w.])00|\+)\d(?:[\s().\-/]{0,2}\d){6,14}(?!\d)"), PHONE),
-    (re.compile(rf"(?<![\w/.])[\w\-+=:]{{{LEAST_TOKEN},}}", re.ASCII), _token),
+_RULES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    ("-----BEGIN", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), SECRET),
+    ("://", re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s\"<>]+)", re.IGNORECASE), _url),
+    ("/v1/users/", re.compile(r"/v1/users/[^/\s?\"']+"), f"/v1/users/{USER}"),
+    ("/", re.compile(r"/(unsubscribe|r|o)/[\w.=-]{16,}"), rf"/\1/{TOKEN}"),
+    ("", re.compile(r"\b(Bearer|Basic)\s+[^\s\"',;]+", re.IGNORECASE), rf"\1 {SECRET}"),
+    ("", re.compile(r"\btk_[\w-]+|\bwhsec_[\w+/=-]+|\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), SECRET),
+    ("PushToken[", re.compile(r"\b(?:Expo|Exponent)PushToken\[[^\]\s]*\]?"), TOKEN),
 )
+"""By what a text must hold for the rule to say anything: most texts hold little of it."""
+_EMAIL = re.compile(r"(?:\"[^\"\n]+\"|[^\s<>()\[\],;:\"@\\]+)(?:@|%40)(?:\[[^\]\s]+\]|[^\W_](?:[\w.-]*[^\W_])?)")
+_PHONE = re.compile(r"(?:(?<![\w.])00|\+)\d(?:[\s().\-/]{0,2}\d){6,14}(?!\d)")
+_TOKEN = re.compile(rf"(?<![\w/.])[\w\-+=:]{{{LEAST_TOKEN},}}", re.ASCII)
 
 
 def without_password(url: str) -> str:
@@ -99,9 +86,36 @@ def without_password(url: str) -> str:
 
 def redact(text: str) -> str:
     """Return a text with marks such as [email] in the place of what must not be written down."""
-    for pattern, mark in _RULES:
-        text = pattern.sub(mark, text)
-    return text
+    for sign, pattern, mark in _RULES:
+        if sign in text:
+            text = pattern.sub(mark, text)
+    text = _without_labelled(text)
+    if "@" in text or "%40" in text:
+        text = _EMAIL.sub(EMAIL, text)
+    return _TOKEN.sub(_token, _PHONE.sub(PHONE, text))
+
+
+def _without_labelled(text: str) -> str:
+    """Replace values whose name, as in title='…', "title": "…" or title=…, says what they are."""
+    done, at = [], 0
+    while label := _LABEL.search(text, at):
+        value = _value_after(text, label)
+        done += [text[at : label.end()], value[0] if value else ""]
+        at = label.end() + (value[1] if value else 0)
+    return "".join([*done, text[at:]])
+
+
+def _value_after(text: str, label: re.Match[str]) -> tuple[str, int] | None:
+    """Return the mark for what stands behind a label and how long that is, None where it may stay."""
+    mark = mark_of(label["name"])
+    if mark is None:
+        return None
+    value = _QUOTED.match(text, label.end())
+    if value is None and mark == SECRET:
+        value = _WORD.match(text, label.end())
+    if value is None and mark == TEXT and label["sign"] == "=":
+        value = _LINE.match(text, label.end())
+    return None if value is None else (mark, len(value[0]))
 
 
 def mark_of(name: str) -> str | None:

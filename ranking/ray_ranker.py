@@ -19,6 +19,7 @@ from ray import serve
 
 from lake.alarms import Alarms, MemoryAlarms
 from lake.items import ItemStore, ItemTable
+from lake.logs import Reason
 from lake.metrics import MemoryMetrics, Metrics
 from ranking import explain as explaining
 from ranking import shadow
@@ -224,7 +225,7 @@ class Ranking:
         """Follow the registry and put down what the challenger scored; returns whether the models changed."""
         problem, changed = self._models.problem, self._models.look()
         if self._models.problem and self._models.problem != problem:
-            logger.error("goes on serving %s: %s", self._scorer.model_id, self._models.problem)
+            logger.error("goes on serving %s: %s", self._scorer.model_id, Reason(self._models.problem))
         if self._guarding is not None:
             self._watchman.tell(self._guarding)
         frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]

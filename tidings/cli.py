@@ -14,6 +14,8 @@ How to write a command:
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -121,5 +123,14 @@ for _name, _command in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what nobody expected ends in the log, without what must not be written down."""
+    if not sys.argv[1:] or {"-h", "--help", "--version"} & set(sys.argv[1:]):
+        app()
+    from lake import logs
+
+    logs.configure()
+    try:
+        app()
+    except Exception:
+        logging.getLogger(__name__).critical("this ended the command", exc_info=True)
+        sys.exit(1)

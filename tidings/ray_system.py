@@ -26,6 +26,7 @@ from ray.serve.config import HTTPOptions
 from gateway.api_keys import login_token
 from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_faults import STORE_AWAY
+from lake import logs
 from lake.dataset import Dataset
 from lake.embedded import EmbeddedStore
 from lake.errors import InputError
@@ -47,6 +48,7 @@ OBJECT_STORE_BYTES = 256 << 20
 
 def main() -> None:
     """Run the system that the JSON object on stdin asks for until SIGTERM or SIGINT."""
+    logs.configure()
     wanted = Wanted.of_json(sys.stdin.read())
     stopping = threading.Event()
     _on_signals(stopping)
