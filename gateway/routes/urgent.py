@@ -20,6 +20,7 @@ from gateway.models import UrgentAnswer, UrgentBody
 from gateway.problems import ProblemError, away, forbidden, in_progress, invalid
 from gateway.routing import BodyRoute, key_of, needs, services_of
 from gateway.services import Services
+from gateway.shedding import Load
 from gateway.urgent import UrgentDesk
 from scheduler.lanes import UrgentRequest, UrgentResult
 
@@ -36,6 +37,9 @@ async def post_urgent(request: Request, body: UrgentBody) -> Response:
     services, key = services_of(request), key_of(request)
     if body.critical and not key.may([CRITICAL]):
         raise forbidden([CRITICAL])
+    if not body.critical or body.dry_run:
+        load: Load = request.app.state.load
+        load.check("read" if body.dry_run else "urgent")
     _check_channels(services, body)
     idempotency_key = request.headers.get("idempotency-key")
     if idempotency_key is None:
@@ -87,7 +91,7 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
 async def _decided(request: Request, asked: UrgentRequest) -> bytes:
     desk: UrgentDesk = request.app.state.desk
     started = time.perf_counter()
-    with desk.room(rows_of(asked)):
+    with desk.room(rows_of(asked), critical=asked.critical and not asked.dry_run):
         result = await request.app.state.decide(asked)
     desk.metrics.observe("tidings_urgent_latency_ms", (time.perf_counter() - started) * 1e3)
     if isinstance(result, LaneError):
