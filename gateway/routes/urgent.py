@@ -22,6 +22,7 @@ from gateway.routing import BodyRoute, key_of, needs, services_of
 from gateway.services import Services
 from gateway.shedding import Load
 from gateway.urgent import UrgentDesk
+from ranking.popularity import MODEL_ID as POPULARITY
 from scheduler.lanes import UrgentRequest, UrgentResult
 
 JSON = "application/json"
@@ -112,7 +113,9 @@ def _packed(result: UrgentResult) -> bytes:
         for user, channel, disposition, score, threshold, reason in columns
     ]
     marked = {"dry_run": True} if result.dry_run else {}
-    return orjson.dumps({"decision_id": result.decision_id, **marked, "results": [row | marked for row in rows] if marked else rows})
+    fallback = {"fallback": POPULARITY} if result.model_id == POPULARITY else {}
+    rows = [row | marked for row in rows] if marked else rows
+    return orjson.dumps({"decision_id": result.decision_id, **marked, **fallback, "results": rows})
 
 
 async def _answer_once(request: Request, body: UrgentBody, key: ApiKey, idempotency_key: str) -> bytes:
