@@ -67,6 +67,7 @@ from lake.user_keys import keyed
 from ranking.guard import GuardRule
 from ranking.heat import heat_of
 from ranking.light import MOST_PER_USER
+from ranking.popularity import Popularity
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
@@ -77,12 +78,13 @@ from scheduler.commit import NotDurableError
 from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
 from scheduler.digests import DigestRule
+from scheduler.fallback import Fallback
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
-from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
+from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.planning import PlanConfig
-from scheduler.ray_scorer import HandleScorer
+from scheduler.ray_scorer import HandleScorer, MixedModelsError
 from scheduler.ray_shards import ROUTER_ENV, RayShards
 from scheduler.ray_ticker import Scheduler
 from scheduler.redis_report import RedisRecorder
@@ -100,7 +102,9 @@ log = logging.getLogger(__name__)
 APP_NAME = "tidings"
 EXPLAIN_TIMEOUT_S = 30.0
 """How long a look back may take: a model that served long ago is loaded for it."""
-AWAY_ERRORS = (*STORE_AWAY, NotDurableError, RayError, RayServeException, TimeoutError)
+RANKER_AWAY = (RayError, RayServeException, TimeoutError)
+"""What a call of the ranker raises where no model answers; popularity then stands in for it."""
+AWAY_ERRORS = (*STORE_AWAY, NotDurableError, *RANKER_AWAY)
 """What the lanes raise where the store or the ranker does not answer."""
 
 
@@ -218,9 +222,17 @@ def ranker_stores(settings: Settings) -> RankerStores:
     return RankerStores(features_of(settings), stores.items, log, stores.alarms, RayMetrics())
 
 
-def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
-    """Return the one decision, on this deployment's stores."""
+def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metrics) -> Pipeline:
+    """Return the one decision, on this deployment's stores; `score`: the rankers' method."""
     stores = stores_of(settings)
+    table = ItemTable(stores.items)
+    fallback = Fallback(
+        HandleScorer(score),
+        Popularity(features_of(settings), table),
+        RANKER_AWAY,
+        (MixedModelsError,),
+        partial(metrics.count, "tidings_fallback_rows_total"),
+    )
     config = PipelineConfig(
         weekly=settings.weekly,
         threshold=settings.threshold,
@@ -234,10 +246,10 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
     return Pipeline(
         meta=stores.meta,
         profiles=stores.profiles,
-        table=ItemTable(stores.items),
+        table=table,
         seen=stores.seen,
         ledger=stores.ledger,
-        scorer=scorer,
+        scorer=fallback,
         committer=stores.committer,
         thresholds=stores.thresholds,
         off=Watch(stores.switches),
@@ -281,9 +293,10 @@ def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
 def make_lane(settings: Settings) -> tuple[ScheduledLane, Clock]:
     """Return the scheduled lane of a process that runs shards: assembled once, for its item table stays in step from then on."""
     stores = stores_of(settings)
-    scorer = HandleScorer(serve.get_deployment_handle("Ranker", APP_NAME).score)
+    metrics = RayMetrics()
+    score = serve.get_deployment_handle("Ranker", APP_NAME).score
     codes = stores.meta.channel_codes(settings.scheduled_channels)
-    lane = ScheduledLane(pipeline_of(settings, scorer), stores.due, sources_of(settings), codes, recorder_of(settings, RayMetrics()))
+    lane = ScheduledLane(pipeline_of(settings, score, metrics), stores.due, sources_of(settings), codes, recorder_of(settings, metrics))
     return lane, stores.clock
 
 
@@ -449,7 +462,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     stores = stores_of(settings)
     ranker = handles["Ranker"]
     score_parts = ranker.explain  # taken once, as in HandleScorer
-    pipeline = pipeline_of(settings, HandleScorer(ranker.score))
+    pipeline = pipeline_of(settings, ranker.score, metrics)
     weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
     codes = stores.meta.channel_codes(settings.scheduled_channels)
     return Services(

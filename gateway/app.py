@@ -23,6 +23,7 @@ from gateway.models import Problem
 from gateway.routes import console, decisions, events, health, inbox, items, links, messages, preferences, preview, urgent, users, windows
 from gateway.routing import SCHEME
 from gateway.services import Decide, Services
+from gateway.shedding import Load, LoadShed
 from gateway.urgent import UrgentDesk
 
 ROUTERS = (urgent, events, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview)
@@ -38,7 +39,9 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     request reaches the desk, by default each by itself.
     """
     app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, lifespan=_lifespan)
+    app.state.load = Load(services.limits.requests_in_flight, services.metrics)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(LoadShed, load=app.state.load)
     app.state.services = services
     app.state.gatekeeper = Gatekeeper(services.api_keys, services.clock)
     app.state.health = Health(services.checks)

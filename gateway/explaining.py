@@ -12,6 +12,7 @@ import pandas as pd
 from lake.errors import InputError
 from ranking.explain import MOST_ROWS, Explained
 from ranking.past import seconds
+from ranking.popularity import MODEL_ID as POPULARITY
 from ranking.scorer import ScoreRequest
 
 Ask = Callable[[ScoreRequest, str], Explained]
@@ -83,7 +84,8 @@ def explained(rows: pd.DataFrame, ask: Ask) -> list[dict[str, Any]]:
 
 def _requests(rows: pd.DataFrame) -> Iterator[tuple[npt.NDArray[np.intp], str, ScoreRequest]]:
     """Yield the places of the rows that were scored by one model at one moment, the model, and what to ask of it."""
-    was_scored = rows["probability"].notna().to_numpy() & (rows["model_id"] != "").to_numpy() & rows["user_id"].notna().to_numpy()
+    by_a_model = ~rows["model_id"].isin(["", POPULARITY]).to_numpy()
+    was_scored = rows["probability"].notna().to_numpy() & by_a_model & rows["user_id"].notna().to_numpy()
     places = np.flatnonzero(was_scored)
     some = rows.iloc[places]
     together, _ = pd.factorize(some["model_id"] + " " + some["at"].astype(str))
@@ -116,6 +118,8 @@ def _told(row: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: _short(row[name]) for name in ("value", "threshold", "propensity", "probability")}
     numbers |= {"channel": str(row["channel"]), "lack": _short(row["threshold"] - row["value"])}
     words = [said.format(**numbers)]
+    if row["model_id"] == POPULARITY and not np.isnan(row["probability"]):
+        words.append("No model served at the time: its value is how often the reader answers, times how much the item draws beside others.")
     if "problem" in score:
         words.append(f"Its score cannot be explained: {score['problem']}.")
     elif score:

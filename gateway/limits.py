@@ -18,13 +18,16 @@ MAX_FUTURE_S = 300.0
 class Limits:
     """Limits of one gateway replica.
 
-    `rows_in_flight`: urgent rows (user x channel) admitted and not yet answered; beyond them requests get 429.
+    `requests_in_flight`: beyond shares of it one kind of request after the other gets 503, in the order of gateway/shedding.py.
+    `rows_in_flight`: urgent rows (user x channel) admitted and not yet answered; beyond them requests get 429,
+    critical ones beyond twice as many.
     `batch_rows`: requests of more rows go past the batcher, so that they don't hold up small ones. `batch_requests`,
     `batch_wait_s`: how many concurrent requests are merged, and how long the first of them waits for company.
     `lane_threads`: calls of the lane at once. `pending_wait_s`: how long a repeated request waits for the first one to
     end. `stuck_after_s`: a replica whose lane has not come back for so long is replaced.
     """
 
+    requests_in_flight: int = 1_000
     rows_in_flight: int = 50_000
     batch_rows: int = 500
     batch_requests: int = 64

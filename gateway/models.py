@@ -171,6 +171,7 @@ class UrgentAnswer(BaseModel):
     decision_id: str
     results: list[UrgentRow] | None = None
     dry_run: Literal[True] | None = Field(None, description="Given, and true, where nothing was done.")
+    fallback: Literal["popularity"] | None = Field(None, description="Given where no model serves, and popularity stood in for it.")
     status: Literal["accepted"] | None = Field(None, description="A topic of over 10,000 followers: read the rows at /v1/decisions.")
 
 

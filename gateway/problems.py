@@ -84,6 +84,11 @@ def away(detail: str, retry_after_s: float = RETRY_AFTER_S) -> ProblemError:
     return ProblemError(503, "away", detail, headers={"Retry-After": _whole_seconds(retry_after_s)})
 
 
+def shed(detail: str, retry_after_s: float) -> ProblemError:
+    """Return 503: too much is in flight, and this request is of a kind that gives way first."""
+    return ProblemError(503, "shed", f"{detail}; send again later", headers={"Retry-After": _whole_seconds(retry_after_s)})
+
+
 def overloaded(detail: str, retry_after_s: float = RETRY_AFTER_S) -> ProblemError:
     """Return 429: as much is in flight as is allowed."""
     return ProblemError(429, "overloaded", detail, headers={"Retry-After": _whole_seconds(retry_after_s)})

@@ -42,12 +42,12 @@ class UrgentDesk:
         self._threads = ThreadPoolExecutor(self.limits.lane_threads, thread_name_prefix="urgent")
 
     @contextmanager
-    def room(self, rows: int) -> Iterator[None]:
+    def room(self, rows: int, *, critical: bool = False) -> Iterator[None]:
         """Hold room for `rows` while they are decided; raises ProblemError 429 where there is none.
 
-        A request of any size gets in where nothing else is.
+        A request of any size gets in where nothing else is; what is critical has as much room again to itself.
         """
-        if self.rows_in_flight and self.rows_in_flight + rows > self.limits.rows_in_flight:
+        if self.rows_in_flight and self.rows_in_flight + rows > self.limits.rows_in_flight * (1 + critical):
             self.metrics.count("tidings_refused_requests_total", status="429")
             raise overloaded(f"{self.rows_in_flight:,} urgent rows are in flight; send again shortly")
         self._hold(rows)

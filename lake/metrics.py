@@ -23,6 +23,8 @@ CounterName = Literal[
     "tidings_refused_requests_total",
     "tidings_critical_total",
     "tidings_guard_trips_total",
+    "tidings_fallback_rows_total",
+    "tidings_shed_requests_total",
 ]
 GaugeName = Literal[
     "tidings_window_lag_s",
@@ -59,6 +61,8 @@ COUNTERS: Mapping[CounterName, Metric] = {
     "tidings_outcomes_total": Metric("Ends of granted notifications.", ("channel", "outcome")),
     "tidings_events_total": Metric("Events accepted over HTTP."),
     "tidings_critical_total": Metric("Critical rows: sent, or refused because the quota of their key was spent.", ("outcome",)),
+    "tidings_fallback_rows_total": Metric("Rows scored by popularity, since no model served."),
+    "tidings_shed_requests_total": Metric("Requests refused because too many were in flight.", ("kind",)),
     "tidings_refused_requests_total": Metric("Requests refused for lack of room (429) or a part that is away (503).", ("status",)),
     "tidings_guard_trips_total": Metric("Times that a ranker's guard found features or scores that are not what they were."),
 }

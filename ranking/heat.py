@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranking.blocks import DECAYED, ITEM_COUNTS
+from ranking.rows import Records
 from ranking.store import FeatureStore
 
 _PLACE = {name: place for place, name in enumerate(ITEM_COUNTS)}
@@ -22,9 +23,14 @@ def heat_of(store: FeatureStore, count: str) -> Callable[[Sequence[str], float],
     def heat(item_ids: Sequence[str], now: float) -> npt.NDArray[np.float64]:
         if not item_ids:
             return np.empty(0)
-        counts = store.get([], item_ids).items["counts"].astype(np.float64)
-        age_s = np.maximum(now - counts[:, _PLACE["last_at"]], 0.0)
-        decayed = counts[:, _PLACE[count]] * np.exp2(-age_s / DECAYED[count])
-        return np.nan_to_num(decayed, nan=0.0, posinf=0.0, neginf=0.0)
+        return decayed(store.get([], item_ids).items, count, now)
 
     return heat
+
+
+def decayed(items: Records, count: str, now: float) -> npt.NDArray[np.float64]:
+    """Return a decayed count of items (kind ITEM) as it is at `now` (seconds), shape (n,); nothing where nobody has engaged."""
+    counts = items["counts"].astype(np.float64)
+    age_s = np.maximum(now - counts[:, _PLACE["last_at"]], 0.0)
+    found = counts[:, _PLACE[count]] * np.exp2(-age_s / DECAYED[count])
+    return np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)

@@ -132,7 +132,10 @@ class UrgentRequest:
 
 @dataclass(frozen=True)
 class UrgentResult:
-    """The decided rows of one request, as columns. `dry_run`: nothing was granted, enqueued or held."""
+    """The decided rows of one request, as columns.
+
+    `dry_run`: nothing was granted, enqueued or held. `model_id`: what scored, "" where nothing had to.
+    """
 
     decision_id: str
     user_id: list[str]
@@ -142,6 +145,7 @@ class UrgentResult:
     threshold: list[float | None]
     reason: list[str]
     dry_run: bool = False
+    model_id: str = ""
 
 
 @dataclass
@@ -274,6 +278,7 @@ def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.N
             threshold[span],
             reason[span],
             decided.dry,
+            decided.model_id,
         )
         for asked_for, span in zip(requests, spans, strict=True)
     ]

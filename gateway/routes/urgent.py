@@ -21,7 +21,9 @@ from gateway.models import UrgentAnswer, UrgentBody
 from gateway.problems import ProblemError, away, forbidden, in_progress, invalid
 from gateway.routing import BodyRoute, key_of, needs, services_of
 from gateway.services import Services
+from gateway.shedding import Load
 from gateway.urgent import UrgentDesk
+from ranking.popularity import MODEL_ID as POPULARITY
 from scheduler.lanes import UrgentRequest, UrgentResult
 
 JSON = "application/json"
@@ -37,6 +39,9 @@ async def post_urgent(request: Request, body: UrgentBody) -> Response:
     services, key = services_of(request), key_of(request)
     if body.critical and not key.may([CRITICAL]):
         raise forbidden([CRITICAL])
+    if not body.critical or body.dry_run:
+        load: Load = request.app.state.load
+        load.check("read" if body.dry_run else "urgent")
     _check_channels(services, body)
     idempotency_key = request.headers.get("idempotency-key")
     if idempotency_key is None:
@@ -96,7 +101,7 @@ def _put_down(services: Services, asked: UrgentRequest) -> UrgentRequest:
 async def _decided(request: Request, asked: UrgentRequest) -> bytes:
     desk: UrgentDesk = request.app.state.desk
     started = time.perf_counter()
-    with desk.room(rows_of(asked)):
+    with desk.room(rows_of(asked), critical=asked.critical and not asked.dry_run):
         result = await request.app.state.decide(asked)
     desk.metrics.observe("tidings_urgent_latency_ms", (time.perf_counter() - started) * 1e3)
     if isinstance(result, LaneError):
@@ -117,7 +122,9 @@ def _packed(result: UrgentResult) -> bytes:
         for user, channel, disposition, score, threshold, reason in columns
     ]
     marked = {"dry_run": True} if result.dry_run else {}
-    return orjson.dumps({"decision_id": result.decision_id, **marked, "results": [row | marked for row in rows] if marked else rows})
+    fallback = {"fallback": POPULARITY} if result.model_id == POPULARITY else {}
+    rows = [row | marked for row in rows] if marked else rows
+    return orjson.dumps({"decision_id": result.decision_id, **marked, **fallback, "results": rows})
 
 
 async def _answer_once(request: Request, body: UrgentBody, key: ApiKey, idempotency_key: str) -> bytes:

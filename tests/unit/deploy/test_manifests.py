@@ -19,6 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 import serve_app
 from lake.items import MemoryItemStore
 from lake.meta import Meta
+from lake.metrics import MemoryMetrics
 
 ROOT = Path(__file__).parents[3]
 PLANNING = {"plan": {"windows": 3, "day_cap": 2, "least_gap_s": 7200.0}}
@@ -106,7 +107,10 @@ def test_plans_are_made_where_the_arguments_ask_for_them(monkeypatch: pytest.Mon
     stores = MagicMock(meta=Meta(shards=1, channels=("in_app",)), items=MemoryItemStore())
     monkeypatch.setattr(serve_app, "stores_of", lambda _: stores)
     args: dict[str, Any] = {"model": "/model"}
-    plans = [serve_app.pipeline_of(serve_app.Settings.model_validate(args | more), MagicMock()).config.plan for more in ({}, PLANNING)]
+    plans = [
+        serve_app.pipeline_of(serve_app.Settings.model_validate(args | more), MagicMock(), MemoryMetrics()).config.plan
+        for more in ({}, PLANNING)
+    ]
     assert [(plan.windows, plan.day_cap, plan.least_gap_s) for plan in plans] == [(0, 6, 3600.0), (3, 2, 7200.0)]
     for wrong in ({"windows": -1}, {"windows": 1, "day_cap": 0}, {"window": 3}):
         with pytest.raises(ValueError, match="plan"):

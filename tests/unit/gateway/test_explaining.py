@@ -12,6 +12,7 @@ from gateway.explaining import SAID
 from lake.decision_log import pack
 from lake.decisions import BELOW_THRESHOLD, INELIGIBLE, OVER_BUDGET, REASON, REASONS, SEND, Candidates, Decided
 from lake.ids import shard_of
+from ranking.popularity import MODEL_ID
 from ranking.scorer import ScoreRequest
 from tests.unit.gateway.conftest import META, NOW, World
 from tests.unit.ranking.models import bundle_of
@@ -101,6 +102,14 @@ async def test_a_model_that_is_gone_leaves_the_decision_explained_without_its_sc
     told = (await _explanations(client))["above_threshold"]
     assert "contributions" not in told
     assert "Its score cannot be explained: long-ago: there is no such model folder." in told["words"]
+
+
+async def test_a_row_that_popularity_scored_says_so_and_asks_no_model(client: httpx.AsyncClient, world: World) -> None:
+    _decide(world, MODEL_ID)
+    told = await _explanations(client)
+    assert "No model served at the time" in told["above_threshold"]["words"]
+    assert "cannot be explained" not in told["above_threshold"]["words"]
+    assert "No model served" not in told["unsubscribed"]["words"]
 
 
 async def test_without_being_asked_nothing_is_explained_and_nobody_unknown_has_anything_to_explain(

@@ -14,6 +14,7 @@ from gateway.api_keys import new_key
 from gateway.app import create_app
 from gateway.idempotency import decision_id_of
 from gateway.limits import Limits
+from ranking.popularity import MODEL_ID
 from scheduler.lanes import UrgentRequest
 from tests.unit.gateway.conftest import EVERYTHING, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
@@ -162,6 +163,17 @@ async def test_a_dry_run_says_so_in_the_answer_and_in_every_row(client: httpx.As
     assert world.lane.granted == {}
     real = (await client.post("/v1/urgent", json=BODY)).json()
     assert "dry_run" not in real | real["results"][0]
+
+
+async def test_an_answer_by_popularity_says_so(world: World) -> None:
+    app = create_app(world.services())
+
+    async def decide(request: UrgentRequest) -> Any:
+        return replace(world.lane.decide([request], NOW)[0], model_id=MODEL_ID)
+
+    app.state.decide = decide
+    async with client_of(app, world.token("urgent")) as client:
+        assert (await client.post("/v1/urgent", json=BODY)).json()["fallback"] == "popularity"
 
 
 async def test_a_topic_too_large_to_answer_at_once_is_not_rehearsed(client: httpx.AsyncClient, world: World) -> None:
