@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.models import PATTERN_ADVICE
+from lake.table_columns import SHOWN_CHARS
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tidings:problem:"
@@ -106,7 +107,8 @@ def field_name(loc: Sequence[int | str]) -> str:
     """Return a place in a body as people write it: `item.created_at`, `users[3]`."""
     name = ""
     for part in loc[1:] if loc and loc[0] in NOT_NAMED else loc:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+        shown = part if isinstance(part, int) or len(part) <= SHOWN_CHARS else f"{part[: SHOWN_CHARS - 1]}…"
+        name += f"[{part}]" if isinstance(part, int) else f".{shown}" if name else str(shown)
     return name or "body"
 
 
