@@ -23,10 +23,14 @@ from pydantic import (
 
 from gateway.limits import MAX_EVENTS, MAX_USERS
 from lake.decisions import DISPOSITIONS
+from lake.history import OWN_COLUMNS
 from lake.items import ItemRow
 from lake.profiles import WEEKDAYS
 from lake.table_columns import SHOWN_CHARS, is_clock_time, is_quarter_hour, is_time_zone
 from lake.tables import FURTHEST_OFFSET_MINUTES, LONGEST_HALF_LIFE_S, MAX_ADDRESS_CHARS, MAX_ID_CHARS, MAX_NAME_CHARS
+
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""Within the second after it, seconds as floats round up to a year that there is not."""
 
 NO_CONTROLS = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$"
 """No NUL, no line breaks: what is put into a header, a log line or a key must stay within it."""
@@ -67,7 +71,7 @@ def _moment(value: datetime) -> datetime:
         year = 0
     if year < FIRST_YEAR:
         raise ValueError(f"is not a moment from {FIRST_YEAR} through 9999 (UTC)")
-    return value
+    return min(value, LAST_MOMENT)
 
 
 def _clock_time(value: str) -> str:
@@ -126,7 +130,9 @@ class Open(BaseModel):
     def _columns_have_names(self) -> Open:
         for name in self.__pydantic_extra__:
             if not (0 < len(name) <= MAX_ID_CHARS and _is_unicode(name) and re.match(NO_CONTROLS, name)):
-                raise ValueError(f"{name[:SHOWN_CHARS]!r} is no name of a column: give 1 to {MAX_ID_CHARS} characters, none of them a control")
+                raise ValueError(
+                    f"{name[:SHOWN_CHARS]!r} is no name of a column: give 1 to {MAX_ID_CHARS} characters, none of them a control"
+                )
         return self
 
     def row(self) -> dict[str, Any]:
@@ -141,7 +147,20 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class ItemColumns(Open):
+class Placed(Open):
+    """A row that may say where on earth."""
+
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+    @model_validator(mode="after")
+    def _a_place_is_a_pair(self) -> Placed:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together; give both or neither")
+        return self
+
+
+class ItemColumns(Placed):
     """An items row without its id."""
 
     created_at: Moment | None = Field(None, description="When it came to be; by default the time of the request.")
@@ -155,8 +174,6 @@ class ItemColumns(Open):
     version: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     expires_at: Moment | None = None
     half_life_s: Annotated[FiniteFloat, Field(gt=0, le=LONGEST_HALF_LIFE_S)] | None = None
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
 
 
 class Item(ItemColumns):
@@ -215,6 +232,13 @@ class Event(Open):
     event_id: Id | None = Field(None, description="A retry with the same id counts once.")
     send_id: Id | None = None
 
+    @model_validator(mode="after")
+    def _names_of_our_own_are_not_taken(self) -> Event:
+        for name in OWN_COLUMNS:
+            if name in (self.__pydantic_extra__ or {}):
+                raise ValueError(f"{name} is a column of our own; give yours another name")
+        return self
+
 
 def _one_or_many(value: Any) -> str:
     return "many" if isinstance(value, list) else "one"
@@ -233,14 +257,12 @@ class EventsAnswer(BaseModel):
     duplicates: int
 
 
-class User(Open):
+class User(Placed):
     """A users row without its id."""
 
     timezone: Zone | None = Field(None, examples=["Europe/Berlin"])
     utc_offset_minutes: Offset | None = None
     locale: Name | None = Field(None, examples=["en-GB"])
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
     created_at: Moment | None = None
 
 

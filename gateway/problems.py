@@ -141,7 +141,12 @@ async def _on_http(_: Request, error: Exception) -> Response:
 
 async def _on_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _invalid(error.errors()).response()
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        return ProblemError(
+            400, "not-json", f"the body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}"
+        ).response()
+    return _invalid(found).response()
 
 
 async def _on_anything(_: Request, __: Exception) -> Response:

@@ -132,13 +132,28 @@ RAW = (
     json.dumps(["x"] * 5_001),
     json.dumps({f"k{n}": n for n in range(2_000)}),
 )
-ODD_NAMES = ("", "\0", "__proto__", "user_id", "at", "a.b", "$where", "\u202e", "x" * 5_000, "created_at", "source", "é")
+ODD_NAMES = (
+    "",
+    "\0",
+    "__proto__",
+    "user_id",
+    "at",
+    "a.b",
+    "$where",
+    "\u202e",
+    "x" * 5_000,
+    "created_at",
+    "source",
+    "é",
+    "user_key",
+    "date",
+    "shard",
+    "item_id",
+)
 
 FIELDS = {
     "event": ("user_id", "kind", "item_id", "at", "channel", "utc_offset_minutes", "event_id", "send_id"),
-    "item": (
-        "created_at author_id topics title text url kind entity_id version expires_at half_life_s latitude longitude".split()
-    ),
+    "item": ("created_at author_id topics title text url kind entity_id version expires_at half_life_s latitude longitude".split()),
     "user": ("timezone", "utc_offset_minutes", "locale", "latitude", "longitude", "created_at"),
     "preference": ("kind", "channel", "allowed", "quiet_from", "quiet_to", "dial", "digest_at", "digest_days"),
 }
