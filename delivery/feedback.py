@@ -14,6 +14,7 @@ import pandas as pd
 from delivery.links import LinkToken, Purpose
 from delivery.suppression import Suppression
 from lake.ids import Keys64, shard_of
+from lake.mixed_columns import uniform
 
 EventRow = Mapping[str, Any]
 """One checked `events` row as plain values: `user_id`, `kind`, `at` (epoch seconds) and the optional columns that are given."""
@@ -139,7 +140,7 @@ def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> 
     frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
     # Every file has the column, so that whichever is read first, what was done with a message is found.
     frame["send_id"] = frame["send_id"].astype("string") if "send_id" in frame else pd.Series(pd.NA, frame.index, "string")
-    sink(frame, shard, f"events-{entries[0][0]}")
+    sink(uniform(frame), shard, f"events-{entries[0][0]}")
     log.remove(shard, [name for name, _ in entries])
     return len(entries)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,10 +23,14 @@ from pydantic import (
 
 from gateway.limits import MAX_EVENTS, MAX_REHEARSED, MAX_USERS
 from lake.decisions import DISPOSITIONS
+from lake.history import OWN_COLUMNS
 from lake.items import ItemRow
 from lake.profiles import WEEKDAYS
-from lake.table_columns import is_clock_time, is_quarter_hour, is_time_zone
-from lake.tables import FURTHEST_OFFSET_MINUTES, MAX_ADDRESS_CHARS, MAX_ID_CHARS, MAX_NAME_CHARS
+from lake.table_columns import SHOWN_CHARS, is_clock_time, is_quarter_hour, is_time_zone
+from lake.tables import FURTHEST_OFFSET_MINUTES, LONGEST_HALF_LIFE_S, MAX_ADDRESS_CHARS, MAX_ID_CHARS, MAX_NAME_CHARS
+
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""Within the second after it, seconds as floats round up to a year that there is not."""
 
 NO_CONTROLS = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029]+$"
 """No NUL, no line breaks: what is put into a header, a log line or a key must stay within it."""
@@ -37,6 +43,9 @@ PATTERN_ADVICE = {
     HTTP_URL: "is not an http or https URL",
 }
 """What to say instead of showing a person a regular expression."""
+
+FIRST_YEAR = 1678
+"""The first whole year that a table of times in nanoseconds can hold; one row before it would stop the filing of all others."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROLS)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS, pattern=NO_CONTROLS)]
@@ -53,6 +62,16 @@ def _zone(value: str) -> str:
     if not is_time_zone(value):
         raise ValueError("is not an IANA time zone such as Europe/Berlin")
     return value
+
+
+def _moment(value: datetime) -> datetime:
+    try:
+        year = value.astimezone(UTC).year
+    except OverflowError:
+        year = 0
+    if year < FIRST_YEAR:
+        raise ValueError(f"is not a moment from {FIRST_YEAR} through 9999 (UTC)")
+    return min(value, LAST_MOMENT)
 
 
 def _clock_time(value: str) -> str:
@@ -73,14 +92,28 @@ def _split(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    """Return a further column's value: what the store can keep and a table can hold."""
     parts = value if isinstance(value, list) else [value]
     if not all(part is None or isinstance(part, str | int | float) for part in parts):
         raise ValueError("is not a text, a number, a truth value or a list of these")
     if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
         raise ValueError("is not a finite number")
+    if any(isinstance(part, int) and not -(2**63) <= part < 2**63 for part in parts):
+        raise ValueError("is a whole number of more than 64 bits; write it as text")
+    if not all(_is_unicode(part) for part in parts if isinstance(part, str)):
+        raise ValueError("is not valid Unicode: it has half of a surrogate pair")
     return value
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock_time)]
 QuarterHour = Annotated[str, AfterValidator(_quarter_hour)]
@@ -92,6 +125,15 @@ class Open(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
+
+    @model_validator(mode="after")
+    def _columns_have_names(self) -> Open:
+        for name in self.__pydantic_extra__:
+            if not (0 < len(name) <= MAX_ID_CHARS and _is_unicode(name) and re.match(NO_CONTROLS, name)):
+                raise ValueError(
+                    f"{name[:SHOWN_CHARS]!r} is no name of a column: give 1 to {MAX_ID_CHARS} characters, none of them a control"
+                )
+        return self
 
     def row(self) -> dict[str, Any]:
         """Return the columns that were given as plain values, times in epoch seconds."""
@@ -105,10 +147,23 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class ItemColumns(Open):
+class Placed(Open):
+    """A row that may say where on earth."""
+
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+    @model_validator(mode="after")
+    def _a_place_is_a_pair(self) -> Placed:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude go together; give both or neither")
+        return self
+
+
+class ItemColumns(Placed):
     """An items row without its id."""
 
-    created_at: AwareDatetime | None = Field(None, description="When it came to be; by default the time of the request.")
+    created_at: Moment | None = Field(None, description="When it came to be; by default the time of the request.")
     author_id: Id | None = None
     topics: Annotated[list[Name], Field(max_length=64)] | None = None
     title: Line | None = None
@@ -117,10 +172,8 @@ class ItemColumns(Open):
     kind: Name | None = None
     entity_id: Id | None = Field(None, description="Updates of one thing share the entity.")
     version: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    expires_at: AwareDatetime | None = None
-    half_life_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
+    expires_at: Moment | None = None
+    half_life_s: Annotated[FiniteFloat, Field(gt=0, le=LONGEST_HALF_LIFE_S)] | None = None
 
 
 class Item(ItemColumns):
@@ -204,11 +257,18 @@ class Event(Open):
     user_id: Id
     kind: Name
     item_id: Id | None = None
-    at: AwareDatetime | None = Field(None, description="By default the time of the request.")
+    at: Moment | None = Field(None, description="By default the time of the request.")
     channel: Name | None = None
     utc_offset_minutes: Offset | None = None
     event_id: Id | None = Field(None, description="A retry with the same id counts once.")
     send_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _names_of_our_own_are_not_taken(self) -> Event:
+        for name in OWN_COLUMNS:
+            if name in (self.__pydantic_extra__ or {}):
+                raise ValueError(f"{name} is a column of our own; give yours another name")
+        return self
 
 
 def _one_or_many(value: Any) -> str:
@@ -228,15 +288,13 @@ class EventsAnswer(BaseModel):
     duplicates: int
 
 
-class User(Open):
+class User(Placed):
     """A users row without its id."""
 
     timezone: Zone | None = Field(None, examples=["Europe/Berlin"])
     utc_offset_minutes: Offset | None = None
     locale: Name | None = Field(None, examples=["en-GB"])
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
-    created_at: AwareDatetime | None = None
+    created_at: Moment | None = None
 
 
 class Preference(Closed):

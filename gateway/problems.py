@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway.models import PATTERN_ADVICE
+from lake.table_columns import SHOWN_CHARS
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tidings:problem:"
@@ -118,7 +119,8 @@ def field_name(loc: Sequence[int | str]) -> str:
     """Return a place in a body as people write it: `item.created_at`, `users[3]`."""
     name = ""
     for part in loc[1:] if loc and loc[0] in NOT_NAMED else loc:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+        shown = part if isinstance(part, int) or len(part) <= SHOWN_CHARS else f"{part[: SHOWN_CHARS - 1]}…"
+        name += f"[{part}]" if isinstance(part, int) else f".{shown}" if name else str(shown)
     return name or "body"
 
 
@@ -151,7 +153,12 @@ async def _on_http(_: Request, error: Exception) -> Response:
 
 async def _on_validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _invalid(error.errors()).response()
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        return ProblemError(
+            400, "not-json", f"the body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}"
+        ).response()
+    return _invalid(found).response()
 
 
 async def _on_anything(_: Request, __: Exception) -> Response:

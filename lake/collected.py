@@ -14,6 +14,7 @@ from lake.dataset import Dataset
 from lake.decision_log import TABLE as DECISIONS
 from lake.history import History
 from lake.items import ItemRow, ItemStore
+from lake.mixed_columns import uniform
 from lake.profiles import NO_OFFSET, Profiles, ProfileStore
 from lake.user_keys import UserKeys
 
@@ -107,13 +108,13 @@ def _items(began: pd.DataFrame | None, store: ItemStore) -> pd.DataFrame:
         if following == cursor or not changed:
             break
         cursor = following
-    put = pd.DataFrame([dict(row) for row in {row["item_id"]: row for row in rows}.values()])
+    put = uniform(pd.DataFrame([dict(row) for row in {row["item_id"]: row for row in rows}.values()]))
     for name in ("created_at", "expires_at"):
         if name in put:
             put[name] = _instants(put[name].to_numpy(np.float64))
     if began is None or put.empty:
         return put if began is None else began
-    return pd.concat([began[~began["item_id"].isin(put["item_id"])], put], ignore_index=True)
+    return uniform(pd.concat([began[~began["item_id"].isin(put["item_id"])], put], ignore_index=True))
 
 
 def _later(

@@ -233,7 +233,8 @@ def _with_all_items(tables: Tables) -> pd.DataFrame:
 def _with_all_users(tables: Tables) -> pd.DataFrame:
     """Return the users and those that only other tables name; where nothing tells their zone, their latest event's offset does."""
     users = tables["users"]
-    unknown = _unknown([frame["user_id"] for name, frame in tables.items() if "user_id" in frame and name != "users"], users["user_id"])
+    naming = [frame for name, frame in tables.items() if name != "users" and "user_id" in SCHEMAS[name].expected.columns]
+    unknown = _unknown([frame["user_id"] for frame in naming], users["user_id"])
     if len(unknown):
         users = _appended(users, pd.DataFrame({"user_id": unknown}), "users")
     return _with_offsets(users, tables["events"])

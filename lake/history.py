@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 KEEP_DAYS = 90
 DATE = "date="
+OWN_COLUMNS = ("date", "shard", "user_key")
+"""What files are partitioned by, and whom their rows are about (lake.user_keys): further columns cannot be called so."""
 
 
 @dataclass(frozen=True)

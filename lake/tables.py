@@ -39,6 +39,7 @@ MAX_ID_CHARS = 256
 MAX_NAME_CHARS = 64
 MAX_ADDRESS_CHARS = 2048
 MAX_WEEKLY = 250
+LONGEST_HALF_LIFE_S = 1e9
 FURTHEST_OFFSET_MINUTES = 960
 """No place was ever further from UTC: Manila's local mean time was 15 h 56 min behind."""
 
@@ -199,7 +200,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 Column("entity_id", ID),
                 Column("version", Number(0, 2**32 - 1, whole=True)),
                 Column("expires_at", TIME),
-                Column("half_life_s", Number(0, 1e9, above_low=True)),
+                Column("half_life_s", Number(0, LONGEST_HALF_LIFE_S, above_low=True)),
                 Column("latitude", LATITUDE),
                 Column("longitude", LONGITUDE),
             ),

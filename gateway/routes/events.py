@@ -21,11 +21,14 @@ def post_events(request: Request, body: Events) -> Response:
     events: list[Event] = body if isinstance(body, list) else [body]
     rows = [{"at": now} | event.row() for event in events]
     for place, row in enumerate(rows):
+        prefix = f"[{place}]." if isinstance(body, list) else ""
         if row["at"] > now + MAX_FUTURE_S:
-            raise invalid(f"[{place}].at" if isinstance(body, list) else "at", f"is in the future: {row['at'] - now:,.0f} s from now")
-    try:
-        counts = services.feedback.accept(rows, now)
-    except ValueError as error:
-        raise invalid("channel", str(error)) from None
+            raise invalid(f"{prefix}at", f"is in the future: {row['at'] - now:,.0f} s from now")
+        if row["kind"] == "unsubscribe" and row.get("channel") is not None:
+            try:
+                services.meta.channel_codes([row["channel"]])
+            except ValueError as error:
+                raise invalid(f"{prefix}channel", str(error)) from None
+    counts = services.feedback.accept(rows, now)
     services.metrics.count("tidings_events_total", counts.accepted)
     return Response(orjson.dumps({"accepted": counts.accepted, "duplicates": counts.duplicates}), 202, media_type="application/json")

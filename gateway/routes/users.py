@@ -67,6 +67,9 @@ def export_user(request: Request, user_id: Id) -> Response:
 def put_preferences(request: Request, book: Book, user_id: Id, body: Preferences) -> Response:
     """Replace a user's preferences: the most specific row about a kind and a channel counts. A change of times holds at once."""
     services = services_of(request)
+    for place, row in enumerate(body):
+        if row.channel is not None and row.channel not in services.meta.channels:
+            raise invalid(f"[{place}].channel", f"unknown channel {row.channel!r}; this store knows {', '.join(services.meta.channels)}")
     try:
         book.put_preferences(user_id, [row.model_dump(exclude_none=True) for row in body])
     except ValueError as error:

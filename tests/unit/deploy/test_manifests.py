@@ -122,7 +122,7 @@ def test_those_are_held_out_whom_the_arguments_say(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(serve_app, "stores_of", lambda _: stores)
     args: dict[str, Any] = {"model": "/model"}
     settings = [serve_app.Settings.model_validate(args | more) for more in ({}, {"holdout": {"share": 0.05, "salt": "2026"}})]
-    assert [serve_app.pipeline_of(each, MagicMock()).config.holdout.share for each in settings] == [0.0, 0.05]
+    assert [serve_app.pipeline_of(each, MagicMock(), MemoryMetrics()).config.holdout.share for each in settings] == [0.0, 0.05]
     assert serve_app.own_job(settings[1]).holdout == settings[1].holdout
     for wrong in ({"share": 0.9}, {"share": -0.1}, {"part": 0.1}):
         with pytest.raises(ValueError, match="holdout"):
