@@ -20,12 +20,12 @@ from gateway.fanout import Fanout
 from gateway.health import Health
 from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
-from gateway.routes import console, decisions, events, health, inbox, items, links, messages, preview, urgent, users
+from gateway.routes import console, decisions, events, health, inbox, items, links, messages, preview, urgent, users, week
 from gateway.routing import SCHEME
 from gateway.services import Decide, Services
 from gateway.urgent import UrgentDesk
 
-ROUTERS = (urgent, events, items, users, inbox, decisions, messages, links, health, console, preview)
+ROUTERS = (urgent, events, items, users, inbox, decisions, messages, links, health, console, preview, week)
 DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
 
 Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""

@@ -22,6 +22,7 @@ from scheduler.redis_thresholds import RedisThresholds
 KINDS = (
     Keys.ADDRESSES,
     Keys.PREFERENCES,
+    Keys.WEEK,
     USER_ROW,
     Keys.FEATURES,
     Keys.LEDGER,
