@@ -20,13 +20,28 @@ from gateway.fanout import Fanout
 from gateway.health import Health
 from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
-from gateway.routes import console, decisions, events, health, inbox, items, links, messages, preferences, preview, urgent, users, windows
+from gateway.routes import (
+    console,
+    decisions,
+    events,
+    health,
+    inbox,
+    items,
+    links,
+    messages,
+    preferences,
+    preview,
+    urgent,
+    users,
+    week,
+    windows,
+)
 from gateway.routing import SCHEME
 from gateway.services import Decide, Services
 from gateway.shedding import Load, LoadShed
 from gateway.urgent import UrgentDesk
 
-ROUTERS = (urgent, events, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview)
+ROUTERS = (urgent, events, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview, week)
 DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
 
 Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""

@@ -25,9 +25,14 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined)
 
 
+def rendered(name: str, **values: Any) -> str:
+    """Return a template's text, with whatever is put into it escaped."""
+    return _environment().get_template(name).render(values)
+
+
 def page(name: str, *, status_code: int = 200, **values: Any) -> HTMLResponse:
     """Return a template as a page."""
-    return HTMLResponse(_environment().get_template(name).render(values), status_code, headers=HEADERS)
+    return HTMLResponse(rendered(name, **values), status_code, headers=HEADERS)
 
 
 @cache

@@ -30,6 +30,7 @@ from scheduler.redis_stores import RedisStores
 KINDS = (
     Keys.ADDRESSES,
     Keys.PREFERENCES,
+    Keys.WEEK,
     USER_ROW,
     Keys.LEDGER,
     Keys.HELD,

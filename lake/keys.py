@@ -44,6 +44,7 @@ class Keys:
     # The rooms' kinds of keys, in one place so that no two rooms pick the same one.
     PROFILE = "p"
     PREFERENCES = "pr"
+    WEEK = "wk"
     ADDRESSES = "ad"
     FOLLOWS = "f"
     FOLLOWERS = "fo"

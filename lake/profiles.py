@@ -59,6 +59,14 @@ wants to be told, whatever `windows` says.
 read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0: unknown.
 """
 
+WEEK = np.dtype([("scores", "u1", (168,)), ("rests_on", "u1"), ("as_of", "<f8")])
+"""When one user is likely to look: `scores` of the local hours of the week, 255 at the likeliest, all 0: unknown; what they rest on
+(scheduler.send_time.LEVELS); and as of when, seconds. For people to look at: decisions go by the windows of the profile.
+"""
+
+EVERYBODY = ""
+"""Whose week is the population's: no user has this id."""
+
 Profiles = npt.NDArray[np.void]
 
 
@@ -72,6 +80,11 @@ def blank(n: int) -> Profiles:
     rows["windows"] = NO_WINDOW
     rows["place"] = np.nan
     return rows
+
+
+def weeks_from_packed(packed: Sequence[bytes | None]) -> npt.NDArray[np.void]:
+    """Return the weeks of packed rows; None gives one of zeros."""
+    return np.frombuffer(b"".join([row or bytes(WEEK.itemsize) for row in packed]), WEEK)
 
 
 def place_of(rows: Profiles) -> npt.NDArray[np.float32]:
@@ -121,8 +134,16 @@ class ProfileStore(Protocol):
         """Set (`on`) or clear bits of a mask field of existing profiles, atomically per user."""
         ...
 
+    def put_weeks(self, user_ids: Sequence[str], rows: npt.NDArray[np.void]) -> None:
+        """Insert or replace weeks (WEEK)."""
+        ...
+
+    def weeks(self, user_ids: Sequence[str]) -> npt.NDArray[np.void]:
+        """Return the weeks of users, shape (n,); those of users that have none are all 0."""
+        ...
+
     def delete(self, user_ids: Sequence[str]) -> None:
-        """Forget users' profiles, preferences and addresses."""
+        """Forget users' profiles, weeks, preferences and addresses."""
         ...
 
     def addresses(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
@@ -147,6 +168,7 @@ class MemoryProfileStore:
     """Profiles in dictionaries, for tests and replay."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
+    _weeks: dict[str, bytes] = field(default_factory=dict)
     _usual: Profiles = field(default_factory=lambda: blank(1))
     _addresses: dict[str, dict[str, str]] = field(default_factory=dict)
     _preferences: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -185,9 +207,17 @@ class MemoryProfileStore:
         mask = np.asarray(bits, np.uint32)
         self.write(user_ids, name, old | mask if on else old & ~mask)
 
+    def put_weeks(self, user_ids: Sequence[str], rows: npt.NDArray[np.void]) -> None:
+        """See ProfileStore."""
+        self._weeks.update({user_id: row.tobytes() for user_id, row in zip(user_ids, rows, strict=True)})
+
+    def weeks(self, user_ids: Sequence[str]) -> npt.NDArray[np.void]:
+        """See ProfileStore."""
+        return weeks_from_packed([self._weeks.get(user_id) for user_id in user_ids])
+
     def delete(self, user_ids: Sequence[str]) -> None:
         """See ProfileStore."""
-        for kept in (self.rows, self._addresses, self._preferences):
+        for kept in (self.rows, self._weeks, self._addresses, self._preferences):
             for user_id in user_ids:
                 kept.pop(user_id, None)
 

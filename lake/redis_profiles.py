@@ -12,7 +12,7 @@ import numpy.typing as npt
 from redis import Redis
 
 from lake.keys import LAYOUT, USUAL_PROFILE, Keys
-from lake.profiles import PROFILE, Profiles, blank, from_packed
+from lake.profiles import PROFILE, Profiles, blank, from_packed, weeks_from_packed
 
 SCANNED = 1_000
 """Keys that one step of a walk through the store looks at: others wait for it for less than a millisecond."""
@@ -73,10 +73,21 @@ class RedisProfileStore:
                     pipe.setbit(key, 8 * (offset + bit // 8) + 7 - bit % 8, int(on))
         pipe.execute()
 
+    def put_weeks(self, user_ids: Sequence[str], rows: npt.NDArray[np.void]) -> None:
+        """See ProfileStore."""
+        if user_ids:
+            names = self.keys.of_users(Keys.WEEK, list(user_ids))
+            self.client.mset({name: row.tobytes() for name, row in zip(names, rows, strict=True)})
+
+    def weeks(self, user_ids: Sequence[str]) -> npt.NDArray[np.void]:
+        """See ProfileStore."""
+        packed: Any = self.client.mget(self.keys.of_users(Keys.WEEK, list(user_ids))) if user_ids else []
+        return weeks_from_packed(packed)
+
     def delete(self, user_ids: Sequence[str]) -> None:
         """See ProfileStore."""
         pipe = self.client.pipeline(transaction=False)
-        for kind in (Keys.PROFILE, Keys.ADDRESSES, Keys.PREFERENCES):
+        for kind in (Keys.PROFILE, Keys.WEEK, Keys.ADDRESSES, Keys.PREFERENCES):
             for key in self.keys.of_users(kind, list(user_ids)):
                 pipe.delete(key)
         pipe.execute()

@@ -16,7 +16,7 @@ from lake.dataset import Dataset
 from lake.follows import Followed, FollowStore
 from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
-from lake.profiles import MAX_WINDOWS, NO_WINDOW, Profiles, ProfileStore, blank, quarter_of
+from lake.profiles import EVERYBODY, MAX_WINDOWS, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
 from scheduler.due import DueIndex
 from scheduler.send_time import F32, SendTimes, best_windows
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
@@ -58,11 +58,12 @@ def load(
     dataset = replace(dataset, users=users)
     user_ids = users["user_id"].tolist()
     profiles = profiles_of(dataset, stores.meta, times, windows_per_week)
-    put_usual(stores.profiles, times, windows_per_week)
+    put_usual(stores.profiles, times, windows_per_week, now)
     followed = follows_of(dataset, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
         stores.profiles.put(page, profiles[start : start + PAGE])
+        stores.profiles.put_weeks(page, weeks_of(page, times, now))
         stores.follows.put(page, [followed.get(user_id, Followed()) for user_id in page])
     _load_addresses(dataset.addresses, stores.profiles, set(user_ids))
     _load_preferences(dataset.preferences, stores, set(user_ids))
@@ -128,8 +129,18 @@ def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[np
     return _windows(times.for_users(user_ids), per_week, quarter_of(user_ids))
 
 
-def put_usual(profiles: ProfileStore, times: SendTimes, per_week: int) -> None:
-    """Let whoever is new from now on begin with the windows at which most people look."""
+def weeks_of(user_ids: list[str], times: SendTimes, now: float) -> npt.NDArray[np.void]:
+    """Return when users are likely to look, as of `now` (seconds), for people to look at: rows of WEEK, (n,)."""
+    scores = times.for_users(user_ids)
+    rows = np.zeros(len(user_ids), WEEK)
+    rows["scores"] = np.rint(255 * scores / np.maximum(scores.max(axis=1, keepdims=True, initial=0.0), np.float32(1e-12)))
+    rows["rests_on"], rows["as_of"] = times.rests_on(user_ids), now
+    return rows
+
+
+def put_usual(profiles: ProfileStore, times: SendTimes, per_week: int, now: float) -> None:
+    """Let whoever is new from now on begin with the windows at which most people look, and keep when that is."""
+    profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
     row = blank(1)
     row["windows"], row["window_share"] = _windows(times.population[None, :], per_week, np.zeros(1, np.uint16))
     profiles.put_usual(row)
@@ -150,12 +161,13 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
 
     Who chose a time of their own keeps it: it is no part of the windows that are written here.
     """
-    put_usual(stores.profiles, times, windows_per_week)
+    put_usual(stores.profiles, times, windows_per_week, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
         windows, shares = windows_of(page, times, windows_per_week)
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
+        stores.profiles.put_weeks(page, weeks_of(page, times, now))
         reenroll(page, stores, now)
 
 

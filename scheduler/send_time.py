@@ -121,6 +121,11 @@ class SendTimes:
                 scores[row >= 0] = times.scores[row[row >= 0]]
         return scores
 
+    def rests_on(self, user_ids: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """Return what the scores of users rest on mostly, codes into LEVELS, (n,)."""
+        row = self._index.get_indexer(pd.Index(user_ids, dtype=object))
+        return np.where(row >= 0, np.append(self.level, np.uint8(0))[row], 0).astype(np.uint8)
+
     def windows_for(self, user_ids: Sequence[str], weekly: int = 7, channel: str | None = None) -> npt.NDArray[np.uint16]:
         """Return `best_windows` of users, in the quarter of the hour that each keeps to."""
         return best_windows(self.for_users(user_ids, channel), weekly, quarter_of(user_ids))

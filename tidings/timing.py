@@ -16,8 +16,10 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.weeks import WeekPicture, population, window_marks
 from lake.dataset import Dataset
 from lake.errors import InputError
+from scheduler.loading import windows_of
 from scheduler.send_time import LEVELS, WEEK_HOURS, SendTimes, fit
 from tidings.console import Json, emit, facts, step
 from tidings.learning import DataOption, instant
@@ -25,6 +27,8 @@ from tidings.learning import DataOption, instant
 ANYONE = "*"
 """The user_id of whoever has no rows of their own."""
 USERS_AT_ONCE = 20_000
+WEEKLY = 7
+"""Windows a week, as a deployment gives them by default."""
 BEST = 12
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SHADES = " \u2591\u2592\u2593\u2588"
@@ -56,8 +60,11 @@ def send_times(
         str | None,
         typer.Option(help="Predict from this moment on, using nothing at or after it; else from each user's latest event on."),
     ] = None,
+    user: Annotated[
+        str | None, typer.Option(help=f"Show the week of this user, or of everybody for {ANYONE}, as a picture of hours in the summary.")
+    ] = None,
     plot: Annotated[
-        str | None, typer.Option(help=f"Draw the week of this user, or of everybody for {ANYONE}, as a picture of hours in the summary.")
+        Path | None, typer.Option(help="Draw that week, by default everybody's, with the windows that follow, as a picture: FILE.svg.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -65,6 +72,8 @@ def send_times(
     started = time.perf_counter()
     if out.suffix not in WRITERS:
         raise InputError(f"{out}: name a file to write that ends in {' or '.join(WRITERS)}")
+    if plot is not None and plot.suffix != ".svg":
+        raise InputError(f"--plot: {plot}: name a file to write that ends in .svg")
     moment = instant(until) if until is not None else None
     with step("reading history"):
         dataset = Dataset.load(data, moment)
@@ -82,9 +91,12 @@ def send_times(
         "seconds": round(time.perf_counter() - started, 2),
     }
     parts: list[RenderableType] = [facts(_readable(report, times))]
+    if user is not None or plot is not None:
+        report["week"], picture = week_of(times, user or ANYONE)
+        parts += [picture] if user is not None else []
     if plot is not None:
-        report["plot"], picture = week_of(times, plot)
-        parts.append(picture)
+        draw(times, user or ANYONE, plot)
+        report["plot"] = str(plot)
     emit(report, as_json=as_json, summary=Group(*parts))
 
 
@@ -93,7 +105,7 @@ def week_of(times: SendTimes, user_id: str) -> tuple[dict[str, object], Table]:
     row = np.flatnonzero(times.users == user_id)
     known = len(row) > 0
     if not known and user_id != ANYONE:
-        raise InputError(f"--plot: no user {user_id!r} in the data; name one of its users, or {ANYONE} for everybody")
+        raise InputError(f"--user: no user {user_id!r} in the data; name one of its users, or {ANYONE} for everybody")
     score = times.scores[row[0]] if known else times.population
     report: dict[str, object] = {
         "user_id": user_id,
@@ -110,6 +122,21 @@ def week_of(times: SendTimes, user_id: str) -> tuple[dict[str, object], Table]:
     for day, shades in zip(DAYS, step_of.tolist(), strict=True):
         picture.add_row(day, *(SHADES[shade] * 2 for shade in shades))
     return report, picture
+
+
+def draw(times: SendTimes, user_id: str, path: Path) -> None:
+    """Write the week of a user whom the data knows, with their windows, or everybody's; raises InputError where that cannot be done."""
+    if user_id == ANYONE:
+        picture = population(times.population, "everybody")
+    else:
+        windows, shares = windows_of([user_id], times, WEEKLY)
+        rests = LEVELS[int(times.rests_on([user_id])[0])].replace("_", " ")
+        picture = WeekPicture(f"{user_id}: rests on {rests}", times.for_users([user_id])[0], window_marks(windows[0], shares[0]))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(picture.svg())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write(times: SendTimes, out: Path) -> int:

@@ -29,6 +29,10 @@ class Needs:
     unseen: Unseen
 
 
+_ABSENT: Any = None
+_NOTHING = Needs(_ABSENT, _ABSENT, _ABSENT, _ABSENT, _ABSENT)
+"""To make sources whose numbers are looked at and that propose nothing."""
+
 MAKERS: Mapping[str, Callable[[Needs], Any]] = {
     "held": lambda needs: HeldRows(needs.held),
     "nearby": lambda _: Nearby(),
@@ -52,9 +56,11 @@ class SourceRule:
 
 
 def check_rules(rules: dict[str, SourceRule]) -> dict[str, SourceRule]:
-    """Return the rules; raises ValueError, saying what there is, where one names a source that there is not."""
+    """Return the rules; raises ValueError, saying what there is, where one names or sets what there is not."""
     if unknown := sorted(set(rules) - set(MAKERS)):
         raise ValueError(f"there is no source {unknown[0]!r}; name one of {', '.join(MAKERS)}")
+    for name, rule in rules.items():
+        _set(MAKERS[name](_NOTHING), rule.set)
     return rules
 
 

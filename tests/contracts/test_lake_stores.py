@@ -13,7 +13,7 @@ from lake.follows import Followed, FollowStore, MemoryFollowStore, followers_of,
 from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, MAX_WINDOWS, NO_WINDOW, PROFILE, MemoryProfileStore, ProfileStore, blank
+from lake.profiles import EVERYBODY, KNOWN, MAX_WINDOWS, NO_WINDOW, PROFILE, WEEK, MemoryProfileStore, ProfileStore, blank
 from lake.redis_follows import RedisFollowStore
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
@@ -81,6 +81,19 @@ def test_an_entity_knows_who_acted_on_it_up_to_each_version(make: Callable[[str]
     ]
     store.delete(["room-4", "room-5"])
     assert store.actors([Asked("room", 9)]) == [Actors(("dee", "cid", "bob"), 4)]
+
+
+def test_weeks_are_kept_by_user_and_go_with_them(make: Callable[[str], ProfileStore]) -> None:
+    """Users without a week have one of zeros; everybody's is kept like a user's."""
+    store = make("profiles")
+    rows = np.zeros(2, WEEK)
+    rows["scores"][:, 5], rows["rests_on"], rows["as_of"] = 255, [2, 0], NOW
+    store.put_weeks(["ann", EVERYBODY], rows)
+    assert (store.weeks([EVERYBODY, "ann"]) == rows[::-1]).all()
+    store.delete(["ann"])
+    assert not store.weeks(["ann"])["scores"].any()
+    assert store.everybody() == []
+    assert len(store.weeks([])) == 0
 
 
 def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str], ItemStore]) -> None:
