@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels
@@ -100,7 +101,9 @@ class Settings(BaseModel):
     deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
     days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
     used. `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
-    between sends; off unless its `windows` is above 0. `public_url`: where users reach the gateway, for links in messages.
+    between sends; off unless its `windows` is above 0. `pacing`: units kept for urgent items, a slow start
+    for new and returning users, a cap a day, a least gap (docs/pacing.md). `public_url`: where users reach the gateway,
+    for links in messages.
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME. `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
@@ -121,6 +124,7 @@ class Settings(BaseModel):
     threshold: dict[str, float] = Field(default_factory=dict)
     top_n: int = 3
     plan: PlanConfig = PlanConfig()
+    pacing: PacingConfig = PacingConfig()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -196,6 +200,7 @@ def pipeline_of(settings: Settings, scorer: Scorer) -> Pipeline:
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        pacing=settings.pacing,
     )
     return Pipeline(
         meta=stores.meta,
