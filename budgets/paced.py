@@ -28,10 +28,10 @@ class PacedState:
 class PacedController:
     """Each night, per cell: which threshold leaves as many new items above it tomorrow as are to be spent then.
 
-    That is what the ledger will have free, spread over `spread_days`: with 1 whatever is free goes at once, to less than the best; the
-    more, the choosier, and the more units stay unspent. A spent week raises the threshold, a saved one lowers it. A cell's own counts, halved
-    every `half_life_days`, are mixed with its group's, worth `group_weight` days. Aim it at the ledger's own limit: there is no soft budget
-    below it. On a day that is not observed the threshold stays.
+    That is what the ledger will have free, spread over `spread_days`: with 1 whatever is free goes at once, to less than the best;
+    the more, the choosier, and the more units stay unspent. A spent week raises the threshold, a saved one lowers it. A cell's own
+    counts, halved every `half_life_days`, are mixed with its group's, worth `group_weight` days. Aim it at the ledger's own limit:
+    there is no soft budget below it. On a day that is not observed the threshold stays.
     """
 
     start_at: float = 0.2

@@ -72,7 +72,7 @@ def paced_budget(weekly: Weekly, told_s: Floats, config: PacingConfig, *, is_urg
         return weekly
     share = np.ones(len(weekly))
     if config.ramp_days > 0:
-        share = np.minimum(config.ramp_from + (1 - config.ramp_from) * told_s / (config.ramp_days * DAY_S), 1.0)
+        share = np.minimum(config.ramp_from + (1 - config.ramp_from) * told_s / max(config.ramp_days * DAY_S, 1.0), 1.0)
     ramped = np.ceil(weekly * share[:, None] - 1e-9)
     kept = 0.0 if is_urgent else np.floor(ramped * config.urgent_share + 0.5)
     paced: Weekly = np.maximum(ramped - kept, np.minimum(weekly, 1)).astype(np.uint8)
