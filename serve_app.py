@@ -22,6 +22,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from budgets.experiments import Holdout
+from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels
@@ -121,6 +122,7 @@ class Settings(BaseModel):
     `digests`: what is told together, by topic, kind or source. `sources`: by name, whether a candidate source is on and what of it is set
     otherwise; growing and dormant are off by default. `public_url`: where users reach the gateway, for links in messages.
     `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
+    `pacing`: units kept for urgent items, a slow start for new and returning users, a cap a day, a least gap (docs/pacing.md).
     `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
     URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
     `ticking`: whether the scheduler follows the clock by itself; a demo
@@ -151,6 +153,7 @@ class Settings(BaseModel):
     holdout: Holdout = Holdout()
     digests: tuple[DigestRule, ...] = ()
     sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
+    pacing: PacingConfig = PacingConfig()
     log_share: float = 1.0
     channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     public_url: str = "http://127.0.0.1:8000"
@@ -242,6 +245,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
         critical_per_day=settings.critical_per_day,
         holdout=settings.holdout,
         digests=settings.digests,
+        pacing=settings.pacing,
     )
     return Pipeline(
         meta=stores.meta,

@@ -356,9 +356,9 @@ class SteeredController:
         share = cells.budget.sum() / PERIOD_DAYS / max(state.of_group.sum() / state.group_days, 1.0)
         if len(odds) < FEWEST_VALUES or not 0 < share < 1:
             return 0.0
-        then = _level(state.of_group.sum(axis=0, dtype=np.float64)[None, :], np.array([share * state.of_group.sum()]))[0]
+        then = level_of(state.of_group.sum(axis=0, dtype=np.float64)[None, :], np.array([share * state.of_group.sum()]))[0]
         counts = np.bincount(bin_of(odds), weight, minlength=BINS)[None, :].astype(np.float64)
-        now = _level(counts, np.array([share * counts.sum()]))[0]
+        now = level_of(counts, np.array([share * counts.sum()]))[0]
         return float(now - then) if np.isfinite(now) and np.isfinite(then) else 0.0
 
     def _look_up(self, state: SteeredState, wanted: Floats, cells: Cells) -> tuple[F32, Floats]:
@@ -368,7 +368,7 @@ class SteeredController:
         per_day = (state.own + np.float32(self.group_weight) * typical[cells.group]) / np.float32(state.own_days + self.group_weight)
         trust = (state.kept + self.doubt_own) / (state.promised + self.doubt_own)
         ratio = np.exp(state.bias)[cells.group] * trust
-        level = _level(per_day, wanted / ratio)
+        level = level_of(per_day, wanted / ratio)
         return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
 
 
@@ -401,7 +401,7 @@ def bin_of(odds: F32) -> npt.NDArray[np.int64]:
     return np.clip(((ODDS_MOST - odds) * (BINS / (2 * ODDS_MOST))).astype(np.int64), 0, BINS - 1)
 
 
-def _level(counts: npt.NDArray[np.floating], wanted: Floats) -> Floats:
+def level_of(counts: npt.NDArray[np.floating], wanted: Floats) -> Floats:
     """Return the log odds above which `wanted` (n,) of counts (n, BINS) lie, -inf where there are fewer; even within a bin."""
     reached = np.cumsum(counts, axis=1)
     place = (reached < wanted[:, None].astype(reached.dtype)).sum(axis=1)

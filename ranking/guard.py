@@ -34,10 +34,11 @@ class GuardRule:
     """How a guard looks and judges.
 
     `sample_rows`: most rows of one job; `rows_per_minute`: most in all; `block_rows`: judged together. `cell_s`, `cells`: the memory,
-    an hour each for a week; `least_cells`: before bounds are learned. `quantile` of what those reached, times `stretch`, plus
-    `psi_margin` or `share_margin`, is the bound; scores, which a new model may move a little, have `score_margin`. Before that
-    `hard_share` missing, where training saw at most half as much missing, or beyond counts. `strikes`: bad blocks in a row that trip,
-    or one by `gross` times the bound; `calm`: good ones, by `release` of the bound, that end it.
+    an hour each for a week; `least_cells`: before limits are learned. A PSI is calm up to `stretch` times the `quantile` of what those
+    reached and a margin, which is wider for scores, for a new model may move them a little; it is borne up to twice that. A share is
+    borne up to half as much again, and `share_margin`. What is beyond trips after `strikes` blocks in a row, a share, or a PSI of `gross`
+    times the most, at once. `calm` blocks in a row end it. Before limits are learned `hard_share` missing, where training saw at most
+    half as much missing, or beyond training trips.
     """
 
     sample_rows: int = 256
@@ -48,14 +49,13 @@ class GuardRule:
     least_cells: int = 24
     quantile: float = 0.99
     stretch: float = 1.5
-    psi_margin: float = 0.1
-    share_margin: float = 0.05
-    score_margin: float = 0.2
+    psi_margin: float = 0.2
+    share_margin: float = 0.2
+    score_margin: float = 0.3
     hard_share: float = 0.9
     strikes: int = 2
-    gross: float = 2.0
+    gross: float = 3.0
     calm: int = 3
-    release: float = 0.8
 
 
 class Finding(NamedTuple):
@@ -115,9 +115,9 @@ class Guard:
     memory: Memory = field(init=False)
     out: Bools = field(default_factory=lambda: np.zeros(WIDTH, bool))
     findings: tuple[Finding, ...] = ()
-    _strikes: Ints = field(default_factory=lambda: np.zeros(WIDTH, np.int64))
     _calm: Ints = field(default_factory=lambda: np.zeros(WIDTH, np.int64))
-    _bounds: Floats | None = None
+    _limits: tuple[Floats, Floats] | None = None
+    _strikes: Ints = field(default_factory=lambda: np.zeros(WIDTH, np.int64))
     _block: list[Matrix] = field(default_factory=list)
     _minute: tuple[int, int] = (-1, 0)
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -163,18 +163,17 @@ class Guard:
 
     def _judge(self, block: Matrix, now: float) -> None:
         counts = binned(block, self.reference.edges)
-        figures, bounds = self._figures(counts), self._bounds if self._bounds is not None else self.bounds()
-        self._bounds = bounds
-        is_bad, is_gross = ((figures > times * bounds).any(axis=0) for times in (1.0, self.rule.gross))
-        is_calm = (figures <= self.rule.release * bounds).all(axis=0)
-        self._strikes, self._calm = (
-            np.where(is_bad, self._strikes + 1 + self.rule.strikes * is_gross, 0),
-            np.where(is_calm, self._calm + 1, 0),
-        )
+        if self._limits is None:
+            self._limits = self.limits()
+        figures, (calm, most) = self._figures(counts), self._limits
+        is_bad = (figures > most).any(axis=0)
+        is_gross = (figures[0] > self.rule.gross * most[0]) | (figures[1:] > most[1:]).any(axis=0)
+        self._strikes = np.where(is_bad, self._strikes + 1 + self.rule.strikes * is_gross, 0)
+        self._calm = np.where((figures <= calm).all(axis=0), self._calm + 1, 0)
         self.out = np.where(self.out, self._calm < self.rule.calm, self._strikes >= self.rule.strikes)
-        self.findings = tuple(self._finding(place, figures, bounds) for place in np.flatnonzero(self.out).tolist())
-        if not is_bad.any() and not self.is_tripped:
-            self._bounds = None
+        self.findings = tuple(self._finding(place, figures, most) for place in np.flatnonzero(self.out).tolist())
+        if not self.is_tripped and not is_bad.any():
+            self._limits = None
             self.memory.learn(int(now // self.rule.cell_s), counts, figures, block[:, len(FEATURES) :], self._random)
 
     def _figures(self, counts: Counts) -> Floats:
@@ -185,32 +184,24 @@ class Guard:
         beyond = (share[:, BELOW] + share[:, ABOVE]) / np.maximum(1 - share[:, MISSING], 1e-9)
         return np.stack([stability(shares(was), share), share[:, MISSING], beyond])
 
-    def bounds(self) -> Floats:
-        """Return the most that is normal, (KINDS, columns)."""
+    def limits(self) -> tuple[Floats, Floats]:
+        """Return what counts as calm and the most that is borne, (KINDS, columns) each."""
         rule = self.rule
         if not self._has_learned:
             missing = shares(self.reference.counts)[:, MISSING]
+            unknown = np.full(WIDTH, np.inf)
             # Of what training never saw, nothing can be beyond.
-            return np.stack(
-                [
-                    np.full(WIDTH, np.inf),
-                    np.where(missing <= rule.hard_share / 2, rule.hard_share, np.inf),
-                    np.where(missing < 1, rule.hard_share, np.inf),
-                ]
-            )
+            most = np.where(np.stack([missing <= rule.hard_share / 2, missing < 1]), rule.hard_share, np.inf)
+            return np.stack([unknown, *most / 2]), np.stack([unknown, *most])
         reached = np.quantile(self.memory.worst[self.memory.known], rule.quantile, axis=0)
-        psi_margin = np.where(IS_SCORE, rule.score_margin, rule.psi_margin)
-        return np.stack(
-            [
-                rule.stretch * reached[0] + psi_margin,
-                np.minimum(rule.stretch * reached[1], reached[1] + (1 - reached[1]) / 2) + rule.share_margin,
-                np.minimum(rule.stretch * reached[2], reached[2] + (1 - reached[2]) / 2) + rule.share_margin,
-            ]
-        )
+        calm = rule.stretch * reached[0] + np.where(IS_SCORE, rule.score_margin, rule.psi_margin)
+        room = 1 - reached[1:]  # a share cannot exceed 1
+        slack = np.minimum(reached[1:], room) / 2 + np.minimum(rule.share_margin, room / 4)
+        return np.stack([calm, *(reached[1:] + slack / 2)]), np.stack([2 * calm, *(reached[1:] + slack)])
 
-    def _finding(self, place: int, figures: Floats, bounds: Floats) -> Finding:
-        kind = int(np.argmax(figures[:, place] / np.maximum(bounds[:, place], 1e-9)))
-        return Finding(COLUMNS[place], KINDS[kind], float(figures[kind, place]), float(bounds[kind, place]))
+    def _finding(self, place: int, figures: Floats, most: Floats) -> Finding:
+        kind = int(np.argmax(figures[:, place] / np.maximum(most[:, place], 1e-9)))
+        return Finding(COLUMNS[place], KINDS[kind], float(figures[kind, place]), float(most[kind, place]))
 
     def save(self, path: Path) -> None:
         """Keep what was learned, so that a replica that starts need not learn it again; replaces the file as a whole."""
@@ -232,5 +223,5 @@ class Guard:
         if edges.shape != self.reference.edges.shape or any(a != b for a, b in shapes):
             return False
         self.reference, self.memory = Reference(edges, self.reference.counts, self.reference.middle, self.reference.scores), memory
-        self._bounds = None
+        self._limits = None
         return True

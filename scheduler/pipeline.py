@@ -14,6 +14,7 @@ from budgets.allowance import allowance, weekly_budget
 from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, UnspentQuota, uses_of
 from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
+from budgets.pacing import PacingConfig, paced_budget, places_left, told_for_s
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
 from lake.decisions import (
@@ -98,6 +99,7 @@ class PipelineConfig:
     `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     `holdout`: who gets nothing that is scheduled.
     `digests`: what is told together; of several rules that apply to an item the first counts.
+    `pacing`: how budgets are spread over lanes, days and users' first weeks.
     """
 
     weekly: dict[str, int] = field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
@@ -114,6 +116,7 @@ class PipelineConfig:
     critical_per_day: int = PER_DAY
     holdout: Holdout = field(default_factory=Holdout)
     digests: tuple[DigestRule, ...] = ()
+    pacing: PacingConfig = field(default_factory=PacingConfig)
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ class Pipeline:
     def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles) -> Batch:
         items, item_row = self.table.with_missing(rows.items)
         ledger = granted_by_others(self.ledger.read(rows.users), decision_ids)
-        weekly = self._weekly(profiles)
+        weekly = self._weekly(profiles, ledger, now, is_urgent=occasion.lane == "urgent")
         may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
         shard = np.full(len(rows.users), occasion.shard) if occasion.shard >= 0 else shards_of(rows.users, self.meta.shards)
         return Batch(rows, profiles, items, item_row, self.seen.of(rows.users), ledger, may_go, weekly, occasion, decision_ids, now, shard)
@@ -283,10 +286,11 @@ class Pipeline:
 
     def _contest(self, contest: Rows, pending: npt.NDArray[np.intp], decided: Decided, batch: Batch) -> None:
         """Decide rows against one another."""
-        may_go, places = batch.allowance, None
+        may_go, places = batch.allowance, self._places(batch)
         if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
             plan = self._plan(contest, pending, batch)
-            contest, may_go, places = replace(contest, value_later=plan.later), plan.allowance, plan.places
+            contest, may_go = replace(contest, value_later=plan.later), plan.allowance
+            places = plan.places if places is None else np.minimum(plan.places, places)
         best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, batch.rows.take(pending))
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
@@ -299,6 +303,14 @@ class Pipeline:
         uses = uses_of(grant_ids(batch, rows), batch.decision_ids, batch.rows.request[rows])
         quota = UnspentQuota(self.critical_quota) if decided.dry else self.critical_quota
         return charge(decided, rows, uses, batch.occasion.payers, quota, self.config.critical_per_day)
+
+    def _places(self, batch: Batch) -> npt.NDArray[np.int64] | None:
+        """Return how many sends of each user the day's cap and the gap leave for now, None where neither is set."""
+        pacing = self.config.pacing
+        if not pacing.day_cap and not pacing.least_gap_s:
+            return None
+        before = sent_before(batch.ledger, batch.profiles, batch.now)
+        return places_left(before.today, before.since_s, pacing, is_urgent=batch.occasion.lane == "urgent")
 
     def _draws(self, batch: Batch, rows: Candidates) -> npt.NDArray[np.float64]:
         """Return what chance says of each user's window: the same in a repeat, which has the same slot or, without one, decision id."""
@@ -440,9 +452,11 @@ class Pipeline:
         kind = np.append(batch.items.kind, np.uint64(0))[batch.item]
         return allowed(batch.profiles, KindRules.of(told, self.meta), batch.rows.user, kind, batch.rows.channel)
 
-    def _weekly(self, profiles: Profiles) -> npt.NDArray[np.uint8]:
+    def _weekly(self, profiles: Profiles, ledger: LedgerColumns, now: float, *, is_urgent: bool) -> npt.NDArray[np.uint8]:
         default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
-        return weekly_budget(profiles["budget"], default, profiles["dial"])
+        weekly = weekly_budget(profiles["budget"], default, profiles["dial"])
+        told_s = told_for_s(ledger, len(profiles), now) if self.config.pacing.ramp_days else np.zeros(len(profiles))
+        return paced_budget(weekly, told_s, self.config.pacing, is_urgent=is_urgent)
 
     def _threshold(self, batch: Batch) -> F32:
         """Return the least value worth a unit, per row: the user's own where there is one, never less than the deployment's."""

@@ -139,13 +139,17 @@ class NoisyRanker:
     def __call__(self, rows: Candidates, _channels: tuple[str, ...], now: float, _lane: Lane, /) -> Scored:
         """See scheduler.pipeline.Scorer."""
         user, item = places(rows.users, "u")[rows.user], places(rows.items, "i")[rows.item]
+        chance = expit(self.log_odds(user, item, now)).astype(np.float32)
+        return Scored(chance, chance, self.model_id)
+
+    def log_odds(self, user: Ints, item: Ints, now: float) -> Floats:
+        """Return what it makes of rows given as codes of the world, in log odds, (n,)."""
         odds = self.world.params.base + parts(self.world, user, item, now).sum(axis=1) + self.shift
         draw = (combine(user, item, np.full(len(user), self.seed)) >> np.uint64(11)) / np.float64(2**53)
         odds += self.error * ndtri(np.clip(draw, 1e-12, 1 - 1e-12))
         if self.boom is not None and self.boom.is_on(now):
             odds += self.boom.lift * (self.world.things.topic[item] == self.boom.topic)
-        chance = expit(odds).astype(np.float32)
-        return Scored(chance, chance, self.model_id)
+        return np.asarray(odds, np.float64)
 
 
 def places(ids: Sequence[str], letter: str) -> Ints:

@@ -11,13 +11,16 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lake.errors import InputError
+from simulation.pacing import PacingWorld
+from simulation.pacing import report as pacing_report
 from simulation.scenarios import CONTROLLERS, SCENARIOS, Lived, PolicyName, ScenarioConfig, ScenarioName, play, play_course, whole
-from tidings.console import Json, emit, progress
+from tidings.console import Json, emit, progress, step
 from tidings.line_plot import line_plot
 
 NameT = TypeVar("NameT", bound=str)
 
 COURSE = "course"
+PACING = "pacing"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     scenario: Annotated[
-        str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; or course, in one.")
+        str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; course, in one; or pacing.")
     ],
     policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
     users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
@@ -38,6 +41,9 @@ def simulate(
 ) -> None:
     """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
     config = ScenarioConfig(users=users, days=days, seed=seed)
+    if scenario == PACING:
+        _pacing(PacingWorld(users=users, weeks=-(-days // 7), seed=seed), policy, plot, as_json=as_json)
+        return
     if scenario == COURSE:
         lives = lived_course(chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS), config)
         if plot:
@@ -51,6 +57,21 @@ def simulate(
     policies = chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
     report = played(scenarios, policies, config)
     emit(report, as_json=as_json, summary=compared(report["scenarios"]))
+
+
+def _pacing(world: PacingWorld, policy: list[str] | None, plot: Path | None, *, as_json: bool) -> None:
+    """Compare when to spend a budget with knowing the whole week in advance."""
+    if policy or plot:
+        raise InputError("pacing compares policies of its own and draws nothing: leave out --policy and --plot")
+    with step("playing weeks of candidates"):
+        report = pacing_report(world)
+    table = Table(title="of the value of knowing the whole week", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy")
+    for title in ("share", "of perfect scores", "sends"):
+        table.add_column(title, justify="right")
+    for name, row in report["policies"].items():
+        table.add_row(name, f"{row['of_hindsight']:.1%}", f"{row['of_perfect']:.1%}", f"{row['sends']:,}")
+    emit(report, as_json=as_json, summary=table)
 
 
 def played(scenarios: tuple[ScenarioName, ...], policies: tuple[PolicyName, ...], config: ScenarioConfig) -> dict[str, Any]:

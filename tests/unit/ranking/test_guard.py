@@ -144,7 +144,7 @@ def test_what_was_learned_is_kept_across_a_restart_and_a_file_that_is_none_is_le
     (tmp_path / "other.npz").write_bytes(b"PK")
     again = Guard(normal, RULE)
     assert again.load(tmp_path / "guard.npz")
-    assert np.array_equal(again.bounds(), learned.bounds())
+    assert np.array_equal(again.limits(), learned.limits())
     assert np.array_equal(again.normal_scores, learned.normal_scores)
     for wrong, rule in (("other.npz", RULE), ("none.npz", RULE), ("guard.npz", replace(RULE, cells=8))):
         assert not Guard(normal, rule).load(tmp_path / wrong)

@@ -14,6 +14,7 @@ from redis import Redis
 
 from budgets.experiments import Holdout
 from budgets.ledger import Ledger
+from budgets.pacing import PacingConfig
 from lake.clock import HeldClock
 from lake.decision_log import Entry, unpack
 from lake.decisions import Candidates, Lane
@@ -246,6 +247,31 @@ def test_a_plans_day_cap_counts_what_the_urgent_lane_sent_that_day(world: World)
     world.urgent().decide([urgent("live", ["ann"])], MONDAY_NOON - 7200)
     first, second = (world.tick(MONDAY_NOON + day * 86400)["ann"] for day in (0, 1))
     assert [sum(told[0] == "send" for told in day.values()) for day in (first, second)] == [1, 2]
+
+
+def test_the_last_unit_of_a_budget_is_left_to_the_urgent_lane(world: World) -> None:
+    world.config = PipelineConfig(weekly={"in_app": 2}, pacing=PacingConfig(urgent_share=0.5))
+    assert sum(told[0] == "send" for told in world.tick(MONDAY_NOON)["ann"].values()) == 1
+    world.items.put([{"item_id": "live", "created_at": MONDAY_NOON, "half_life_s": 600}])
+    [result] = world.urgent().decide([urgent("live", ["ann"])], MONDAY_NOON + 60)
+    assert result.disposition == ["send"]
+
+
+def test_whoever_was_told_nothing_for_long_begins_with_a_part_of_the_budget(world: World) -> None:
+    world.config = PipelineConfig(weekly={"in_app": 2}, pacing=PacingConfig(ramp_days=7, ramp_from=0.5))
+    assert sum(told[0] == "send" for told in world.tick(MONDAY_NOON)["ann"].values()) == 1
+
+
+def test_a_cap_a_day_binds_both_lanes_and_a_gap_the_scheduled_one_without_a_plan(world: World) -> None:
+    names = ("l1", "l2", "l3")
+    world.items.put([{"item_id": name, "created_at": MONDAY_NOON - 7300, "expires_at": MONDAY_NOON - 600} for name in names])
+    world.config = PipelineConfig(weekly={"in_app": 9}, pacing=PacingConfig(day_cap=2, least_gap_s=8000))
+    told = [world.urgent().decide([urgent(name, ["ann"], decision_id=name)], MONDAY_NOON - 7200)[0].disposition for name in names]
+    assert told == [["send"], ["send"], ["over_budget"]]
+    world.config = replace(world.config, pacing=PacingConfig(least_gap_s=8000))
+    day = world.tick(MONDAY_NOON)
+    assert {reason for _, reason in day["ann"].values()} == {"window_full"}
+    assert {disposition for disposition, _ in day["bob"].values()} == {"send"}
 
 
 def test_what_a_user_has_read_is_not_news(world: World) -> None:

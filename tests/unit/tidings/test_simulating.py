@@ -115,3 +115,14 @@ def test_after_three_days_without_offers_there_is_no_burst_and_the_next_week_is_
     assert lived.weeks[2] < 0.75 * lived.started
     assert lived.weeks[9] == pytest.approx(lived.started, rel=0.1)
     assert max(lived.weeks[3:]) <= 1.1 * lived.started
+
+
+def test_pacing_reports_each_policys_share_of_what_hindsight_earns() -> None:
+    report = run("pacing", "--users", "40", "--days", "14")
+    shares = {name: row["of_hindsight"] for name, row in report["policies"].items()}
+    assert list(shares) == ["greedy", "fixed", "steered", "paced"]
+    assert shares["greedy"] < shares["steered"] < shares["paced"] < 1
+    assert report["hindsight"] < report["perfect"]
+    refused = CliRunner().invoke(app, ["simulate", "pacing", "--policy", "pid"])
+    assert refused.exit_code == 2
+    assert "policies of its own" in refused.output
