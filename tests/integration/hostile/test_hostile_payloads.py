@@ -316,7 +316,7 @@ async def test_whatever_was_taken_the_windows_the_courier_the_history_and_the_ni
     users = sorted(stores.profiles.everybody())
     stores.due.enroll(users, np.full(len(users), slot))
     handle: Any = house.ranker
-    pipeline = serve_app.pipeline_of(settings, HandleScorer(handle.score))
+    pipeline = serve_app.pipeline_of(settings, handle.score, MemoryMetrics())
     lane = ScheduledLane(pipeline, stores.due, serve_app.sources_of(settings), stores.meta.channel_codes(["in_app"]))
     courier = serve_app.make_courier(settings, "courier")
     for shard in range(stores.meta.shards):
