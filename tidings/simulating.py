@@ -1,7 +1,8 @@
-"""`tidings simulate`: a world with known truth, what happens to it, and how each way of keeping thresholds fares."""
+"""`tidings simulate`: a world with known truth, what happens to it, and how each way of keeping thresholds or choosing sends fares."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,13 +12,16 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lake.errors import InputError
+from simulation.clubhouse import WORLDS, StoryConfig
+from simulation.contest import ContestConfig
 from simulation.scenarios import CONTROLLERS, SCENARIOS, Lived, PolicyName, ScenarioConfig, ScenarioName, play, play_course, whole
+from tidings import simulating_policies
 from tidings.console import Json, emit, progress
 from tidings.line_plot import line_plot
 
 NameT = TypeVar("NameT", bound=str)
 
-COURSE = "course"
+COURSE, POLICIES, CLUBHOUSE = "course", "policies", "clubhouse"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,30 +31,61 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     scenario: Annotated[
-        str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; or course, in one.")
+        str,
+        typer.Argument(
+            help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; course, in one. "
+            "Or policies, ways to choose what is sent side by side; or clubhouse, two published filters in many worlds."
+        ),
     ],
     policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
-    users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
-    days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")] = ScenarioConfig.days,
+    users: Annotated[
+        int | None, typer.Option(min=20, help="How many people live in the world; 200, or 300 of policies and clubhouse.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens, or of each policy.")] = ScenarioConfig.days,
     seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,
     plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends of a course.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Where to write an HTML page of policies, for people.")] = None,
+    worlds: Annotated[int | None, typer.Option(min=1, max=1000, help="Worlds of clubhouse, seeds from 1 on; 20 by default.")] = None,
+    tiring: Annotated[
+        float | None, typer.Option(min=0, help="How much a send in vain tires in clubhouse; 1: as another, 8 by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
-    config = ScenarioConfig(users=users, days=days, seed=seed)
+    """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget or to choose what is sent."""
+    refuse_strange(scenario, {"plot": plot, "page": page, "worlds": worlds, "tiring": tiring, "policy": policy})
+    if scenario == POLICIES:
+        contest = ContestConfig(
+            days=days, seed=seed, users=users or ContestConfig.users, settle_days=min(ContestConfig.settle_days, days - 1)
+        )
+        simulating_policies.policies(contest, page, as_json=as_json)
+        return
+    if scenario == CLUBHOUSE:
+        story = simulating_policies.tired(replace(StoryConfig(), live_days=days), tiring, users)
+        simulating_policies.clubhouse(worlds or WORLDS, story, as_json=as_json)
+        return
+    config = ScenarioConfig(users=users or ScenarioConfig.users, days=days, seed=seed)
+    policies = chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
     if scenario == COURSE:
-        lives = lived_course(chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS), config)
+        lives = lived_course(policies, config)
         if plot:
             plot.write_text(drawn(lives, config), encoding="utf-8")
         report = course_report(lives, config)
         emit(report, as_json=as_json, summary=compared(report["scenarios"]))
         return
-    if plot:
-        raise InputError(f"--plot draws a course, not {scenario!r}: use `tidings simulate course --plot FILE`")
     scenarios = SCENARIOS if scenario == "all" else chosen("scenario", [scenario], SCENARIOS)
-    policies = chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
     report = played(scenarios, policies, config)
     emit(report, as_json=as_json, summary=compared(report["scenarios"]))
+
+
+BELONGS = {"plot": (COURSE,), "page": (POLICIES,), "worlds": (CLUBHOUSE,), "tiring": (CLUBHOUSE,)}
+
+
+def refuse_strange(scenario: str, options: dict[str, Any]) -> None:
+    """Raise InputError for an option that says nothing of a scenario."""
+    for name, value in options.items():
+        where = BELONGS.get(name, (COURSE, "all", *SCENARIOS))
+        if value is not None and scenario not in where and scenario in (*SCENARIOS, "all", COURSE, POLICIES, CLUBHOUSE):
+            raise InputError(f"--{name} belongs to `tidings simulate {where[0]}`, not to {scenario!r}: leave it out")
 
 
 def played(scenarios: tuple[ScenarioName, ...], policies: tuple[PolicyName, ...], config: ScenarioConfig) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""`tidings simulate policies` and `tidings simulate clubhouse`: ways to choose what is sent, and two published filters, lived through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from simulation.clubhouse import LEVEL, Story, StoryConfig, findings, tell
+from simulation.contest import CONTESTANTS, ContestConfig, play
+from tidings.console import emit, progress
+from tidings.policy_page import page
+
+
+def policies(config: ContestConfig, report_page: Path | None, *, as_json: bool) -> None:
+    """Let all policies live through one world and report them, as a page too where one is asked for."""
+    with progress() as bars:
+        tasks: dict[str, Any] = {}
+
+        def told(what: str, day: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=config.learn_days if what == "learning" else config.days)
+            bars.update(tasks[what], completed=day)
+
+        report = play(config, told)
+    if report_page:
+        report_page.parent.mkdir(parents=True, exist_ok=True)
+        report_page.write_text(page(report), encoding="utf-8")
+        report["page"] = str(report_page)
+    emit(report, as_json=as_json, summary=contested(report))
+
+
+def contested(report: dict[str, Any]) -> Table:
+    """Return the policies side by side."""
+    table = Table(title="what each policy brings, per person and week", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy")
+    for title in ("sends", "answered", "beside random", "of 100 sends", "days there", "joins", "left", "overspent"):
+        table.add_column(title, justify="right")
+    for name in CONTESTANTS:
+        row = report["policies"][name]
+        answered = row["answered_per_person"]
+        beside = "" if name == "random" else f"{answered['low']:+.2f} .. {answered['high']:+.2f}"
+        shares = (f"{100 * row['answered_per_send']['value']:.1f}", f"{row['days_there_per_person']['value']:.2f}")
+        counts = (f"{row['joins_per_person']:.2f}", f"{row['opt_outs']:,}", f"{row['overspent']:,}")
+        table.add_row(name, f"{row['sends_per_person']:.2f}", f"{answered['value']:.2f}", beside, *shares, *counts)
+    return table
+
+
+def clubhouse(worlds: int, config: StoryConfig, *, as_json: bool) -> None:
+    """Let filters of two labels live through worlds and report what of the published story comes out."""
+    with progress() as bars:
+        task = bars.add_task("days", total=worlds * (config.learn_days + 3 * config.live_days))
+        stories = [tell(seed, config, _advancing(lambda: bars.advance(task))) for seed in range(1, worlds + 1)]
+    report = findings(stories) | {"users": config.people.users, "tiring": config.response.tiring, "each": [_of(story) for story in stories]}
+    emit(report, as_json=as_json, summary=found(report))
+
+
+def tired(config: StoryConfig, tiring: float | None, users: int | None) -> StoryConfig:
+    """Return a story with another load of a send in vain, or with as many people."""
+    response = config.response if tiring is None else replace(config.response, tiring=tiring)
+    return replace(config, response=response, people=config.people if users is None else replace(config.people, users=users))
+
+
+def _advancing(advance: Callable[[], None]) -> Callable[[str, int], None]:
+    return lambda _what, _day: advance()
+
+
+def _of(story: Story) -> dict[str, Any]:
+    return {"seed": story.seed, "plain": story.beside("plain"), "discounted": story.beside("discounted")}
+
+
+PUBLISHED = {"plain": "cut 40 %, joins level, engagement lower", "discounted": "cut 50 %, engagement not lower"}
+
+
+def found(report: dict[str, Any]) -> Table:
+    """Return what was published beside what the worlds say."""
+    title = f"beside a life in which everything is sent, means of {report['worlds']} worlds"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("filter")
+    names = ("cut, held out", "cut, lived", "joins", f"level ({LEVEL:.0%})", "engagement", "lower", "opt-outs", "published")
+    for name in names:
+        table.add_column(name, justify="left" if name == "published" else "right")
+    for name, row in report["filters"].items():
+        cuts = (f"{row['held_out_cut']:.0%}", f"{row['cut']:.0%}")
+        joins = (f"{row['joins'] - 1:+.1%}", f"in {row['worlds_with_level_joins']}")
+        engagement = (f"{row['active'] - 1:+.1%}", f"in {row['worlds_with_lower_engagement']}")
+        table.add_row(name, *cuts, *joins, *engagement, f"{row['opt_outs'] - 1:+.0%}", PUBLISHED[name])
+    return table
