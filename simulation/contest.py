@@ -1,7 +1,7 @@
 """Ways to choose what is sent, side by side: each lives through the same weeks of one world, through the real pipeline and its budgets.
 
 First everybody is sent at random within their budgets, and models are trained on what came of it. Then each policy goes on from there,
-under the same hard budget. Those without a threshold of their own making are paced: their values meet a threshold that steers to the soft budget.
+under the same hard budget. Those without a threshold of their own making are paced, by one that steers to the soft budget.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ Told = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class ContestConfig:
-    """`soft`: weekly sends that pacing aims at. `hard`: the ledger's limit for everybody. `learn_days`: of random sends, the last `hold_days` of
-    which set the thresholds of cuts.
+    """`soft`: weekly sends that pacing aims at. `hard`: the ledger's limit for everybody. `learn_days`: of random sends, whose last
+    `hold_days` set the thresholds of cuts.
 
     `settle_days`: of each policy's life that its figures leave out, while thresholds find their place.
     """

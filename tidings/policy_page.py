@@ -1,4 +1,4 @@
-"""The report of `tidings simulate policies` as one HTML page without anything from elsewhere, to be read by whoever decides what to send."""
+"""The report of `tidings simulate policies` as one HTML page without anything from elsewhere, for whoever decides what to send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATE = "policies.html.j2"
 PLOTS = {
     "weekly_sends": (
         "Sends of the last seven days, per person",
-        "A paced policy keeps to its budget; a cut by score sends what passes it, up to the hard limit.",
+        "A paced policy keeps to its budget; a cut by score sends whatever passes it, up to the hard limit.",
     ),
     "share_there": (
         "Share of the people who were there, mean of seven days",
@@ -49,9 +49,10 @@ def headline(policies: dict[str, Any], best: str) -> str:
     times = f"{value / other:.1f} times as many answers as a random audience" if other else "more answers than a random audience"
     sure = "" if mine["answered_per_person"]["low"] > 0 else ", which chance alone could do as well"
     second = max((name for name in policies if name != best), key=lambda name: policies[name]["answered_per_person"]["value"])
+    sends, others = mine["sends_per_person"], policies[second]
     return (
-        f"{best.capitalize()} brings most here: {value:.2f} answers per person and week with {mine['sends_per_person']:.1f} sends, {times}{sure}. "
-        f"Next is {second}: {policies[second]['answered_per_person']['value']:.2f} with {policies[second]['sends_per_person']:.1f} sends."
+        f"{best.capitalize()} brings most here: {value:.2f} answers per person and week with {sends:.1f} sends, {times}{sure}. "
+        f"Next is {second}: {others['answered_per_person']['value']:.2f} with {others['sends_per_person']:.1f} sends."
     )
 
 

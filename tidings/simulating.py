@@ -38,20 +38,16 @@ def simulate(
         ),
     ],
     policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
-    users: Annotated[
-        int | None, typer.Option(min=20, help="How many people live in the world; 200, or 300 of policies and clubhouse.")
-    ] = None,
+    users: Annotated[int | None, typer.Option(min=20, help="How many people live in the world; 200 or 300 by default.")] = None,
     days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens, or of each policy.")] = ScenarioConfig.days,
     seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,
     plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends of a course.")] = None,
     page: Annotated[Path | None, typer.Option(help="Where to write an HTML page of policies, for people.")] = None,
     worlds: Annotated[int | None, typer.Option(min=1, max=1000, help="Worlds of clubhouse, seeds from 1 on; 20 by default.")] = None,
-    tiring: Annotated[
-        float | None, typer.Option(min=0, help="How much a send in vain tires in clubhouse; 1: as another, 8 by default.")
-    ] = None,
+    tiring: Annotated[float | None, typer.Option(min=0, help="Load of a send in vain in clubhouse; 1: as any other, 8 by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget or to choose what is sent."""
+    """Play a world of people who tire and leave, and compare ways to keep to a budget or to choose what is sent."""
     refuse_strange(scenario, {"plot": plot, "page": page, "worlds": worlds, "tiring": tiring, "policy": policy})
     if scenario == POLICIES:
         contest = ContestConfig(

@@ -72,20 +72,27 @@ def _of(story: Story) -> dict[str, Any]:
     return {"seed": story.seed, "plain": story.beside("plain"), "discounted": story.beside("discounted")}
 
 
-PUBLISHED = {"plain": "cut 40 %, joins level, engagement lower", "discounted": "cut 50 %, engagement not lower"}
+PUBLISHED = {"plain": "40 %, level, lower", "discounted": "50 %, not lower"}
 
 
 def found(report: dict[str, Any]) -> Table:
     """Return what was published beside what the worlds say."""
-    title = f"beside a life in which everything is sent, means of {report['worlds']} worlds"
+    title = f"beside everything being sent, means of {report['worlds']} worlds"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("filter")
-    names = ("cut, held out", "cut, lived", "joins", f"level ({LEVEL:.0%})", "engagement", "lower", "opt-outs", "published")
-    for name in names:
-        table.add_column(name, justify="left" if name == "published" else "right")
-    for name, row in report["filters"].items():
-        cuts = (f"{row['held_out_cut']:.0%}", f"{row['cut']:.0%}")
-        joins = (f"{row['joins'] - 1:+.1%}", f"in {row['worlds_with_level_joins']}")
-        engagement = (f"{row['active'] - 1:+.1%}", f"in {row['worlds_with_lower_engagement']}")
-        table.add_row(name, *cuts, *joins, *engagement, f"{row['opt_outs'] - 1:+.0%}", PUBLISHED[name])
+    table.add_column("")
+    rows = report["filters"]
+    for name in rows:
+        table.add_column(name, justify="right")
+    lines: dict[str, Callable[[dict[str, Any]], str]] = {
+        "sends cut, held out": lambda row: f"{row['held_out_cut']:.0%}",
+        "sends cut, lived": lambda row: f"{row['cut']:.0%}",
+        "joins": lambda row: f"{row['joins'] - 1:+.1%}",
+        f"worlds with joins within {LEVEL:.0%}": lambda row: str(row["worlds_with_level_joins"]),
+        "engagement": lambda row: f"{row['active'] - 1:+.1%}",
+        "worlds with less of it": lambda row: str(row["worlds_with_lower_engagement"]),
+        "opt-outs": lambda row: f"{row['opt_outs'] - 1:+.0%}",
+    }
+    for words, line in lines.items():
+        table.add_row(words, *(line(row) for row in rows.values()))
+    table.add_row("published", *(PUBLISHED[name] for name in rows))
     return table
