@@ -1,6 +1,6 @@
-"""A world lived through in arrays alone: whoever is offered something is sent what a filter lets pass, and nothing else bounds it. Vectorised.
+"""A world lived through in arrays alone: whoever is offered something is sent what a filter lets pass, without any other bound. Vectorised.
 
-The people are those of `stage.py`: they tire, form habits and leave by the same rules. There is no budget, no ledger and no log, which is why
+The people are those of `stage.py`: they tire, form habits and leave by the same rules. There is no budget, ledger or log, which is why
 many worlds can be lived through in the time of one.
 """
 

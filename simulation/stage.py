@@ -7,6 +7,7 @@ of Tidings: who there is, what there is to tell, what the transport does, and ho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -143,6 +144,17 @@ class Stage:
     def now(self) -> float:
         """Midnight before the next day to be played."""
         return self.world.params.start_at + self._day * DAY_S
+
+    def branched(self) -> Stage:
+        """Return a stage on which the same life can go on another way; only the world's truth is shared."""
+        items = deepcopy(self.items)
+        memo: dict[int, Any] = {id(self.world): self.world, id(self.items): items, id(self.pipeline.table): ItemTable(items)}
+        return deepcopy(self, memo)
+
+    def heat(self, item_ids: Sequence[str], _now: float) -> Floats:
+        """Return how many people joined each item lately, (n,)."""
+        width = len(self.world.things.ids)
+        return np.bincount(self._joined % width, minlength=width)[places(item_ids, "i")].astype(np.float64)
 
     def play_day(self) -> Day:
         """Let a day pass and return what happened."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 900, 300, 48, 40, 28
-COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#666666")
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#666666", "#56b4e9", "#b8860b")
 """Told apart by those who see fewer colours, too (Okabe and Ito)."""
 
 

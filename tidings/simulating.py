@@ -1,7 +1,8 @@
-"""`tidings simulate`: a world with known truth, what happens to it, and how each way of keeping thresholds fares."""
+"""`tidings simulate`: a world with known truth, what happens to it, and how each way of keeping thresholds or choosing sends fares."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,67 +12,78 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lake.errors import InputError
-from simulation.pacing import PacingWorld
-from simulation.pacing import report as pacing_report
 from simulation.scenarios import CONTROLLERS, SCENARIOS, Lived, PolicyName, ScenarioConfig, ScenarioName, play, play_course, whole
-from tidings.console import Json, emit, progress, step
+from tidings import simulating_pacing, simulating_policies
+from tidings.console import Json, emit, progress
 from tidings.line_plot import line_plot
 
 NameT = TypeVar("NameT", bound=str)
 
 COURSE = "course"
-PACING = "pacing"
+
+Policies = Annotated[list[str] | None, typer.Option("--policy", help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")]
+Users = Annotated[int, typer.Option(min=20, help="How many people live in the world.")]
+Days = Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")]
+Seed = Annotated[int, typer.Option(min=0, help="Draws another world.")]
+HAPPENS: dict[ScenarioName, str] = {
+    "cold-start": "Begin with nobody known, and keep to a budget.",
+    "budget-halved": "Halve the budget.",
+    "budget-doubled": "Double the budget.",
+    "score-drift": "Let all scores rise at once.",
+    "outage": "Lose three days of candidates.",
+    "topic-boom": "Let one topic be on everybody's mind for a week.",
+}
 
 
 def register(app: typer.Typer) -> None:
-    """Add `simulate`."""
-    app.command("simulate")(simulate)
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Play a world with known truth through the real pipeline.")
+    for scenario in SCENARIOS:
+        group.command(scenario, help=HAPPENS[scenario])(playing(scenario))
+    group.command("all", help="Each of these in a world of its own.")(playing("all"))
+    group.command(COURSE)(course)
+    simulating_pacing.register(group)
+    simulating_policies.register(group)
+    app.add_typer(group, name="simulate")
 
 
-def simulate(
-    scenario: Annotated[
-        str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; course, in one; or pacing.")
-    ],
-    policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
-    users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
-    days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")] = ScenarioConfig.days,
-    seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,
-    plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends of a course.")] = None,
+def playing(scenario: str) -> Callable[..., None]:
+    """Return the command that plays one scenario, or all."""
+
+    def happen(
+        policy: Policies = None,
+        users: Users = ScenarioConfig.users,
+        days: Days = ScenarioConfig.days,
+        seed: Seed = ScenarioConfig.seed,
+        as_json: Json = False,
+    ) -> None:
+        scenarios = SCENARIOS if scenario == "all" else chosen("scenario", [scenario], SCENARIOS)
+        report = played(scenarios, kept_by(policy), ScenarioConfig(users=users, days=days, seed=seed))
+        emit(report, as_json=as_json, summary=compared(report["scenarios"]))
+
+    return happen
+
+
+def course(
+    policy: Policies = None,
+    users: Users = ScenarioConfig.users,
+    days: Days = ScenarioConfig.days,
+    seed: Seed = ScenarioConfig.seed,
+    plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
+    """Lead one world through all of these, one after the other."""
     config = ScenarioConfig(users=users, days=days, seed=seed)
-    if scenario == PACING:
-        _pacing(PacingWorld(users=users, weeks=-(-days // 7), seed=seed), policy, plot, as_json=as_json)
-        return
-    if scenario == COURSE:
-        lives = lived_course(chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS), config)
-        if plot:
-            plot.write_text(drawn(lives, config), encoding="utf-8")
-        report = course_report(lives, config)
-        emit(report, as_json=as_json, summary=compared(report["scenarios"]))
-        return
+    lives = lived_course(kept_by(policy), config)
     if plot:
-        raise InputError(f"--plot draws a course, not {scenario!r}: use `tidings simulate course --plot FILE`")
-    scenarios = SCENARIOS if scenario == "all" else chosen("scenario", [scenario], SCENARIOS)
-    policies = chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
-    report = played(scenarios, policies, config)
+        plot.write_text(drawn(lives, config), encoding="utf-8")
+    report = course_report(lives, config)
     emit(report, as_json=as_json, summary=compared(report["scenarios"]))
 
 
-def _pacing(world: PacingWorld, policy: list[str] | None, plot: Path | None, *, as_json: bool) -> None:
-    """Compare when to spend a budget with knowing the whole week in advance."""
-    if policy or plot:
-        raise InputError("pacing compares policies of its own and draws nothing: leave out --policy and --plot")
-    with step("playing weeks of candidates"):
-        report = pacing_report(world)
-    table = Table(title="of the value of knowing the whole week", title_justify="left", box=None, pad_edge=False)
-    table.add_column("policy")
-    for title in ("share", "of perfect scores", "sends"):
-        table.add_column(title, justify="right")
-    for name, row in report["policies"].items():
-        table.add_row(name, f"{row['of_hindsight']:.1%}", f"{row['of_perfect']:.1%}", f"{row['sends']:,}")
-    emit(report, as_json=as_json, summary=table)
+def kept_by(policy: list[str] | None) -> tuple[PolicyName, ...]:
+    """Return the policies that were asked for, all of them where none was."""
+    return chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS)
 
 
 def played(scenarios: tuple[ScenarioName, ...], policies: tuple[PolicyName, ...], config: ScenarioConfig) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from ranking.redis_features import RedisFeatureStore
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from scheduler.lanes import ScheduledLane, UrgentRequest
 from scheduler.lease import shard_lease
-from scheduler.ray_scorer import HandleScorer
 from scheduler.redis_stores import RedisStores
 from scheduler.windows import SLOT_S
 from tests.integration.hostile.payloads import Payload, payloads

@@ -1,4 +1,4 @@
-"""What went wrong with last week's N-th highest value as a threshold, as it was told: shown on ours of that kind, beside the one that steers.
+"""What went wrong with last week's N-th highest value as a threshold: shown on ours of that kind, beside the one that steers.
 
 People are offered values from one distribution for ever, so whatever their weekly sends do is the threshold's own doing.
 """
