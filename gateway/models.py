@@ -129,7 +129,7 @@ class Open(BaseModel):
     @model_validator(mode="after")
     def _columns_have_names(self) -> Open:
         for name in self.__pydantic_extra__:
-            if not (0 < len(name) <= MAX_ID_CHARS and _is_unicode(name) and re.match(NO_CONTROLS, name)):
+            if not (0 < len(name) <= MAX_ID_CHARS and re.match(NO_CONTROLS, name)):
                 raise ValueError(
                     f"{name[:SHOWN_CHARS]!r} is no name of a column: give 1 to {MAX_ID_CHARS} characters, none of them a control"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +16,8 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
 
     A row that could not be written would keep all others from being written too.
     """
-    mixed = [name for name in frame.columns[frame.dtypes == object] if not _is_uniform(frame[name])]
+    objects = [name for name, kind in frame.dtypes.items() if isinstance(kind, np.dtype) and kind.kind == "O"]
+    mixed = [str(name) for name in objects if not _is_uniform(frame[name])]
     texts = {name: [None if _is_missing(value) else orjson.dumps(value).decode() for value in frame[name]] for name in mixed}
     return frame.assign(**{name: pd.Series(values, frame.index, "string") for name, values in texts.items()}) if mixed else frame
 

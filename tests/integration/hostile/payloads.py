@@ -153,7 +153,10 @@ ODD_NAMES = (
 
 FIELDS = {
     "event": ("user_id", "kind", "item_id", "at", "channel", "utc_offset_minutes", "event_id", "send_id"),
-    "item": ("created_at author_id topics title text url kind entity_id version expires_at half_life_s latitude longitude".split()),
+    "item": (
+        *("created_at", "author_id", "topics", "title", "text", "url", "kind", "entity_id", "version"),
+        *("expires_at", "half_life_s", "latitude", "longitude"),
+    ),
     "user": ("timezone", "utc_offset_minutes", "locale", "latitude", "longitude", "created_at"),
     "preference": ("kind", "channel", "allowed", "quiet_from", "quiet_to", "dial", "digest_at", "digest_days"),
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, opened_grants
+from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, drain_events, opened_grants
 from delivery.links import LinkToken
 from delivery.suppression import MemorySuppressionStore, Suppression
+from lake.history import History
+from lake.ids import shard_of
 from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, blank
 from tests.unit.delivery.examples import NOW
@@ -84,6 +87,15 @@ def test_an_unsubscribe_link_works_again_after_resubscribing() -> None:
     seen.suppression.resubscribe("ada", "email")
     assert seen.feedback.accept_link(link, NOW).duplicates == 1
     assert seen.suppression.records("ada")["email"].source == "link"
+
+
+def test_events_whose_further_columns_mix_kinds_are_filed_all_the_same(tmp_path: Path) -> None:
+    log, history = MemoryEventLog(META.shards), History(str(tmp_path))
+    rows = [an_event("visit", x=value) for value in ("a", 1, [1, "b"], None)]
+    log.append(rows, "t", NOW)
+    shard = shard_of(rows[0]["user_id"], META.shards)
+    assert drain_events(log, shard, lambda frame, shard, name: history.write("events", frame, at="at", shard=shard, name=name)) == 4
+    assert history.read("events", NOW - 1, NOW + 1)["x"].tolist()[:3] == ['"a"', "1", '[1,"b"]']
 
 
 def test_opened_grants_are_the_ledgers_numbers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -73,7 +74,7 @@ def ask(api: schemathesis.BaseSchema, caller: TestClient, method: str, path: str
 
     @settings(max_examples=EXAMPLES, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=api[path][method].as_strategy(generation_mode=mode))
-    def once(case: schemathesis.Case) -> None:
+    def once(case: schemathesis.Case[Any]) -> None:
         sent = Request(**case.as_transport_kwargs(base_url="http://testserver")).prepare()
         body = sent.body.encode() if isinstance(sent.body, str) else sent.body
         answer = caller.request(str(sent.method), str(sent.url), content=body, headers=list(sent.headers.items()))

@@ -181,6 +181,54 @@ async def test_a_preference_that_makes_no_sense_is_refused(client: httpx.AsyncCl
     assert (await client.get("/v1/users/u1/preferences")).json() == []
 
 
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (b'{"x": "\\ud800"}', "not valid Unicode"),
+        (b'{"\\ud800": 1}', "as a unicode string"),
+        (b'{"": 1}', "no name of a column"),
+        (b'{"a\\u0000": 1}', "no name of a column"),
+        (b'{"x": 9223372036854775808}', "more than 64 bits"),
+        (b'{"x": [1, -9223372036854775809]}', "more than 64 bits"),
+        (b'{"x": 1e999}', "not a finite number"),
+        (b'{"half_life_s": 1e300}', "less than or equal to 1000000000"),
+        (b'{"latitude": 1}', "go together"),
+        (b'{"expires_at": "1677-12-31T23:59:59Z"}', "from 1678 through 9999"),
+        (b'{"created_at": "0001-01-01T00:00:00+14:00"}', "from 1678 through 9999"),
+    ],
+)
+async def test_what_the_store_or_a_table_cannot_hold_is_refused(client: httpx.AsyncClient, world: World, row: bytes, problem: str) -> None:
+    answer = await client.put("/v1/items/i1", content=row, headers={"Content-Type": "application/json"})
+    assert problem in problem_of(answer, 422)["detail"]
+    assert world.items.rows == {}
+
+
+async def test_of_many_rows_the_wrong_one_is_named(client: httpx.AsyncClient, world: World) -> None:
+    events = [{"user_id": "u1", "kind": "visit"}, {"user_id": "u1", "kind": "unsubscribe", "channel": "pigeon"}]
+    assert problem_of(await client.post("/v1/events", json=events), 422)["errors"][0]["field"] == "[1].channel"
+    own = [{"user_id": "u1", "kind": "visit"}, {"user_id": "u1", "kind": "visit", "user_key": "k"}]
+    assert "[1]" in problem_of(await client.post("/v1/events", json=own), 422)["detail"]
+    assert not any(world.events.read(shard, 10) for shard in range(META.shards))
+    await client.put("/v1/users/u1", json={})
+    rows = [{"allowed": True}, {"channel": "pigeon"}]
+    assert problem_of(await client.put("/v1/users/u1/preferences", json=rows), 422)["errors"][0]["field"] == "[1].channel"
+
+
+async def test_a_body_that_is_not_json_is_400_and_a_long_name_is_not_sent_back(client: httpx.AsyncClient) -> None:
+    assert (
+        "character"
+        in problem_of(await client.put("/v1/users/u1", content=b"{", headers={"Content-Type": "application/json"}), 400)["detail"]
+    )
+    answer = await client.post("/v1/urgent", json={"item_id": "i1", "users": ["u1"], "x" * 5_000: 1})
+    problem_of(answer, 422)
+    assert len(answer.content) < 1_000
+
+
+async def test_the_last_second_there_is_reads_back(client: httpx.AsyncClient) -> None:
+    await client.put("/v1/users/u1", json={"created_at": "9999-12-31T23:59:59.999999Z"})
+    assert (await client.get("/v1/users/u1")).json()["created_at"] == "9999-12-31T23:59:59Z"
+
+
 async def test_follows_read_back_as_put(client: httpx.AsyncClient, world: World) -> None:
     await client.put("/v1/users/u1", json={})
     assert (await client.put("/v1/users/u1/follows", json={"topics": ["a", "b", "a"], "authors": ["x"]})).status_code == 204
