@@ -99,7 +99,7 @@ class Metrics(Protocol):
 Tags = tuple[tuple[str, str], ...]
 
 
-TAGS = frozenset({"lane", "channel", "outcome", "status"})
+TAGS = frozenset({"lane", "channel", "outcome", "status", "source", "kind"})
 """The names of all tags: what is counted by is never a person, an address or a text."""
 
 MOST_TAG_CHARS = 32

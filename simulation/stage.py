@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.experiments import Holdout
+from budgets.critical_quota import MemoryCriticalQuota
 from delivery.feedback import Effects, EventRow, Feedback, MemoryEventLog, opened_grants
 from delivery.suppression import MemorySuppressionStore, Suppression
 from lake.decision_log import Entry
@@ -149,6 +150,7 @@ class Stage:
         """Return a stage on which the same life can go on another way; only the world's truth is shared."""
         items = deepcopy(self.items)
         memo: dict[int, Any] = {id(self.world): self.world, id(self.items): items, id(self.pipeline.table): ItemTable(items)}
+        memo[id(self.pipeline.critical_quota)] = MemoryCriticalQuota()  # nothing here is critical
         return deepcopy(self, memo)
 
     def heat(self, item_ids: Sequence[str], _now: float) -> Floats:

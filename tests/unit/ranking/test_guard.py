@@ -23,7 +23,7 @@ from ranking.steadying import Steady, draws_of
 from scheduler.decide import DecideConfig, Rows, decide
 from tests.unit.ranking.traffic import DAY_S, EACH, JOBS, RULE, USERS, Watched, World, model, watched
 
-WARM, FAULTY, AFTER = range(10, 31), range(31, 33), range(33, 34)
+WARM, FAULTY, AFTER = range(10, 31), range(31, 35), range(35, 36)
 WEEKLY = 5
 FAULTS: dict[str, Callable[[Matrix], Matrix]] = {
     "missing": lambda column: np.full_like(column, np.nan),

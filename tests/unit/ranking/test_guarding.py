@@ -100,7 +100,7 @@ def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(repli
     assert not alarms.alarms
     assert metrics.counters["tidings_guard_trips_total", ()] == 1
     assert metrics.gauges["tidings_guard_columns_out", ()] == 0
-    assert [record.message.split(":")[0] for record in caplog.records] == [
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "the guard tripped",
         "the guard is at rest again",
     ]

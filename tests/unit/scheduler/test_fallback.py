@@ -95,7 +95,7 @@ def test_after_a_few_failures_nobody_waits_for_the_ranker_and_it_is_back_by_itse
     house.passed_s += 1
     assert house.decide() == ("model", "model")
     assert house.decide() == ("model", "model")
-    told = [record.message for record in caplog.records if record.name == "scheduler.fallback"]
+    told = [record.getMessage() for record in caplog.records if record.name == "scheduler.fallback"]
     assert told == ["no model serves: rows are scored by popularity until one does", "a model serves again"]
 
 
