@@ -36,14 +36,12 @@ class Course:
     def weeks(self, since: int) -> Floats:
         """Return the sends of 7 days from a day on, (weeks, PEOPLE)."""
         days = (len(self.sends) - since) // WEEK * WEEK
-        weeks: Floats = self.sends[since : since + days].reshape(-1, WEEK, PEOPLE).sum(axis=1)
-        return weeks
+        return np.asarray(self.sends[since : since + days].reshape(-1, WEEK, PEOPLE).sum(axis=1))
 
     def mean_of_last_seven(self, since: int) -> Floats:
         """Return the mean sends of the seven days that end with each day from a day on."""
         daily = np.cumsum(np.append(0.0, self.sends.mean(axis=1)))
-        means: Floats = (daily[WEEK:] - daily[:-WEEK])[since - WEEK + 1 :]
-        return means
+        return np.asarray((daily[WEEK:] - daily[:-WEEK])[since - WEEK + 1 :])
 
 
 def led(controller: Controller[Any], days: int, values: Callable[[int], Floats | None]) -> Course:
