@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -197,26 +196,6 @@ def test_a_ranker_killed_under_load_mixes_no_scores_up_and_promises_nothing_in_v
             assert int(answer.headers["retry-after"]) >= 1
     probabilities_are_those_of_each_row_alone(running, small_world, [row for row in decided if row["model_id"] != POPULARITY])
     until(lambda: len(pids_of(running, "Ranker") & living().keys()) == 2, 90, "Serve has replaced the ranker")
-
-
-def test_without_any_ranker_popularity_decides_and_says_so_until_one_is_back(running: Running, small_world: SmallWorld) -> None:
-    asked = itertools.count()
-
-    def ask() -> dict[str, Any]:
-        answer = api.post("/v1/urgent", json=body(f"alone{next(asked)}", small_world.users[:3]))
-        assert answer.status_code == 202, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    with running.client() as api:
-        assert "fallback" not in ask()
-        for pid in pids_of(running, "Ranker"):
-            os.kill(pid, signal.SIGKILL)
-        answers = [ask()]
-        while "fallback" not in answers[-1] and len(answers) < 1_000:
-            answers.append(ask())
-        assert {row["model_id"] for row in decisions_of(api, answers[-1]["decision_id"])} == {POPULARITY}
-        until(lambda: "fallback" not in ask(), 120, "the model decides again")
 
 
 def decisions_of(api: httpx.Client, decision_id: str) -> list[dict[str, Any]]:
