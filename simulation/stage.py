@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from budgets.experiments import Holdout
 from budgets.critical_quota import MemoryCriticalQuota
+from budgets.experiments import Holdout
 from delivery.feedback import Effects, EventRow, Feedback, MemoryEventLog, opened_grants
 from delivery.suppression import MemorySuppressionStore, Suppression
 from lake.decision_log import Entry
