@@ -101,6 +101,13 @@ def fit(weeks: Weeks, config: LearnedConfig | None = None) -> Responses:
     return Responses(_fitted(rows, weeks.engagements, config), _fitted(rows, weeks.opt_outs, config), config.most)
 
 
+def opt_out_cost(responses: Responses, weeks: Weeks, lost_weeks: float) -> float:
+    """Return the engagements that an opt-out costs: what the mean user-week's budget is expected to bring, for `lost_weeks` of them."""
+    engagement, _ = responses.curves(weeks.features)
+    given = np.minimum(weeks.assigned, responses.most).astype(np.intp)
+    return float(lost_weeks * (engagement[np.arange(len(weeks)), given] - engagement[:, 0]).mean())
+
+
 def _fitted(rows: Floats, counts: Floats, config: LearnedConfig) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits

@@ -37,6 +37,7 @@ PROFILE = np.dtype(
         ("windows", "<u2", (MAX_WINDOWS,)),
         ("created_at", "<f8"),
         ("window_share", "u1", (MAX_WINDOWS,)),
+        ("learned", "u1", (MAX_CHANNELS,)),
     ]
 )
 """One user's settings.
@@ -46,6 +47,7 @@ name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of t
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
+`learned`: the budget that was learned for the user and channel, plus 1; 0: none was, and the deployment's default applies.
 """
 
 Profiles = npt.NDArray[np.void]

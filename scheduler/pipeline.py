@@ -362,7 +362,7 @@ class Pipeline:
 
     def _weekly(self, profiles: Profiles) -> npt.NDArray[np.uint8]:
         default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
-        return weekly_budget(profiles["budget"], default, profiles["dial"])
+        return weekly_budget(profiles["budget"], default, profiles["dial"], profiles["learned"])
 
     def _threshold(self, batch: Batch) -> F32:
         """Return the least value worth a unit, per row: the user's own where there is one, never less than the deployment's."""

@@ -11,7 +11,9 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from lake.errors import InputError
+from simulation.budgeting import BudgetingConfig
 from simulation.scenarios import CONTROLLERS, SCENARIOS, Lived, PolicyName, ScenarioConfig, ScenarioName, play, play_course, whole
+from tidings.budgeting import BUDGETS, budgets
 from tidings.console import Json, emit, progress
 from tidings.line_plot import line_plot
 
@@ -27,17 +29,32 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     scenario: Annotated[
-        str, typer.Argument(help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; or course, in one.")
+        str,
+        typer.Argument(
+            help=f"What happens: {', '.join(SCENARIOS)}; all, each in a world of its own; or course, in one. "
+            "Or budgets: what learned ones are worth beside fixed ones."
+        ),
     ],
     policy: Annotated[list[str] | None, typer.Option(help=f"How thresholds are kept: {', '.join(CONTROLLERS)}; all by default.")] = None,
-    users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = ScenarioConfig.users,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            min=20, help=f"How many people live in the world: {ScenarioConfig.users} by default, {BudgetingConfig.users} of budgets."
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(min=7, help="Days to follow after what happens.")] = ScenarioConfig.days,
     seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = ScenarioConfig.seed,
+    weeks: Annotated[
+        int, typer.Option(min=2, help="Of budgets: weeks of random ones, and as many of each way to assign them.")
+    ] = BudgetingConfig.weeks,
     plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends of a course.")] = None,
     as_json: Json = False,
 ) -> None:
     """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
-    config = ScenarioConfig(users=users, days=days, seed=seed)
+    if scenario == BUDGETS:
+        budgets(BudgetingConfig(users=users or BudgetingConfig.users, explored=weeks, weeks=weeks, seed=seed), as_json=as_json)
+        return
+    config = ScenarioConfig(users=users or ScenarioConfig.users, days=days, seed=seed)
     if scenario == COURSE:
         lives = lived_course(chosen("policy", policy, tuple(CONTROLLERS)) if policy else tuple(CONTROLLERS), config)
         if plot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lake.meta import MAX_CHANNELS
 from lake.profiles import KNOWN, MAX_WINDOWS, PROFILE, MemoryProfileStore, blank, from_packed
 
 
@@ -11,10 +12,11 @@ def test_a_row_of_before_window_shares_is_the_same_user_with_unknown_shares() ->
     row = blank(1)
     row["zone"], row["windows"][0, 0], row["window_share"] = b"UTC", 36, 200
     old = row.tobytes()[: PROFILE.fields["window_share"][1]] if PROFILE.fields else b""
-    assert len(old) == PROFILE.itemsize - MAX_WINDOWS
+    assert len(old) == PROFILE.itemsize - MAX_WINDOWS - MAX_CHANNELS
     read = from_packed([old, None])
     assert read["flags"].tolist() == [KNOWN, 0]
     assert (read["zone"][0], read["windows"][0, 0], read["window_share"][0].any()) == (b"UTC", 36, np.False_)
+    assert not read["learned"].any()
     store = MemoryProfileStore({"ann": old})
     store.write(["ann"], "dial", [2])
     assert (store.get(["ann"])["dial"][0], store.get(["ann"])["windows"][0, 0]) == (2, 36)

@@ -1,0 +1,50 @@
+"""`tidings simulate budgets`: what budgets that are learned are worth beside every fixed one of a world with known truth."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rich.console import Group
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from simulation.budgeting import BudgetingConfig, compare
+from tidings.console import emit, progress
+
+BUDGETS = "budgets"
+
+
+def budgets(config: BudgetingConfig, *, as_json: bool) -> None:
+    """Play the arms and print their report."""
+    arms = config.learned.most + 1 + len(config.means)
+    with progress() as bars:
+        task = bars.add_task("random", total=config.explored + arms * config.weeks)
+        report = compare(config, partial(_told, bars, task))
+    emit(report, as_json=as_json, summary=Group(*_summary(report)))
+
+
+def _told(bars: Progress, task: TaskID, arm: str, _week: int) -> None:
+    bars.update(task, description=arm, advance=1)
+
+
+def _summary(report: dict[str, Any]) -> list[Table | str]:
+    """Return the arms side by side."""
+    groups = list(report["groups"])
+    table = Table(title="engagement under budgets", title_justify="left", box=None, pad_edge=False)
+    table.add_column("budgets")
+    for title in (
+        "assigned",
+        "sends",
+        "engagements",
+        "opt-outs",
+        "net",
+        "ahead of fixed",
+        *(f"for {name.replace('_', ' ')}" for name in groups),
+    ):
+        table.add_column(title, justify="right")
+    for name, arm in report["arms"].items():
+        totals = [f"{arm[column]:,}" for column in ("assigned", "sends", "engagements", "opt_outs")]
+        ahead = f"{arm['ahead']:+.3f} ({arm['ahead_95'][0]:+.3f} to {arm['ahead_95'][1]:+.3f})" if "ahead" in arm else ""
+        table.add_row(name, *totals, f"{arm['net']:,.0f}", ahead, *(f"{arm['mean_budget'][group]:.2f}" for group in groups))
+    return [table, f"net: engagements less {report['cost']:.1f} an opt-out; ahead: of the same fixed budget, a user and week"]
