@@ -78,7 +78,7 @@ class Lived:
             answered=np.concatenate([self.answered, [day.answered.sum(axis=1) for day in days]]),
             joined=np.concatenate([self.joined, [day.joined for day in days]]),
             active=np.concatenate([self.active, [day.active for day in days]]),
-            gone=stage.readers.gone.all(axis=1),
+            gone=np.logical_and.reduce(stage.readers.gone, axis=1),
         )
 
     def features(self) -> Floats:
@@ -107,8 +107,11 @@ def compare(config: BudgetingConfig, told: Told | None = None) -> dict[str, Any]
     groups = groups_of(stage, lived)
     arms: dict[str, Arm] = {}
     for fixed in range(config.learned.most + 1):
-        always = np.full(config.users, fixed)
-        arms[f"fixed {fixed}"] = play(f"fixed {fixed}", stage, lived, config.weeks, lambda _, always=always: always, told)
+
+        def always(_now: Lived, fixed: int = fixed) -> Ints:
+            return np.full(config.users, fixed)
+
+        arms[f"fixed {fixed}"] = play(f"fixed {fixed}", stage, lived, config.weeks, always, told)
     for mean in config.means:
 
         def learned(now: Lived, mean: int = mean) -> Ints:

@@ -47,4 +47,5 @@ def _summary(report: dict[str, Any]) -> list[Table | str]:
         totals = [f"{arm[column]:,}" for column in ("assigned", "sends", "engagements", "opt_outs")]
         ahead = f"{arm['ahead']:+.3f} ({arm['ahead_95'][0]:+.3f} to {arm['ahead_95'][1]:+.3f})" if "ahead" in arm else ""
         table.add_row(name, *totals, f"{arm['net']:,.0f}", ahead, *(f"{arm['mean_budget'][group]:.2f}" for group in groups))
-    return [table, f"net: engagements less {report['cost']:.1f} an opt-out; ahead: of the same fixed budget, a user and week"]
+    cost = f"{report['cost']:.1f} an opt-out, what notifications bring the mean reader in {report['lost_weeks']:g} weeks"
+    return [table, f"net: engagements less {cost}; ahead: of the same fixed budget, a user and week"]

@@ -180,7 +180,9 @@ def test_what_is_known_of_a_reader_ends_where_the_week_begins_and_what_they_did_
     house.file("decisions", "d", sends.assign(at=at(-5, -4, -3, 1), disposition="send", propensity=1.0))
     events = pd.DataFrame({"user_id": "ann", "item_id": ["a", "z", "b", "b", "d", None, None]})
     kinds = ["view", "view", "view", "like", "view", "unsubscribe", "unsubscribe"]
-    house.file("events", "e", events.assign(at=at(-4.9, -4.8, 0.5, 0.6, 8, 2, 2), kind=kinds, channel=[None] * 5 + ["push", "email"]))
+    house.file(
+        "events", "e", events.assign(at=at(-4.9, -4.8, 0.5, 0.6, 8, 2, 2), kind=kinds, channel=np.array([None] * 5 + ["push", "email"]))
+    )
     known = ReaderWeeks.of(house.dataset(start + 20 * 86400))
     found = known.features(["ann", "bob", "unknown"], "in_app", np.array([1, 0, 0], np.int8), start)
     ann = dict(zip(FEATURES, found[0].tolist(), strict=True))
