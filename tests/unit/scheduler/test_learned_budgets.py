@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from redis import Redis
 
 from budgets.allowance import weekly_budget
 from lake.collected import Living, collected
@@ -21,7 +22,7 @@ from lake.profiles import MemoryProfileStore, blank
 from lake.user_keys import MemoryUserKeys, keyed
 from scheduler.learned_budgets import TABLE, WEEK_S, BudgetJob, BudgetJobConfig, week_of, week_starts
 from scheduler.reader_weeks import FEATURES, ReaderWeeks
-from serve_app import Settings
+from serve_app import Settings, assign_budgets, budgets_of, stores_of
 
 META = Meta(shards=1, channels=("in_app", "push"))
 USERS = [f"user{number:03}" for number in range(400)]
@@ -114,6 +115,27 @@ def test_a_run_that_died_before_all_profiles_were_written_is_begun_again_with_th
     assert house.job.run(monday(FIRST) + 86400) > 100
     assert len(house.rows()) == len(filed)
     assert house.budgets()[:, 0].tolist() == filed["weekly"].loc[house.user_keys.of(USERS)].tolist()
+
+
+def test_a_deployment_assigns_on_its_server_what_a_job_does_in_memory(
+    house: House, redis_client: Redis, embedded_store: str, tmp_path: Path
+) -> None:
+    del redis_client  # empties the store
+    served: dict[str, Any] = {
+        "model": "not asked for",
+        "redis_url": embedded_store,
+        "shards": 1,
+        "history": str(tmp_path / "served"),
+        "weekly": {"in_app": 4},
+    }
+    settings = Settings(**served, learned_budgets={"in_app": 4.0}, explored_budgets=0.5)
+    stores = stores_of(settings)
+    stores.profiles.put(USERS, blank(len(USERS)))
+    house.job.run(monday(FIRST))
+    assert assign_budgets(settings, monday(FIRST)) == (house.profiles.get(USERS)["learned"] > 0).any(axis=1).sum() > 100
+    assert (stores.profiles.get(USERS)["learned"] == house.profiles.get(USERS)["learned"]).all()
+    assert assign_budgets(settings, monday(FIRST) + 60) == 0
+    assert not budgets_of(Settings(**served | {"history": str(tmp_path / "none")})).has_work(monday(FIRST))
 
 
 def test_those_who_engage_get_more_than_those_who_leave_and_the_volume_stays(house: House) -> None:
