@@ -36,14 +36,15 @@ COLUMNS = ["at", "user_key", "channel", "week", "weekly", "drawn", "learned", *F
 
 @dataclass(frozen=True)
 class BudgetJobConfig:
-    """`explore`: share of the users whose budget of a week is drawn. `least`: drawn user-weeks of a channel before any are learned from.
+    """`explore`: share of the users whose budget of a week is drawn. `least`: drawn user-weeks of a channel before any are learned from:
+    with a thousand, what was learned was hardly better than one budget for all (docs/budgets.md).
 
     `weeks`: how many of the last ones are learned from; `most_rows`: user-weeks among them, others are left out by chance. `lost_weeks`: an
     opt-out costs what notifications bring a reader in that time.
     """
 
     explore: float = 0.05
-    least: int = 1_000
+    least: int = 3_000
     weeks: int = 12
     most_rows: int = 500_000
     lost_weeks: float = 26.0

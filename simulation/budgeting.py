@@ -38,7 +38,8 @@ Told = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class BudgetingConfig:
-    """`explored`: weeks of random budgets. `weeks`: of each arm after them. `means`: mean budgets that are shared out by what was learned.
+    """`explored`: weeks of random budgets, of a `share` of the users; the others have the mean of them then. `weeks`: of each arm after them.
+    `means`: mean budgets that are shared out by what was learned.
 
     `threshold`: least value that is sent. `lost_weeks`: an opt-out costs what notifications bring a reader in that time: the world's log
     has no end of a membership, and half a year is the least for which losing a reader is worse than a bad month.
@@ -46,6 +47,7 @@ class BudgetingConfig:
 
     users: int = 1_000
     explored: int = 8
+    share: float = 1.0
     weeks: int = 8
     seed: int = 1
     threshold: float = 0.1
@@ -122,7 +124,7 @@ def compare(config: BudgetingConfig, told: Told | None = None) -> dict[str, Any]
     for mean in config.means:
         figures[f"learned {mean}"] |= ahead(arms[f"learned {mean}"], arms[f"fixed {mean}"], cost, config)
     return {
-        **{name: getattr(config, name) for name in ("users", "explored", "weeks", "seed", "threshold", "lost_weeks")},
+        **{name: getattr(config, name) for name in ("users", "explored", "share", "weeks", "seed", "threshold", "lost_weeks")},
         "user_weeks": len(weeks),
         "explored_opt_outs": int(weeks.opt_outs.sum()),
         "cost": cost,
@@ -152,7 +154,9 @@ def explore(stage: Stage, config: BudgetingConfig, told: Told) -> tuple[Lived, W
     """Let weeks pass under budgets drawn for each user and week, and return them, with what there is to learn from."""
     rng, lived, parts = stream(config.seed, "budgets"), Lived.nothing(config.users), list[Weeks]()
     for week in range(config.explored):
-        before, features, assigned = lived.gone, lived.features(), rng.integers(0, config.learned.most + 1, config.users)
+        before, features = lived.gone, lived.features()
+        drawn, random = rng.random(config.users) < config.share, rng.integers(0, config.learned.most + 1, config.users)
+        assigned = np.where(drawn, random, config.learned.most // 2)
         assign(stage, assigned)
         lived = lived.week(stage)
         there, joined = ~before, lived.joined[-WEEK_DAYS:].sum(axis=0).astype(np.float64)

@@ -47,12 +47,16 @@ def simulate(
     weeks: Annotated[
         int, typer.Option(min=2, help="Of budgets: weeks of random ones, and as many of each way to assign them.")
     ] = BudgetingConfig.weeks,
+    explore: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Of budgets: share of the people whose budgets are random in those weeks.")
+    ] = BudgetingConfig.share,
     plot: Annotated[Path | None, typer.Option(help="Where to write an SVG of the weekly sends of a course.")] = None,
     as_json: Json = False,
 ) -> None:
     """Play a world of people who tire and leave through the real pipeline, and compare ways to keep to a budget."""
     if scenario == BUDGETS:
-        budgets(BudgetingConfig(users=users or BudgetingConfig.users, explored=weeks, weeks=weeks, seed=seed), as_json=as_json)
+        people = users or BudgetingConfig.users
+        budgets(BudgetingConfig(users=people, explored=weeks, share=explore, weeks=weeks, seed=seed), as_json=as_json)
         return
     config = ScenarioConfig(users=users or ScenarioConfig.users, days=days, seed=seed)
     if scenario == COURSE:
