@@ -38,7 +38,7 @@ Told = Callable[[str, int], None]
 
 @dataclass(frozen=True)
 class BudgetingConfig:
-    """`explored`: weeks of random budgets, of a `share` of the users; the others have the mean of them then. `weeks`: of each arm after them.
+    """`explored`: weeks of random budgets, of a `share` of the users; the others have their mean then. `weeks`: of each arm after them.
     `means`: mean budgets that are shared out by what was learned.
 
     `threshold`: least value that is sent. `lost_weeks`: an opt-out costs what notifications bring a reader in that time: the world's log
