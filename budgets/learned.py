@@ -23,8 +23,11 @@ TOUCHES = 1e-9
 
 @dataclass(frozen=True)
 class LearnedConfig:
-    """`most`: the largest budget to consider. `rounds`, `rate`, `leaves`, `least`: trees of each model, what each adds, its leaves and the
-    user-weeks that one must hold at least; few and broad, for a week says little of one user.
+    """`most`: the largest budget to consider. `rounds`, `leaves`: trees of the model of engagements and leaves of each; `rate`: what a tree
+    adds. `least`, `least_counts`: user-weeks, and counts expected in them, that a leaf holds at least.
+
+    `rare_rounds`, `rare_leaves`: trees of the model of opt-outs and their leaves. Opt-outs are so rare, a few in a thousand weeks, that
+    the model of engagements would learn them by heart, and tell less of other users than their mean does.
     """
 
     most: int = 10
@@ -32,6 +35,9 @@ class LearnedConfig:
     rate: float = 0.06
     leaves: int = 12
     least: int = 100
+    least_counts: float = 4.0
+    rare_rounds: int = 60
+    rare_leaves: int = 2
 
     def __post_init__(self) -> None:
         if not 1 <= self.most <= 254:
@@ -98,7 +104,8 @@ def fit(weeks: Weeks, config: LearnedConfig | None = None) -> Responses:
     if not len(weeks):
         raise ValueError("no user-weeks to learn budgets from: assign budgets at random first")
     rows = np.column_stack([weeks.assigned, weeks.features]).astype(np.float64)
-    return Responses(_fitted(rows, weeks.engagements, config), _fitted(rows, weeks.opt_outs, config), config.most)
+    engagement = _fitted(rows, weeks.engagements, config.rounds, config.leaves, config)
+    return Responses(engagement, _fitted(rows, weeks.opt_outs, config.rare_rounds, config.rare_leaves, config), config.most)
 
 
 def opt_out_cost(responses: Responses, weeks: Weeks, lost_weeks: float) -> float:
@@ -108,7 +115,7 @@ def opt_out_cost(responses: Responses, weeks: Weeks, lost_weeks: float) -> float
     return float(lost_weeks * (engagement[np.arange(len(weeks)), given] - engagement[:, 0]).mean())
 
 
-def _fitted(rows: Floats, counts: Floats, config: LearnedConfig) -> Any:
+def _fitted(rows: Floats, counts: Floats, rounds: int, leaves: int, config: LearnedConfig) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
@@ -116,10 +123,10 @@ def _fitted(rows: Floats, counts: Floats, config: LearnedConfig) -> Any:
         return None
     model = HistGradientBoostingRegressor(
         loss="poisson",
-        max_iter=config.rounds,
+        max_iter=rounds,
         learning_rate=config.rate,
-        max_leaf_nodes=config.leaves,
-        min_samples_leaf=config.least,
+        max_leaf_nodes=leaves,
+        min_samples_leaf=max(config.least, int(np.ceil(config.least_counts / counts.mean()))),
         monotonic_cst=[1, *[0] * (rows.shape[1] - 1)],
         early_stopping=False,
         random_state=0,
