@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import ray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from budgets.allowance import MAX_WEEKLY
 from budgets.experiments import Holdout
 from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
@@ -81,6 +83,7 @@ from scheduler.decide import DecideConfig
 from scheduler.digests import DigestRule
 from scheduler.fallback import Fallback
 from scheduler.lanes import ScheduledLane, UrgentLane
+from scheduler.learned_budgets import BudgetJob, BudgetJobConfig
 from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
 from scheduler.pipeline import Pipeline, PipelineConfig
@@ -127,7 +130,9 @@ class Settings(BaseModel):
     URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
     `ticking`: whether the scheduler follows the clock by itself; a demo
     ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
-    (docs/thresholds.md tells what it does and where it falls short). `rankers`: [least, most] replicas. `autoscaling`: further
+    (docs/thresholds.md tells what it does and where it falls short). `learned_budgets`: mean weekly sends of a user by channel, for the
+    channels whose default budgets give way to learned ones, and `explored_budgets`: the share of users whose budget is drawn each week,
+    so that there is something to learn from (docs/budgets.md). `rankers`: [least, most] replicas. `autoscaling`: further
     options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
     model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
     and how people call them, such as {"post": "New posts"}. `rates`: by scope, how often each key may call what it opens, such as
@@ -164,6 +169,8 @@ class Settings(BaseModel):
     history_days: int = Field(default=KEEP_DAYS, ge=0)
     ticking: bool = True
     own_thresholds: bool = False
+    learned_budgets: dict[str, Annotated[float, Field(ge=0.5, le=MAX_WEEKLY / 2)]] = Field(default_factory=dict)
+    explored_budgets: float = Field(default=BudgetJobConfig.explore, ge=0.0, le=1.0)
     rankers: tuple[int, int] = (1, 4)
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
@@ -174,6 +181,12 @@ class Settings(BaseModel):
     limits: Limits = Limits()
     kinds: dict[str, str] = Field(default_factory=dict)
     rates: Annotated[dict[str, str], AfterValidator(check_rates)] = Field(default_factory=dict)
+
+    @field_validator("learned_budgets")
+    @classmethod
+    def _of_channels(cls, means: dict[str, float]) -> dict[str, float]:
+        Meta(channels=CHANNELS).channel_codes(list(means))
+        return means
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -312,9 +325,13 @@ def make_ticker(settings: Settings, owner: str) -> Ticker:
 
 
 def every_day(settings: Settings, now: float) -> None:
-    """Do the day's work: learn thresholds, refresh in a process that ends with it, for it takes memory and the interpreter, tidy up."""
+    """Do the day's work: learn thresholds, refresh and assign budgets in processes that end with it, for they take memory and the
+    interpreter, tidy up.
+    """
     learn_thresholds(settings, now)
     ray.get(ray.remote(num_cpus=0.5, max_calls=1)(refresh).remote(settings, now))
+    if budgets_of(settings).has_work(now):
+        ray.get(ray.remote(num_cpus=0.5, max_calls=1)(assign_budgets).remote(settings, now))
     if settings.history_days:
         History(settings.history).prune(now - settings.history_days * 86400)
 
@@ -329,6 +346,31 @@ def refresh_of(settings: Settings) -> Refresh:
     stores = stores_of(settings)
     living = Living(History(settings.history), stores.user_keys, stores.profiles, stores.items)
     return Refresh(living, stores.loading(), features_of(settings), settings.tables)
+
+
+def assign_budgets(settings: Settings, now: float) -> int:
+    """See that the budgets of the week stand: on its first day they are assigned, on the others whoever lacks theirs is given it."""
+    return budgets_of(settings).run(now)
+
+
+def budgets_of(settings: Settings) -> BudgetJob:
+    """Return the weekly job that learns budgets."""
+    stores = stores_of(settings)
+    return BudgetJob(
+        stores.meta,
+        stores.profiles,
+        stores.user_keys,
+        History(settings.history),
+        refresh_of(settings).dataset,
+        settings.learned_budgets,
+        weekly_of(settings),
+        BudgetJobConfig(explore=settings.explored_budgets),
+    )
+
+
+def weekly_of(settings: Settings) -> npt.NDArray[np.uint8]:
+    """Return the deployment's budgets by channel code."""
+    return np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores_of(settings).meta.channels], np.uint8)
 
 
 def learn_thresholds(settings: Settings, now: float) -> None:
@@ -350,7 +392,6 @@ def learn_thresholds(settings: Settings, now: float) -> None:
 def own_job(settings: Settings) -> OwnJob:
     """Return the daily job that keeps users' own thresholds."""
     stores = stores_of(settings)
-    weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
     return OwnJob(
         stores.meta,
         stores.due,
@@ -359,7 +400,7 @@ def own_job(settings: Settings) -> OwnJob:
         stores.thresholds,
         History(settings.history),
         settings.scheduled_channels,
-        weekly,
+        weekly_of(settings),
         holdout=settings.holdout,
     )
 
@@ -370,7 +411,8 @@ def learn_shared_thresholds(settings: Settings, now: float) -> None:
     rows, share = last_week(History(settings.history), now, stores.meta.shards)
     told = int(stores.due.counts(FAR_SLOT).sum()) * (1 - settings.holdout.share)
     users = told * share * (believed(rows, now) if len(rows) else 1.0)
-    wanted = {name: users * settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels}
+    weekly = dict(zip(stores.meta.channels, weekly_of(settings).tolist(), strict=True)) | settings.learned_budgets
+    wanted = {name: users * mean for name, mean in weekly.items()}
     stores.thresholds.write(learn(rows, wanted) if len(rows) else {})
 
 
@@ -467,7 +509,6 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     ranker = handles["Ranker"]
     score_parts = ranker.explain  # taken once, as in HandleScorer
     pipeline = pipeline_of(settings, ranker.score, metrics)
-    weekly = np.array([settings.weekly.get(name, PipelineConfig().weekly_default) for name in stores.meta.channels], np.uint8)
     codes = stores.meta.channel_codes(settings.scheduled_channels)
     return Services(
         meta=stores.meta,
@@ -485,7 +526,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         api_keys=RedisApiKeys(stores.client),
         idempotency=RedisIdempotency(stores.client, stores.meta.keys),
         fanout=RedisFanout(stores.client),
-        overview=RedisOverview(stores.client, stores.meta, weekly),
+        overview=RedisOverview(stores.client, stores.meta, weekly_of(settings)),
         erase=partial(erase, settings),
         enroll=lambda users, now: reenroll(users, stores.loading(), now),
         export=export_of(stores, History(settings.history)),

@@ -54,7 +54,7 @@ class RedisOverview:
         if not users:
             return {}
         profiles = RedisProfileStore(self.client, self.meta.keys).get(users)
-        weekly = weekly_budget(profiles["budget"], self.default_weekly, profiles["dial"])
+        weekly = weekly_budget(profiles["budget"], self.default_weekly, profiles["dial"], profiles["learned"])
         return budget_use(RedisLedger(self.client, self.meta.keys).read(users), weekly, self.meta.channels, now)
 
     def _sample(self) -> list[str]:

@@ -44,6 +44,7 @@ PROFILE = np.dtype(
         ("digest_days", "u1"),
         ("locale", "S16"),
         ("place", "<f4", (2,)),
+        ("learned", "u1", (MAX_CHANNELS,)),
     ]
 )
 """One user's settings.
@@ -57,6 +58,7 @@ local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at
 wants to be told, whatever `windows` says.
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown. `locale`: the language they
 read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0: unknown.
+`learned`: the budget that was learned for the user and channel, plus 1; 0: none was, and the deployment's default applies.
 """
 
 WEEK = np.dtype([("scores", "u1", (168,)), ("rests_on", "u1"), ("as_of", "<f8")])

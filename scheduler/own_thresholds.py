@@ -68,7 +68,7 @@ def soft_budgets(profiles: Profiles, weekly: npt.NDArray[np.uint8], channels: Se
     `weekly`: the deployment's budgets by channel code. `channels`: the codes to return.
     """
     codes = np.asarray(channels, np.intp)
-    wanted = weekly_budget(profiles["budget"], weekly, profiles["dial"])[:, codes] * np.float64(share)
+    wanted = weekly_budget(profiles["budget"], weekly, profiles["dial"], profiles["learned"])[:, codes] * np.float64(share)
     bits = np.uint32(1) << codes.astype(np.uint32)
     refused = (profiles["suppressed"] | profiles["not_allowed"])[:, None] & bits
     return np.where(refused != 0, 0.0, wanted)

@@ -454,7 +454,7 @@ class Pipeline:
 
     def _weekly(self, profiles: Profiles, ledger: LedgerColumns, now: float, *, is_urgent: bool) -> npt.NDArray[np.uint8]:
         default = np.array([self.config.weekly.get(name, self.config.weekly_default) for name in self.meta.channels], np.uint8)
-        weekly = weekly_budget(profiles["budget"], default, profiles["dial"])
+        weekly = weekly_budget(profiles["budget"], default, profiles["dial"], profiles["learned"])
         told_s = told_for_s(ledger, len(profiles), now) if self.config.pacing.ramp_days else np.zeros(len(profiles))
         return paced_budget(weekly, told_s, self.config.pacing, is_urgent=is_urgent)
 

@@ -70,24 +70,32 @@ class Day:
     """What happened on one day. `sends`, `answered`: int16 (users, channels), by the day of the send; updates cost no
     budget and are not counted as sends. `active`: bool (users,).
 
-    `joins`: engagements of that day, tapped or not, told of or not. `opt_outs`: of users and channels. `value`: expected answers of the
-    sends, readers tired as they are. `candidates`: rows decided. `log`: the decision log's entries.
+    `joined`: engagements of that day, tapped or not, told of or not, int16 (users,); `joins`: of everybody. `opt_outs`: of users and
+    channels. `value`: expected answers of the sends, readers tired as they are. `candidates`: rows decided. `log`: the decision log's
+    entries.
     """
 
     at: float
     sends: npt.NDArray[np.int16]
     answered: npt.NDArray[np.int16]
     active: Bools
-    joins: int = 0
+    joined: npt.NDArray[np.int16]
     opt_outs: int = 0
     value: float = 0.0
     candidates: int = 0
     log: list[Entry] = field(default_factory=list)
 
+    @property
+    def joins(self) -> int:
+        """Engagements of everybody."""
+        return int(self.joined.sum())
+
 
 @dataclass
 class Stage:
-    """Plays `world` with a ranker. `boom`: a topic that is on everybody's mind for some days. `down`: no offers reach the pipeline."""
+    """Plays `world` with a ranker. `dormant`: who began without a habit, (users,). `boom`: a topic that is on everybody's mind for some
+    days. `down`: no offers reach the pipeline.
+    """
 
     world: World
     ranker: Scorer
@@ -112,6 +120,7 @@ class Stage:
         self.feedback = Feedback(self.events, self.suppression, Effects(self._engaged, self._opened))
         rng = stream(self.seed, "readers")
         self.readers = Readers.of(self.world.people.visits_per_week, len(config.channels), config.response, rng)
+        self.dormant = self.readers.habit == 0
         self.rng = stream(self.seed, "stage")
         decided = PipelineConfig(
             weekly=dict.fromkeys(config.channels, config.hard),
@@ -162,7 +171,8 @@ class Stage:
         """Let a day pass and return what happened."""
         users, channels = len(self.world.people.ids), len(self.config.channels)
         visiting = self.readers.visiting(self.rng)
-        day = Day(self.now, np.zeros((users, channels), np.int16), np.zeros((users, channels), np.int16), visiting)
+        sends, answered = (np.zeros((users, channels), np.int16) for _ in range(2))
+        day = Day(self.now, sends, answered, visiting, np.zeros(users, np.int16))
         for number, at in enumerate(TICKS):
             self._play_tick(self.now + float(at), np.flatnonzero(self.tick == number), visiting, day)
         self.readers.pass_day(day.active)
@@ -256,7 +266,7 @@ class Stage:
         key = user * len(self.world.things.ids) + item
         fresh = ~np.isin(key, self._joined)
         self._joined = np.concatenate([self._joined, key[fresh]])
-        day.joins += int(fresh.sum())
+        np.add.at(day.joined, user[fresh], 1)
         return fresh
 
     def _answer(self, now: float) -> None:

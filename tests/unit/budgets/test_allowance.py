@@ -22,6 +22,13 @@ def test_a_user_who_set_nothing_has_the_channels_default() -> None:
     assert DEFAULT_BUDGET == PROFILES_DEFAULT
 
 
+def test_a_learned_budget_stands_in_the_place_of_the_default_and_moves_with_the_dial_as_it_does() -> None:
+    nothing, learned = budget_of((DEFAULT_BUDGET, DEFAULT_BUDGET)), budget_of((5, 0), (1, 255))
+    own = budget_of((2, DEFAULT_BUDGET), (DEFAULT_BUDGET, DEFAULT_BUDGET))
+    assert weekly_budget(own, DEFAULT, learned=learned).tolist() == [[2, 10], [0, 254]]
+    assert weekly_budget(nothing, DEFAULT, np.array([2], np.int8), learned[:1]).tolist() == [[8, 20]]
+
+
 def test_channels_beyond_the_deployments_are_left_out() -> None:
     assert weekly_budget(np.full((2, 16), DEFAULT_BUDGET, np.uint8), DEFAULT).shape == (2, 2)
 

@@ -64,6 +64,18 @@ def test_the_same_seed_gives_the_same_days() -> None:
         assert (mine.joins, mine.value) == (theirs.joins, theirs.value)
 
 
+def test_a_twin_lives_the_same_days_and_neither_knows_of_the_others() -> None:
+    stage = staged()
+    stage.play_day()
+    twin = stage.branched()
+    mine = [stage.play_day() for _ in range(2)]
+    theirs = [twin.play_day() for _ in range(2)]
+    for day, other in zip(mine, theirs, strict=True):
+        assert (day.sends == other.sends).all()
+        assert (day.joined == other.joined).all()
+        assert day.value == other.value
+
+
 def test_while_nothing_comes_in_nothing_is_sent_and_everybody_keeps_a_window() -> None:
     stage = staged()
     stage.down = True
