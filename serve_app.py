@@ -140,7 +140,7 @@ class Settings(BaseModel):
     `holdout`: {share, salt} of the users who get nothing that is scheduled, by which
     its worth is measured (docs/experiments.md).
     `guard`: whether rankers watch features and scores, and keep to the usual volume
-    where those are not what they were (docs/drift.md).
+    where those are not what they were (docs/drift.md tells when that helps and what it costs).
     """
 
     # What is wrong with the settings must not show the secrets among them.
@@ -175,7 +175,7 @@ class Settings(BaseModel):
     ranker_cpus: float = 1.0
     autoscaling: dict[str, float] = Field(default_factory=dict)
     most_per_user: int = Field(default=MOST_PER_USER, ge=1)
-    guard: bool = True
+    guard: bool = False
     shards_in_flight: int = 8
     dashboard_url: str = ""
     limits: Limits = Limits()
