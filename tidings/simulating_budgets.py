@@ -23,10 +23,11 @@ def budgets(
     users: Annotated[int, typer.Option(min=20, help="How many people live in the world.")] = BudgetingConfig.users,
     weeks: Annotated[int, typer.Option(min=2, help="Weeks of random budgets, and as many of each way.")] = BudgetingConfig.weeks,
     seed: Annotated[int, typer.Option(min=0, help="Draws another world.")] = BudgetingConfig.seed,
+    explore: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the people whose budget is drawn.")] = BudgetingConfig.share,
     as_json: Json = False,
 ) -> None:
     """Learn how many sends a week suit each person, and live by it beside every fixed number."""
-    config = BudgetingConfig(users=users, explored=weeks, weeks=weeks, seed=seed)
+    config = BudgetingConfig(users=users, explored=weeks, share=explore, weeks=weeks, seed=seed)
     arms = config.learned.most + 1 + len(config.means)
     with progress() as bars:
         task = bars.add_task("random", total=config.explored + arms * config.weeks)
