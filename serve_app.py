@@ -534,6 +534,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         story=stories_of(settings).of,
         rehearse=ScheduledLane(pipeline, stores.due, sources_of(settings), codes).rehearse,
         checks={"store": stores.client.ping, "ranker": lambda: ranker.model_id.remote().result(timeout_s=5.0)},
+        stand_ins=frozenset({"ranker"}),
         away_errors=AWAY_ERRORS,
         metrics=metrics,
         limits=settings.limits,

@@ -39,7 +39,8 @@ Decide = Callable[[UrgentRequest], Awaitable[UrgentResult | LaneError]]
 class Services:
     """The parts behind the routes. They block, so they are called from threads, several at once.
 
-    `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `away_errors`: what
+    `checks`: by part ("store", "ranker"), a function that raises where the part does not answer. `stand_ins`: the parts that something
+    stands in for while they are away. `away_errors`: what
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere. `export`: everything held about a user at a time, None where that is nothing.
     `address_checks`: by channel, what refuses a text that cannot be an address.
@@ -74,6 +75,7 @@ class Services:
     story: Callable[[str, str, float], list[Step]]
     rehearse: Callable[[list[str], float], Decided]
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    stand_ins: frozenset[str] = frozenset()
     away_errors: tuple[type[Exception], ...] = (ConnectionError, TimeoutError)
     metrics: Metrics = field(default_factory=MemoryMetrics)
     limits: Limits = field(default_factory=Limits)

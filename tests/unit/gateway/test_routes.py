@@ -311,6 +311,18 @@ async def test_health_says_which_part_is_away(world: World) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def test_a_part_that_something_stands_in_for_takes_no_gateway_out_of_rotation(world: World) -> None:
+    async with client_of(create_app(world.services(stand_ins=frozenset({"ranker"})))) as client:
+        world.faults["ranker"] = "no replica"
+        answer = await client.get("/healthz")
+        world.faults["store"] = "refused"
+        problem_of(await client.get("/healthz"), 503)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    assert answer.json()["checks"]["store"] == "ok"
+    assert "no replica" in answer.json()["checks"]["ranker"]
+
+
 async def test_a_store_that_is_away_answers_503_on_every_route_that_needs_it(world: World) -> None:
     class Away:
         def __getattr__(self, name: str) -> Any:
