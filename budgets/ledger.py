@@ -79,8 +79,9 @@ def parse(packed: Sequence[bytes | None]) -> LedgerColumns:
 
     Raises ValueError naming the first ledger that is not one.
     """
-    sizes = np.fromiter((0 if row is None else len(row) for row in packed), np.int64, len(packed))
-    records = np.frombuffer(b"".join([row for row in packed if row]), np.uint8)
+    rows = [row or b"" for row in packed]
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    records = np.frombuffer(b"".join(rows), np.uint8)
     if np.any(sizes % ENTRY.itemsize):
         raise ValueError(f"ledger {np.flatnonzero(sizes % ENTRY.itemsize)[0]} is not a whole number of records")
     entries = records.view(ENTRY)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.compute as pc
 
-from lake.decisions import DIGEST, DISPOSITIONS, REASONS, SEND, UPDATE, Decided
+from lake.decisions import DIGEST, DISPOSITIONS, REASONS, SEND, UPDATE, Decided, is_any
 from lake.history import KEEP_DAYS, History
 from lake.user_keys import UserKeys, keyed
 
@@ -174,7 +174,7 @@ def unpack(entries: Sequence[Entry]) -> pd.DataFrame:
         return np.asarray(names[rows[column] + (np.cumsum(counts) - counts)[of]])
 
     at_us = np.array([each["at"] * 1e6 for each in packed]).astype(np.int64)
-    granted = np.isin(rows["disposition"], (SEND, UPDATE, DIGEST)) & (rows["grant_id"] != 0)
+    granted = is_any(rows["disposition"], SEND, UPDATE, DIGEST) & (rows["grant_id"] != 0)
     grant_id = np.full(len(rows), "", object)
     grant_id[granted] = [f"{grant:016x}" for grant in rows["grant_id"][granted].tolist()]
     frame = {

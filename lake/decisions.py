@@ -15,6 +15,16 @@ SEND, UPDATE, HOLD, BELOW_THRESHOLD, OVER_BUDGET, INELIGIBLE, DUPLICATE, EXPIRED
 PENDING = 255
 """Not decided yet: the row has passed every stage so far. Never leaves the pipeline."""
 
+Codes = npt.NDArray[np.uint8]
+
+
+def is_any(disposition: Codes, *wanted: int) -> npt.NDArray[np.bool_]:
+    """Return which dispositions are among the wanted ones; np.isin takes ten times as long for a batch of a few rows."""
+    among = np.zeros(256, bool)
+    among[list(wanted)] = True
+    return among[disposition]
+
+
 REASONS = (
     "",
     "unknown_user",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from pandas.util import hash_array
 
 Keys64 = npt.NDArray[np.uint64]
+
+REMEMBERED = 1 << 14
+"""Users whose shard is remembered: a batch asks for the same ones once per kind of key."""
 
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -45,6 +49,7 @@ def combine(*parts: npt.NDArray[np.generic]) -> Keys64:
     return np.maximum(key, np.uint64(1))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def shard_of(user_id: str, shards: int) -> int:
     """Return the shard that owns a user: crc32(user_id) % shards."""
     return zlib.crc32(user_id.encode()) % shards
@@ -52,5 +57,4 @@ def shard_of(user_id: str, shards: int) -> int:
 
 def shards_of(user_ids: Iterable[str], shards: int) -> npt.NDArray[np.int32]:
     """Return the shard of each user, shape (n,)."""
-    crc32 = zlib.crc32
-    return np.fromiter((crc32(user.encode()) % shards for user in user_ids), np.int32)
+    return np.fromiter((shard_of(user, shards) for user in user_ids), np.int32)

@@ -31,5 +31,5 @@ class KeyLists:
     def from_packed(packed: Sequence[bytes | None]) -> KeyLists:
         """Return the lists of packed rows (little-endian uint64 each), None for an empty one."""
         rows = [row or b"" for row in packed]
-        counts = np.fromiter((len(row) // 8 for row in rows), np.int64, len(rows))
+        counts = np.fromiter(map(len, rows), np.int64, len(rows)) // 8
         return KeyLists(np.frombuffer(b"".join(rows), "<u8"), np.concatenate([[0], np.cumsum(counts)]))

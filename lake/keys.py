@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import cache
 
@@ -38,8 +37,8 @@ class Keys:
 
     def of_users(self, kind: str, user_ids: list[str]) -> list[str]:
         """Return `of_user` for many users."""
-        prefixes, shards, crc32 = _prefixes(kind, self.shards), self.shards, zlib.crc32
-        return [prefixes[crc32(user_id.encode()) % shards] + user_id for user_id in user_ids]
+        prefixes, shards = _prefixes(kind, self.shards), self.shards
+        return [prefixes[shard_of(user_id, shards)] + user_id for user_id in user_ids]
 
     # The rooms' kinds of keys, in one place so that no two rooms pick the same one.
     PROFILE = "p"

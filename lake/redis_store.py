@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 from urllib.parse import urlsplit
 
+import hiredis
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import DataError
 from redis.retry import Retry
 
 from lake.errors import InputError
@@ -37,7 +40,26 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Redis:
 
 
 def _client(url: str, timeout_s: float) -> Redis:
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+    return Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s, command_packer=_Packer()
+    )
+
+
+class _Packer:
+    """Packs commands straight by hiredis, which takes str, bytes and numbers.
+
+    The client's own packer looks at each argument first: in an MGET of a batch's users that is half of the time it takes.
+    """
+
+    def pack(self, name: str, *args: Any) -> list[bytes]:
+        """Return a command as the protocol wants it; a name of two words, such as SCRIPT LOAD, is two arguments.
+
+        Raises DataError where an argument is none of these.
+        """
+        try:
+            return [hiredis.pack_command((*name.split(), *args))]
+        except TypeError as error:
+            raise DataError(str(error)) from None
 
 
 def open_meta(client: Redis, wanted: Meta | None = None) -> Meta:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from budgets.ledger import CRITICAL, DIGESTED, NO_WINDOW, OPENED, UPDATED, Account, Grant, MemoryLedger, decision_tags
 from lake.decision_log import MemoryDecisionStream
-from lake.decisions import BELOW_THRESHOLD, DIGEST, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane
+from lake.decisions import BELOW_THRESHOLD, DIGEST, DUPLICATE, HOLD, OVER_BUDGET, REASON, REASONS, SEND, UPDATE, Lane, is_any
 from lake.ids import Keys64
 from lake.messages import Message
 from lake.meta import Meta
@@ -136,10 +136,11 @@ class CommitBatch:
         wrong = [name for name in _ROW_COLUMNS if len(getattr(self, name)) != len(self.user)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} need one entry per row")
-        if np.any(np.diff(self.user) < 0) or not np.all(np.isin(self.disposition, (SEND, HOLD, DIGEST))):
+        if (self.user[1:] < self.user[:-1]).any() or not is_any(self.disposition, SEND, HOLD, DIGEST).all():
             raise ValueError("rows must be sorted by user and proposed as SEND, HOLD or DIGEST")
         told = self.digests
-        if np.any(told.lead >= told.rider) or not np.array_equal(np.sort(told.rider), np.flatnonzero(self.disposition == DIGEST)):
+        riders = np.flatnonzero(self.disposition == DIGEST)
+        if (len(riders) or len(told.rider)) and (np.any(told.lead >= told.rider) or not np.array_equal(np.sort(told.rider), riders)):
             raise ValueError("every DIGEST row, and no other, needs one lead, which stands before it")
 
     def __len__(self) -> int:
@@ -184,7 +185,7 @@ class CommitResult:
     @property
     def granted(self) -> Bools:
         """Which rows are on their way (SEND, UPDATE or DIGEST), shape (n,)."""
-        return np.isin(self.disposition, (SEND, UPDATE, DIGEST))
+        return is_any(self.disposition, SEND, UPDATE, DIGEST)
 
     def grants(self, batch: CommitBatch) -> Keys64:
         """Return the grant id of each row that is on its way, 0 elsewhere, shape (n,)."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.critical_quota import CriticalQuota
-from lake.decisions import INELIGIBLE, REASON, SEND, UPDATE, Decided
+from lake.decisions import INELIGIBLE, REASON, SEND, UPDATE, Decided, is_any
 from lake.ids import Keys64
 
 PER_DAY = 1000
@@ -61,6 +61,6 @@ def charge(
 def settle(decided: Decided, bills: Sequence[Bill], quota: CriticalQuota) -> None:
     """Give back what was paid for rows that the commit did not send."""
     for bill in bills:
-        unsent = ~np.isin(decided.disposition[bill.rows], (SEND, UPDATE))
+        unsent = ~is_any(decided.disposition[bill.rows], SEND, UPDATE)
         if unsent.any():
             quota.give_back(bill.key_id, bill.uses[unsent], decided.at)

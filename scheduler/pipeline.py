@@ -30,6 +30,7 @@ from lake.decisions import (
     Candidates,
     Decided,
     Lane,
+    is_any,
 )
 from lake.ids import Keys64, combine, hash64, shards_of
 from lake.items import Items, ItemTable
@@ -358,7 +359,7 @@ class Pipeline:
     def _commit(self, decided: Decided, batch: Batch, leads: Leads) -> Decided:
         """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
         parts = Parts.of(batch.shard)
-        proposals = np.flatnonzero(np.isin(decided.disposition, (SEND, HOLD, DIGEST)))
+        proposals = np.flatnonzero(is_any(decided.disposition, SEND, HOLD, DIGEST))
         worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
         proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
         decided.grant_id[proposals] = grant_ids(batch, proposals)
@@ -512,7 +513,7 @@ def released(decided: Decided) -> npt.NDArray[np.intp]:
     rows = decided.candidates
     if "held" not in rows.sources:
         return np.empty(0, np.intp)
-    waits = np.isin(decided.disposition, (HOLD, OVER_BUDGET)) | (decided.reason == REASON["switched_off"])
+    waits = is_any(decided.disposition, HOLD, OVER_BUDGET) | (decided.reason == REASON["switched_off"])
     return np.flatnonzero((rows.source == rows.sources.index("held")) & ~waits)
 
 

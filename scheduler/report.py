@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lake.decisions import DIGEST, DISPOSITIONS, REASON, SEND, Decided, Lane
+from lake.decisions import DIGEST, DISPOSITIONS, REASON, SEND, Decided, Lane, is_any
 from lake.meta import MAX_CHANNELS
 
 
@@ -47,7 +47,7 @@ class LaneReport:
         self.critical_sent += int(np.count_nonzero((decided.reason == REASON["critical"]) & (decided.disposition == SEND)))
         self.critical_refused += int(np.count_nonzero(decided.reason == REASON["critical_quota"]))
         self.model_id = decided.model_id or self.model_id
-        rows, told = decided.candidates, np.isin(decided.disposition, (SEND, DIGEST))
+        rows, told = decided.candidates, is_any(decided.disposition, SEND, DIGEST)
         proposed, sends = (np.bincount(rows.source[which], minlength=len(rows.sources)) for which in (slice(None), told))
         self._count_sources({name: (int(n), int(sent)) for name, n, sent in zip(rows.sources, proposed, sends, strict=True) if n})
 
