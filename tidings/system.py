@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from lake.errors import InputError
 from tidings.home import State, folder, running
-from tidings.ports import free_port, in_use
+from tidings.ports import claimed, free_port, in_use
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 120.0
@@ -73,14 +73,15 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
     refuse_second(wanted.port)
     log = folder() / "supervisor.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as errors:
+    with log.open("w") as errors, haproxy_environment() as (environment, claims):
         process = subprocess.Popen(
             [sys.executable, "-m", "tidings.ray_system"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | ray_environment() | haproxy_environment(),
+            env=os.environ | ray_environment() | environment,
+            pass_fds=claims,
             start_new_session=True,
         )
     assert process.stdin is not None
@@ -136,15 +137,24 @@ def ray_environment() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
-def haproxy_environment() -> dict[str, str]:
-    """Return where this system's HAProxy listens for statistics, so that two systems on one machine don't meet.
+@contextmanager
+def haproxy_environment() -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
+    """Yield where this system's HAProxy listens for statistics, so that two systems on one machine don't meet, and what claims it.
 
-    Its usual ports are kept where they are free, since whoever scrapes them expects them there.
+    Its usual ports are kept where they are free, since whoever scrapes them expects them there. The supervisor inherits the claims,
+    so that they last as long as it does.
     """
     wanted = {"RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, MAX_HAPROXY_THREADS))}
+    claims = []
     for name, port in HAPROXY_PORTS.items():
-        wanted[name] = str(free_port() if in_use(port) else port)
-    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+        claim = None if in_use(port) else claimed(port)
+        claims += [] if claim is None else [claim]
+        wanted[name] = str(free_port() if claim is None else port)
+    try:
+        yield {name: os.environ.get(name, value) for name, value in wanted.items()}, tuple(claims)
+    finally:
+        for claim in claims:
+            os.close(claim)
 
 
 def _ray_token() -> str:

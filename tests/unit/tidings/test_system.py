@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,27 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(taken: socket.socke
 def test_haproxy_keeps_its_usual_ports_unless_another_system_has_them(taken: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     number = taken.getsockname()[1]
     monkeypatch.setattr(system, "HAPROXY_PORTS", {"STATS": number})
-    with taken:
-        assert haproxy_environment()["STATS"] != str(number)
-    assert haproxy_environment()["STATS"] == str(number)
+    with taken, haproxy_environment() as (environment, _):
+        assert environment["STATS"] != str(number)
+    with haproxy_environment() as (environment, claims):
+        assert environment["STATS"] == str(number)
+        with haproxy_environment() as (other, _):  # another system, that starts before this one listens
+            assert other["STATS"] != str(number)
+        supervisor = subprocess.Popen(["sleep", "60"], pass_fds=claims)
+    try:
+        with haproxy_environment() as (other, _):  # started, and not listening yet
+            assert other["STATS"] != str(number)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    with haproxy_environment() as (environment, _):
+        assert environment["STATS"] == str(number)
 
 
 def test_haproxy_hears_what_its_owner_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_HAPROXY_NBTHREAD", "7")
-    assert haproxy_environment()["RAY_SERVE_HAPROXY_NBTHREAD"] == "7"
+    with haproxy_environment() as (environment, _):
+        assert environment["RAY_SERVE_HAPROXY_NBTHREAD"] == "7"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
