@@ -32,7 +32,7 @@ Passes = Callable[[Ints, Ints, Ints, float], Bools]
 
 @dataclass(frozen=True)
 class CrowdDay:
-    """What happened on one day. `user`, `item`, `number`, `joined`: of each send, and whether its user joined the item that day, told of or not.
+    """What happened on one day. `user`, `item`, `number` of each send, and `joined`: whether its user joined the item that day, anyhow.
 
     `active`: who was there, bool (users,). `joins`: engagements, each pair of user and item once. `caused`: those through a notification.
     `opt_outs`: of users.
@@ -115,7 +115,7 @@ class Crowd:
         return np.repeat(news, many), np.arange(int(many.sum())) - np.repeat(starts, many)
 
     def _looks(self, user: Ints) -> Floats:
-        """Return the chance that what is told of each offer is looked at, by users as tired as they are: once, for updates lie in its place."""
+        """Return the chance that each offer's notifications are looked at: together, for updates lie in their place."""
         return self.readers.answers(np.asarray(expit(self.attention[user]), np.float64), user)
 
     def _browsing(self, user: Ints, wanted: Bools, visits: Ints, through: Bools) -> Bools:

@@ -49,7 +49,8 @@ def learned(day: Ints, user: Ints, seen: F32, joined: Bools, hold_from: int, fir
     early = day < hold_from
     later, one = ~early, np.ones(int((~early).sum()))
     classifier = HistGradientBoostingClassifier(**SHAPE).fit(seen[early], joined[early])
-    regression = HistGradientBoostingRegressor(**SHAPE).fit(seen[early], discounted(user, day, joined if first is None else joined & first)[early])
+    relevant = joined if first is None else joined & first
+    regression = HistGradientBoostingRegressor(**SHAPE).fit(seen[early], discounted(user, day, relevant)[early])
 
     def plain(rows: F32) -> F32:
         return np.asarray(classifier.predict_proba(rows)[:, 1] if len(rows) else (), np.float32)

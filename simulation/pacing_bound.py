@@ -97,7 +97,7 @@ def _samples(rows: Offered, config: PacingWorld) -> list[Floats]:
 
 
 def _states(config: PacingWorld) -> tuple[Ints, npt.NDArray[np.int64]]:
-    """Return the sends of six days that the limit allows, oldest first, (states, 6), and the state after each number sent, -1 where none may be."""
+    """Return the sends of six days that the limit allows, oldest first, (states, 6), and the state after each number sent, -1: none."""
     allowed = [days for days in product(range(config.top_n + 1), repeat=PERIOD_DAYS - 1) if sum(days) <= config.budget]
     place = {days: number for number, days in enumerate(allowed)}
     after = [[place.get((*days[1:], k), -1) if sum(days) + k <= config.budget else -1 for k in range(config.top_n + 1)] for days in allowed]

@@ -151,7 +151,7 @@ class CrowdParameters:
 
     Volume
     `per_day`: notifications on offer to the median person and day; social apps send a few of the 56 to 63 a day that phones get (Pielot
-    et al. 2014 and 2018). `following`: elasticity of that in a person's visits; assumed, for those who come most follow most: Clubhouse told
+    et al. 2014 and 2018). `following`: elasticity of that in a person's visits; assumed, for who comes most follows most: Clubhouse told
     that notifications of everybody followed were an annoyance to the most engaged. `most_per_day`: of anybody. `again`: chance that
     another notification of the same room follows; assumed, for Clubhouse told of a room when it was opened and again of each speaker.
 
@@ -161,13 +161,13 @@ class CrowdParameters:
     (Rowland and Wenzel 2020; mean 1.06 of log odds there, for pay).
 
     Coming by oneself
-    `browses`: share of what is on that a visit shows, told of or not; assumed, for the hallway showed the same rooms that notifications tell of.
+    `browses`: share of what is on that a visit shows, told of or not; assumed, for the hallway showed the rooms that notifications tell of.
     `rooms_a_visit`: most that a visit has time for; people spent more than an hour a day there (Davison 2021), some two long talks.
     A join within the day counts for every notification of its room, tapped or not, as Clubhouse counted.
 
     Leaving
-    `asked_for`: sends a day at which ResponseParameters.opt_out was reported. What wears people out is more than what they are used to, so the
-    chance per send falls with one's own usual number: weekly rates, not rates per message, are what people of different volumes share; assumed.
+    `asked_for`: sends a day at which ResponseParameters.opt_out was reported. What wears people out is more than what they are used to, so
+    the chance per send falls with one's own usual number: what people share is a rate per week, not per message; assumed.
     """
 
     per_day: float = 5.0

@@ -31,7 +31,8 @@ PAGES = {
     "preview": "/console/preview",
 }
 LETTERS = """() => [...document.querySelectorAll('body *')].filter(node => [...node.childNodes].some(
-  each => each.nodeType === 3 && each.data.trim()) && node.getClientRects().length && !['title', 'option'].includes(node.tagName.toLowerCase())
+  each => each.nodeType === 3 && each.data.trim()) && node.getClientRects().length
+  && !['title', 'option'].includes(node.tagName.toLowerCase())
 ).map(node => {
   const drawing = node.closest('svg'), sheet = node.closest('section');
   const scale = drawing ? drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width : 1;
@@ -106,7 +107,7 @@ def reader(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
 
 
 def test_pages_fit_and_what_is_written_is_large_enough_and_within_its_sheet(reader: Page, world: World, served: Served) -> None:
-    served.start(create_app(world.services(overview=lambda now: OVERVIEW, dashboard_url="http://127.0.0.1:8265")))
+    served.start(create_app(world.services(overview=lambda _: OVERVIEW, dashboard_url="http://127.0.0.1:8265")))
     for name, path in PAGES.items():
         reader.goto(served.url + path)
         if name == "console":

@@ -33,7 +33,7 @@ def test_ninety_percent_recall_lets_a_plain_classifier_cut_about_two_sends_in_fi
         assert story.filters["discounted"].cut == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_plain_filter_keeps_joins_level_and_lowers_engagement_and_the_discounted_one_cuts_more_and_does_not(stories: list[Story]) -> None:
+def test_the_plain_filter_keeps_joins_and_lowers_engagement_and_the_discounted_one_cuts_more_and_does_not(stories: list[Story]) -> None:
     """As Clubhouse published; docs/labels.md has the figures of twenty larger worlds, and what they rest on."""
     found = findings(stories)["filters"]
     plain, discounted = found["plain"], found["discounted"]
