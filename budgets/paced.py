@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from budgets.thresholds import BINS, LEAST, Cells, DayOfCells, Floats, Sent, bin_of, level_of
+from budgets.thresholds import BINS, LEAST, PERIOD_DAYS, Cells, DayOfCells, Floats, Sent, bin_of, level_of
 
 F32 = npt.NDArray[np.float32]
 
@@ -28,16 +28,17 @@ class PacedState:
 class PacedController:
     """Each night, per cell: which threshold leaves as many new items above it tomorrow as are to be spent then.
 
-    That is what the ledger will have free, spread over `spread_days`: with 1 whatever is free goes at once, to less than the best;
-    the more, the choosier, and the more units stay unspent. A spent week raises the threshold, a saved one lowers it. A cell's own
+    That is between a seventh of the budget and what the ledger will have free, their geometric mean with weight `eager` on the latter:
+    with 1 whatever is free goes at once, to less than the best; with 0 a day is worth as much whether the week was spent or saved. A spent
+    week raises the threshold, a saved one lowers it. A cell's own
     counts, halved every `half_life_days`, are mixed with its group's, worth `group_weight` days. Aim it at the ledger's own limit:
     there is no soft budget below it. On a day that is not observed the threshold stays.
     """
 
     start_at: float = 0.2
     half_life_days: float = 14.0
-    group_weight: float = 3.0
-    spread_days: float = 2.0
+    group_weight: float = 7.0
+    eager: float = 0.4
 
     def start(self, cells: Cells) -> PacedState:
         """See budgets.thresholds.Controller."""
@@ -60,7 +61,8 @@ class PacedController:
         typical = (of_group / days / size[:, None])[cells.group]
         per_day = (own + self.group_weight * typical) / (days + self.group_weight)
         free = np.maximum(cells.budget - sent.days[:, 1:].sum(axis=1), 0.0)
-        threshold = scipy.special.expit(level_of(per_day, free / self.spread_days)).astype(np.float32)
+        wanted = (cells.budget / PERIOD_DAYS) ** (1 - self.eager) * free**self.eager
+        threshold = scipy.special.expit(level_of(per_day, wanted)).astype(np.float32)
         return PacedState(sent, own, of_group, days, threshold)
 
     def thresholds(self, state: PacedState) -> F32:

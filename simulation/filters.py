@@ -41,12 +41,16 @@ class Filter:
     recall: float
 
 
-def learned(day: Ints, user: Ints, seen: F32, joined: Bools, hold_from: int) -> dict[LabelName, Filter]:
-    """Return the filters that sends teach, (n,) each: models of the days before `hold_from`, thresholds of those from it on."""
+def learned(day: Ints, user: Ints, seen: F32, joined: Bools, hold_from: int, first: Bools | None = None) -> dict[LabelName, Filter]:
+    """Return the filters that sends teach, (n,) each: models of the days before `hold_from`, thresholds of those from it on.
+
+    `first`: which sends are no update of another; the discounted label gives updates nothing and counts what they update once.
+    """
     early = day < hold_from
     later, one = ~early, np.ones(int((~early).sum()))
     classifier = HistGradientBoostingClassifier(**SHAPE).fit(seen[early], joined[early])
-    regression = HistGradientBoostingRegressor(**SHAPE).fit(seen[early], discounted(user, day, joined)[early])
+    relevant = joined if first is None else joined & first
+    regression = HistGradientBoostingRegressor(**SHAPE).fit(seen[early], discounted(user, day, relevant)[early])
 
     def plain(rows: F32) -> F32:
         return np.asarray(classifier.predict_proba(rows)[:, 1] if len(rows) else (), np.float32)

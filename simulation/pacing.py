@@ -6,7 +6,7 @@ A world's candidates of some weeks, a ranker with known errors, and readers who 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
@@ -176,19 +176,3 @@ class _Night:
         day = DayOfCells(today.user.astype(np.int32), today.score.astype(np.float32), fresh, sent, len(today) > 0, ones)
         self.state = self.controller.step(self.state, day, self.cells)
         self.seen = np.concatenate([self.seen, today.pair[fresh]])
-
-
-def report(config: PacingWorld) -> dict[str, Any]:
-    """Return each policy's share of the value of hindsight: by the same scores, and, under `of_perfect`, by the true chances."""
-    rows = offered(config)
-    best, perfect = hindsight(rows, rows.score, config), hindsight(rows, rows.chance, config)
-    found = {policy: earned(policy, rows, config) for policy in POLICIES}
-    return {
-        **asdict(config),
-        "hindsight": best,
-        "perfect": perfect,
-        "policies": {
-            name: {"value": each.value, "sends": each.sends, "of_hindsight": each.value / best, "of_perfect": each.value / perfect}
-            for name, each in found.items()
-        },
-    }

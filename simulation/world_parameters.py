@@ -145,6 +145,45 @@ class ResponseParameters:
     heavy_factor: float = 4.0
 
 
+@dataclass(frozen=True)
+class CrowdParameters:
+    """How people come to join what they may have been told of, where nothing bounds what is sent. Each number with its source.
+
+    Volume
+    `per_day`: notifications on offer to the median person and day; social apps send a few of the 56 to 63 a day that phones get (Pielot
+    et al. 2014 and 2018). `following`: elasticity of that in a person's visits; assumed, for who comes most follows most: Clubhouse told
+    that notifications of everybody followed were an annoyance to the most engaged. `most_per_day`: of anybody. `again`: chance that
+    another notification of the same room follows; assumed, for Clubhouse told of a room when it was opened and again of each speaker.
+
+    Attention
+    A notification is looked at by `attention` of the people (median), log odds spread by `attention_spread`; a person joins if they look
+    and want to. 20 to 50 % are ignored (Pradhan et al. 2017). The spread was fitted to how 125 people differ in answering prompts
+    (Rowland and Wenzel 2020; mean 1.06 of log odds there, for pay).
+
+    Coming by oneself
+    `browses`: share of what is on that a visit shows, told of or not; assumed, for the hallway showed the rooms that notifications tell of.
+    `rooms_a_visit`: most that a visit has time for; people spent more than an hour a day there (Davison 2021), some two long talks.
+    A join within the day counts for every notification of its room, tapped or not, as Clubhouse counted.
+
+    Leaving
+    `asked_for`: sends a day at which ResponseParameters.opt_out was reported. What wears people out is more than what they are used to, so
+    the chance per send falls with one's own usual number: what people share is a rate per week, not per message; assumed.
+    """
+
+    per_day: float = 5.0
+    following: float = 0.33
+    most_per_day: float = 30.0
+    again: float = 0.3
+
+    attention: float = 0.5
+    attention_spread: float = 0.76
+
+    browses: float = 0.5
+    rooms_a_visit: int = 2
+
+    asked_for: float = 6 / 7
+
+
 class Transport(NamedTuple):
     """What a channel does to a message: the share it loses, and the log-normal median (seconds) and sigma of its delay."""
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from simulation.pacing import PacingWorld, report
+from simulation.pacing import PacingWorld
+from simulation.pacing_report import report
 from tidings.console import Json, emit, step
 
 
@@ -29,6 +30,7 @@ def pacing(
     table.add_column("policy")
     for title in ("share", "of perfect scores", "sends"):
         table.add_column(title, justify="right")
-    for name, row in found["policies"].items():
+    bounds = {f"best, {name} weeks": row for name, row in found["bounds"].items()}
+    for name, row in {**found["policies"], **bounds}.items():
         table.add_row(name, f"{row['of_hindsight']:.1%}", f"{row['of_perfect']:.1%}", f"{row['sends']:,}")
     emit(found, as_json=as_json, summary=table)

@@ -67,7 +67,7 @@ def clubhouse(
     worlds: Annotated[int, typer.Option(min=1, max=1000, help="How many worlds, with seeds from 1 on.")] = WORLDS,
     users: Annotated[int | None, typer.Option(min=20, help="How many people live in each.")] = None,
     days: Annotated[int, typer.Option(min=7, help="Days of each filter.")] = StoryConfig.live_days,
-    tiring: Annotated[float | None, typer.Option(min=0, help="Load of a send in vain; 1: as any other, 8 by default.")] = None,
+    tiring: Annotated[float | None, typer.Option(min=0, help="Load of a send in vain; 1, as any other, by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """Let two published filters live through many worlds, beside everything being sent."""
@@ -108,12 +108,16 @@ def found(report: dict[str, Any]) -> Table:
         "sends cut, held out": lambda row: f"{row['held_out_cut']:.0%}",
         "sends cut, lived": lambda row: f"{row['cut']:.0%}",
         "joins": lambda row: f"{row['joins'] - 1:+.1%}",
+        "joins through a notification": lambda row: f"{row['caused'] - 1:+.1%}",
         f"worlds with joins within {LEVEL:.0%}": lambda row: str(row["worlds_with_level_joins"]),
         "engagement": lambda row: f"{row['active'] - 1:+.1%}",
-        "worlds with less of it": lambda row: str(row["worlds_with_lower_engagement"]),
+        "worlds with less of it": lambda row: str(row["worlds_with_less_engagement"]),
+        "worlds with less beyond chance": lambda row: str(row["worlds_with_lower_engagement"]),
+        "engagement of the quietest quarter": lambda row: f"{row['quiet_active'] - 1:+.1%}",
         "opt-outs": lambda row: f"{row['opt_outs'] - 1:+.0%}",
     }
     for words, line in lines.items():
         table.add_row(words, *(line(row) for row in rows.values()))
     table.add_row("published", *(PUBLISHED[name] for name in rows))
+    table.add_row("worlds as published", str(report["worlds_as_published"]))
     return table

@@ -45,7 +45,8 @@ function setSends(sends) {
   const urgent = sends.urgent || {};
   const channels = [...new Set([...Object.keys(scheduled), ...Object.keys(urgent)])].sort();
   const parts = channels.map((channel) => [scheduled[channel] || 0, urgent[channel] || 0]);
-  const rows = channels.map((channel, i) => [channel, parts[i], `${whole.format(parts[i][0])} scheduled, ${whole.format(parts[i][1])} urgent`]);
+  const words = ([planned, asked]) => [planned && `${whole.format(planned)} scheduled`, asked && `${whole.format(asked)} urgent`].filter(Boolean).join(", ");
+  const rows = channels.map((channel, i) => [channel, parts[i], words(parts[i])]);
   setBars("sends", rows, Math.max(0, ...parts.map(sum)));
 }
 

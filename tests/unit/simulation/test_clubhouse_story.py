@@ -7,18 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulation.clubhouse import Story, StoryConfig, findings, tell
+from simulation.clubhouse import LEVEL, PEOPLE, Story, StoryConfig, findings, tell
 from simulation.crowd import Crowd
 from simulation.world import World
-from simulation.world_parameters import ResponseParameters, WorldParameters
+from simulation.world_parameters import CrowdParameters, ResponseParameters
 
-SHORT = StoryConfig(learn_days=14, hold_days=5, live_days=14)
-SMALL = WorldParameters(users=60, items=300, weeks=3)
+SHORT = StoryConfig(people=replace(PEOPLE, users=300), learn_days=14, hold_days=5, live_days=21)
+SMALL = replace(PEOPLE, users=60, items=300, weeks=3)
+
+
+def everything(user: np.ndarray, _item: np.ndarray, _number: np.ndarray, _now: float) -> np.ndarray:
+    return np.ones(len(user), bool)
 
 
 @pytest.fixture(scope="module")
 def stories() -> list[Story]:
-    return [tell(seed, SHORT) for seed in (1, 2)]
+    """Two worlds that are none of the twenty of `tidings simulate clubhouse`."""
+    return [tell(seed, SHORT) for seed in (31, 32)]
 
 
 def test_ninety_percent_recall_lets_a_plain_classifier_cut_about_two_sends_in_five(stories: list[Story]) -> None:
@@ -28,52 +33,75 @@ def test_ninety_percent_recall_lets_a_plain_classifier_cut_about_two_sends_in_fi
         assert story.filters["discounted"].cut == pytest.approx(0.5, abs=0.01)
 
 
-def test_both_filters_cut_sends_that_are_made_and_lose_fewer_readers(stories: list[Story]) -> None:
-    found = findings(stories)
-    for row in found["filters"].values():
-        assert row["cut"] > 0.25
-        assert row["opt_outs"] < 0.7
-    assert found["filters"]["discounted"]["cut"] > found["filters"]["plain"]["cut"]
-
-
-def test_engagement_does_not_fall_with_either_filter_where_sends_in_vain_tire(stories: list[Story]) -> None:
-    """Unlike what was published of the plain one: docs/labels.md tells so, with the figures of all twenty worlds."""
+def test_the_plain_filter_keeps_joins_and_lowers_engagement_and_the_discounted_one_cuts_more_and_does_not(stories: list[Story]) -> None:
+    """As Clubhouse published; docs/labels.md has the figures of twenty larger worlds, and what they rest on."""
     found = findings(stories)["filters"]
-    assert found["discounted"]["active"] > 0.99
-    assert found["plain"]["active"] > 0.99
+    plain, discounted = found["plain"], found["discounted"]
+    assert discounted["cut"] > plain["cut"] + 0.05
+    assert abs(plain["joins"] - 1) < LEVEL
+    assert abs(discounted["joins"] - 1) < LEVEL
+    assert plain["active"] < 0.985
+    assert discounted["active"] > 0.99
+    for story in stories:
+        assert story.beside("plain")["active"] < min(1.0, story.beside("discounted")["active"])
 
 
-def test_cut_joins_are_not_made_up_for_where_a_send_in_vain_tires_no_more_than_another() -> None:
-    story = tell(1, replace(SHORT, response=ResponseParameters(tiring=1.0)))
-    assert story.beside("discounted")["joins"] < story.beside("plain")["joins"] < 1.0
+def test_the_plain_filter_takes_the_quiet_what_brought_them(stories: list[Story]) -> None:
+    found = findings(stories)["filters"]
+    assert found["plain"]["quiet_told"] < found["discounted"]["quiet_told"]
+    assert found["plain"]["quiet_active"] < min(0.95, found["discounted"]["quiet_active"])
+
+
+def test_where_nothing_is_told_twice_the_discount_saves_no_engagement() -> None:
+    story = tell(31, replace(SHORT, crowd=CrowdParameters(again=0.0)))
+    assert story.beside("discounted")["active"] < 0.995
 
 
 def test_one_seed_is_one_story_and_every_life_begins_alike() -> None:
     config = replace(SHORT, people=SMALL, learn_days=6, hold_days=2, live_days=3)
     days: list[tuple[str, int]] = []
     one, again = tell(3, config, lambda what, day: days.append((what, day))), tell(3, config)
-    assert one.lives == again.lives
-    assert one.lives != tell(4, config).lives
+    assert one.beside("plain") == again.beside("plain")
     assert days == [(what, day + 1) for what, many in (("learning", 6), ("all", 3), ("plain", 3), ("discounted", 3)) for day in range(many)]
 
 
 def test_nobody_is_told_the_same_twice_nor_what_they_have_joined_nor_after_they_left() -> None:
-    crowd = Crowd.of(World.of(SMALL, 1), ResponseParameters(opt_out=0.2, opt_out_most=0.5), 12, 1)
-    pairs: list[tuple[int, int]] = []
+    crowd = Crowd.of(World.of(SMALL, 1), ResponseParameters(opt_out=0.5, opt_out_most=0.5), CrowdParameters(), 1)
+    told: list[tuple[int, int, int]] = []
     for _ in range(8):
-        joined, gone = crowd.joined.copy(), crowd.readers.gone[:, 0].copy()
-        day = crowd.play_day(lambda user, _item, _now: np.ones(len(user), bool))
+        joined, before, gone = crowd.joined.copy(), crowd.told.copy(), crowd.readers.gone[:, 0].copy()
+        day = crowd.play_day(everything)
         assert not joined[day.user, day.item].any()
+        assert not before[day.user, day.item].any()
         assert not gone[day.user].any()
-        pairs += zip(day.user.tolist(), day.item.tolist(), strict=True)
-    assert len(set(pairs)) == len(pairs) > 500
+        told += zip(day.user.tolist(), day.item.tolist(), day.number.tolist(), strict=True)
+    assert len(set(told)) == len(told) > 500
     assert crowd.readers.gone.any()
 
 
+def test_those_who_come_often_have_more_on_offer_and_join_without_being_told() -> None:
+    crowd = Crowd.of(World.of(replace(SMALL, users=200), 1), ResponseParameters(), CrowdParameters(attention=0.01), 1)
+    often = crowd.readers.visits_per_day > np.median(crowd.readers.visits_per_day)
+    assert crowd.usual[often].min() >= crowd.usual[~often].max()
+    days = [crowd.play_day(everything) for _ in range(6)]
+    assert sum(day.caused for day in days) < 0.1 * sum(day.joins for day in days)
+    joins = crowd.joined.sum(axis=1)
+    assert joins[often].mean() > 4 * joins[~often].mean()
+
+
+def test_a_room_joined_counts_for_each_of_its_notifications_and_a_visit_has_time_for_few() -> None:
+    crowd = Crowd.of(World.of(SMALL, 1), ResponseParameters(), CrowdParameters(again=0.6, rooms_a_visit=0, attention=0.9), 1)
+    day = crowd.play_day(everything)
+    assert day.number.max() > 1
+    assert day.joins == day.caused
+    pair = day.user * len(crowd.world.things.ids) + day.item
+    assert all(len(set(day.joined[pair == each].tolist())) == 1 for each in pair[day.number > 0].tolist())
+
+
 def test_a_branched_life_leaves_the_one_it_came_from_alone() -> None:
-    crowd = Crowd.of(World.of(SMALL, 1), ResponseParameters(), 12, 1)
+    crowd = Crowd.of(World.of(SMALL, 1), ResponseParameters(), CrowdParameters(), 1)
     other = crowd.branched()
-    other.play_day(lambda user, _item, _now: np.ones(len(user), bool))
+    other.play_day(everything)
     assert crowd.day == 0
     assert not crowd.told.any()
     assert other.world is crowd.world

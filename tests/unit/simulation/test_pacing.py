@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from budgets.thresholds import PERIOD_DAYS
-from simulation.pacing import Offered, PacingWorld, best_of, earned, hindsight, offered, online
+from simulation.pacing import POLICIES, Earned, Offered, PacingWorld, best_of, earned, hindsight, offered, online
+from simulation.pacing_bound import calendar, rolling
 
 SMALL = PacingWorld(users=30, weeks=2, calm_weeks=2)
 
@@ -49,3 +50,21 @@ def test_who_knows_the_truth_earns_most_and_the_same_seed_the_same(rows: Offered
     best = hindsight(rows, rows.score, SMALL)
     assert earned("fixed", rows, SMALL).value < best < hindsight(rows, rows.chance, SMALL)
     assert earned("paced", rows, SMALL) == earned("paced", offered(SMALL), SMALL)
+
+
+def test_nobody_who_decides_day_by_day_in_rolling_weeks_beats_the_program_that_knows_the_days(rows: Offered) -> None:
+    best, bound = hindsight(rows, rows.score, SMALL), rolling(rows, SMALL)
+    assert max(earned(policy, rows, SMALL).value for policy in POLICIES) < bound.value < calendar(rows, SMALL).value < best
+
+
+def test_the_programs_keep_to_their_budgets(rows: Offered) -> None:
+    weeks = SMALL.users * SMALL.budget * SMALL.weeks
+    assert 0.5 * weeks < rolling(rows, SMALL).sends <= weeks
+    assert 0.5 * weeks < calendar(rows, SMALL).sends <= weeks
+
+
+def test_a_program_spends_at_once_where_nothing_better_can_come() -> None:
+    config = PacingWorld(users=1, weeks=1, calm_weeks=0, budget=1, top_n=1)
+    day, score = np.arange(PERIOD_DAYS), np.array([0.5, 0.1, 0.9, 0.1, 0.1, 0.1, 0.1])
+    rows = Offered(day, np.zeros(7, np.int64), day, score, score)
+    assert calendar(rows, config) == Earned(0.9, 1)
