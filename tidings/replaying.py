@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from lake.dataset import Dataset
 from lake.errors import InputError
 from ranking.bundle import Bundle
 from ranking.bundle import load as load_bundle
-from simulation.policies import POLICIES, PolicyName
+from simulation.policies import COMPARED, POLICIES, PolicyName
 from simulation.replay import ReplayConfig, replay
 from tidings.console import Json, emit, progress, step
 from tidings.demo import demo
@@ -32,11 +33,12 @@ def replay_command(
     since: Annotated[str, typer.Option("--from", help="The first moment to replay, such as 2016-10-03T00:00:00Z.")],
     until: Annotated[str, typer.Option("--to", help="The moment to stop before.")],
     out: Annotated[Path, typer.Option(help="The folder to write decisions.parquet and report.json into.")],
-    policy: Annotated[list[str] | None, typer.Option(help=f"What to compare: {', '.join(POLICIES)}; all four by default.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"What to compare: {', '.join(POLICIES)}; the first four by default.")] = None,
     budget: Annotated[int, typer.Option(min=0, max=254, help="Sends per user and rolling 7 days.")] = 3,
     channel: Annotated[str, typer.Option(help="The channel to send on.")] = "in_app",
     horizon: Annotated[int, typer.Option(min=1, help="Days after a send within which an engagement counts for it.")] = 14,
     model: Annotated[Path | None, typer.Option(help="The model folder, for the policy `ranked`; else one is trained.")] = None,
+    retrain: Annotated[int, typer.Option(min=0, help="Days after which the model is trained anew on what is known then; 0: never.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Play history through the pipeline and compare policies at equal volume."""
@@ -45,7 +47,10 @@ def replay_command(
         raise InputError(f"--from {start.isoformat()} must be before --to {end.isoformat()}")
     policies = checked(policy)
     history = Dataset.load(data)
-    config = ReplayConfig(start.timestamp(), end.timestamp(), policies, budget=budget, channel=channel, horizon_days=horizon)
+    if retrain and "ranked" not in policies:
+        raise InputError("--retrain trains the model of the policy ranked: add --policy ranked, or leave --retrain out")
+    span = start.timestamp(), end.timestamp()
+    config = ReplayConfig(*span, policies, budget=budget, channel=channel, horizon_days=horizon, retrain_s=retrain * 86400.0)
     bundle = bundle_for(data, start, model, out) if "ranked" in policies else None
     with progress() as bars:
         tasks = {name: bars.add_task(f"replaying {name}", total=(end - start).total_seconds() / 86400) for name in policies}
@@ -53,19 +58,27 @@ def replay_command(
         def told(name: PolicyName, at: float) -> None:
             bars.update(tasks[name], completed=(at - config.since) / 86400)
 
-        replayed = replay(history, bundle, config, told)
+        replayed = replay(history, bundle, config, told, partial(trained_at, data, out))
     out.mkdir(parents=True, exist_ok=True)
     replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
     (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
     emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report["policies"]))
 
 
+def trained_at(data: Path, out: Path, moment: float) -> Bundle:
+    """Return a model of what happened before a moment (seconds), trained as `tidings train` does and kept below `out`."""
+    start = pd.Timestamp(moment, unit="s", tz="UTC")
+    folder = out / f"model-{start:%Y-%m-%dT%H%M}"
+    train_bundle(Dataset.load(data, start), start, folder)
+    return load_bundle(folder, verified=True)
+
+
 def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
-    """Return policies by name, all of them where none is named; raises InputError naming an unknown one."""
+    """Return policies by name, the usual four where none is named; raises InputError naming an unknown one."""
     for name in names or []:
         if name not in POLICIES:
             raise InputError(f"unknown policy {name!r}: choose from {', '.join(POLICIES)}")
-    return tuple(name for name in POLICIES if name in names) if names else POLICIES
+    return tuple(name for name in POLICIES if name in names) if names else COMPARED
 
 
 def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -> Bundle:
@@ -89,6 +102,7 @@ def compared(policies: dict[str, Any]) -> Table:
         "sends_per_user": "per user",
         "budget_use": "budget used",
         "overspent": "overspent",
+        "ranked_beside": "ranked beside",
         "cut_of_random": "random's cut",
     }
     table.add_column("policy")
@@ -102,6 +116,8 @@ def compared(policies: dict[str, Any]) -> Table:
 def _figure(key: str, value: Any) -> str:
     if key == "cut_of_random":
         return f"{value['cut']:.0%}" if value and value["cut"] is not None else ""
+    if key == "ranked_beside":
+        return f"{value['ratio']:.2f} x" if value and value["ratio"] is not None else ""
     if key == "budget_use":
         return f"{value:.0%}"
     if key == "engaged_per_send":
