@@ -37,7 +37,6 @@ from simulation.beside import beside
 from simulation.outcomes import cut_of, overspends, report
 from simulation.playback import Engagements, Features, Playback, play
 from simulation.policies import PolicyName, Random, popular, popular_week, recent
-from simulation.succession import Succession, TrainedAt
 
 REPLAY_META = Meta(shards=1)
 """One shard: a replay decides in one process, and one shard makes the fewest, largest batches."""
@@ -48,10 +47,7 @@ Told = Callable[[PolicyName, float], None]
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """What is replayed. `since`, `until`: seconds. `budget`: sends per user and rolling 7 days, on the one `channel`.
-
-    `retrain_s`: how often the model is trained anew on what is known by then, 0: never.
-    """
+    """What is replayed. `since`, `until`: seconds. `budget`: sends per user and rolling 7 days, on the one `channel`."""
 
     since: float
     until: float
@@ -60,7 +56,6 @@ class ReplayConfig:
     channel: str = "in_app"
     horizon_days: int = 14
     seed: int = 0
-    retrain_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,11 +66,10 @@ class Replayed:
     report: dict[str, Any]
 
 
-def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: Told, trained_at: TrainedAt | None = None) -> Replayed:
+def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: Told) -> Replayed:
     """Play `history` once per policy, each on a store of its own, and report what each one's sends were worth.
 
-    `model` is needed for the policy "ranked", and `trained_at` where it is to be trained anew. Raises InputError where the model has
-    seen the time that is replayed.
+    `model` is needed for the policy "ranked". Raises InputError where it has seen the time that is replayed.
     """
     if model is not None and model.window.until > config.since:
         raise InputError(
@@ -87,36 +81,29 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
     decisions, reports, sent = [], {}, {}
     known_until = history.events["at"].max()
     for policy in config.policies:
-        rows = play_policy(history, model, config, policy, told, trained_at)
+        rows = play_policy(history, model, config, policy, told)
         decisions.append(rows.assign(policy=policy))
         sent[policy] = rows[rows["disposition"] == "send"].reset_index(drop=True)
         over = overspends(sent[policy], config.budget)
         reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until)
         reports[policy]["budget_use"] = budget_use(rows, config)
-    if "ranked" in sent:
-        for policy in sent.keys() - {"ranked"}:
-            compared = beside(sent["ranked"], sent[policy], history.events, horizon_days=config.horizon_days, known_until=known_until)
-            reports[policy]["ranked_beside"] = compared
+    compared = {
+        policy: beside(sent["ranked"], sends, history.events, horizon_days=config.horizon_days, known_until=known_until)
+        for policy, sends in sent.items()
+        if policy != "ranked" and "ranked" in sent
+    }
     for policy in sent.keys() - {"random"} if "random" in sent else ():
         reports[policy]["cut_of_random"] = cut_of(sent[policy], sent["random"], history.events, horizon_days=config.horizon_days)
-    return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports})
+    return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports, "ranked_beside": compared})
 
 
-def play_policy(
-    history: Dataset,
-    model: Bundle | None,
-    config: ReplayConfig,
-    policy: PolicyName,
-    told: Told,
-    trained_at: TrainedAt | None = None,
-) -> pd.DataFrame:
+def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, policy: PolicyName, told: Told) -> pd.DataFrame:
     """Play history with one policy on an embedded store and return its decision log."""
     with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder), durable=False) as store:
         stores = RedisStores.open(store.url, REPLAY_META, durable=False)
         features = RedisFeatureStore(stores.client, stores.meta.keys)
         table = ItemTable(stores.items)
-        scorer = ranked_by(model, features, table, config, trained_at) if model is not None and policy == "ranked" else None
-        lane = lane_of(stores, features, table, scorer or baseline_of(policy, history, features, table, config), config)
+        lane = lane_of(stores, features, table, scorer_of(policy, model, history, features, table, config), config)
         state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
         playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
@@ -149,19 +136,12 @@ def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, score
     return ScheduledLane(pipeline, stores.due, sources, stores.meta.channel_codes([config.channel]))
 
 
-def ranked_by(model: Bundle, features: FeatureStore, table: ItemTable, config: ReplayConfig, trained_at: TrainedAt | None) -> Scorer:
-    """Return how the model ranks, and those that follow it where it is trained anew."""
-
-    def scorer(bundle: Bundle) -> Scorer:
-        return by_model(ModelScorer(bundle, features, table))
-
-    if trained_at is None or not config.retrain_s:
-        return scorer(model)
-    return Succession(scorer(model), config.since, config.retrain_s, lambda moment: scorer(trained_at(moment)))
-
-
-def baseline_of(policy: PolicyName, history: Dataset, features: FeatureStore, table: ItemTable, config: ReplayConfig) -> Scorer:
-    """Return how a policy without a model ranks."""
+def scorer_of(
+    policy: PolicyName, model: Bundle | None, history: Dataset, features: FeatureStore, table: ItemTable, config: ReplayConfig
+) -> Scorer:
+    """Return how a policy ranks."""
+    if policy == "ranked" and model is not None:
+        return by_model(ModelScorer(model, features, table))
     if policy == "popular_week":
         return popular_week(Engagements.of(history))
     baselines: dict[PolicyName, Scorer] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +37,6 @@ def replay_command(
     channel: Annotated[str, typer.Option(help="The channel to send on.")] = "in_app",
     horizon: Annotated[int, typer.Option(min=1, help="Days after a send within which an engagement counts for it.")] = 14,
     model: Annotated[Path | None, typer.Option(help="The model folder, for the policy `ranked`; else one is trained.")] = None,
-    retrain: Annotated[int, typer.Option(min=0, help="Days after which the model is trained anew on what is known then; 0: never.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Play history through the pipeline and compare policies at equal volume."""
@@ -47,10 +45,7 @@ def replay_command(
         raise InputError(f"--from {start.isoformat()} must be before --to {end.isoformat()}")
     policies = checked(policy)
     history = Dataset.load(data)
-    if retrain and "ranked" not in policies:
-        raise InputError("--retrain trains the model of the policy ranked: add --policy ranked, or leave --retrain out")
-    span = start.timestamp(), end.timestamp()
-    config = ReplayConfig(*span, policies, budget=budget, channel=channel, horizon_days=horizon, retrain_s=retrain * 86400.0)
+    config = ReplayConfig(start.timestamp(), end.timestamp(), policies, budget=budget, channel=channel, horizon_days=horizon)
     bundle = bundle_for(data, start, model, out) if "ranked" in policies else None
     with progress() as bars:
         tasks = {name: bars.add_task(f"replaying {name}", total=(end - start).total_seconds() / 86400) for name in policies}
@@ -58,19 +53,11 @@ def replay_command(
         def told(name: PolicyName, at: float) -> None:
             bars.update(tasks[name], completed=(at - config.since) / 86400)
 
-        replayed = replay(history, bundle, config, told, partial(trained_at, data, out))
+        replayed = replay(history, bundle, config, told)
     out.mkdir(parents=True, exist_ok=True)
     replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
     (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report["policies"]))
-
-
-def trained_at(data: Path, out: Path, moment: float) -> Bundle:
-    """Return a model of what happened before a moment (seconds), trained as `tidings train` does and kept below `out`."""
-    start = pd.Timestamp(moment, unit="s", tz="UTC")
-    folder = out / f"model-{start:%Y-%m-%dT%H%M}"
-    train_bundle(Dataset.load(data, start), start, folder)
-    return load_bundle(folder, verified=True)
+    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report))
 
 
 def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
@@ -90,8 +77,10 @@ def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -
         return load_bundle(model)
 
 
-def compared(policies: dict[str, Any]) -> Table:
+def compared(report: dict[str, Any]) -> Table:
     """Return the policies side by side."""
+    beside = report["ranked_beside"]
+    policies = {name: row | {"ranked_beside": beside.get(name)} for name, row in report["policies"].items()}
     table = Table(title="what each policy's sends were worth", title_justify="left", box=None, pad_edge=False)
     columns = {
         "sends": "sends",

@@ -1,4 +1,4 @@
-"""What a replay compares with: popular by two counts, and models that follow one another."""
+"""What a replay compares with: popular by a plain count of a week."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from lake.dataset import Dataset
-from lake.decisions import Candidates, Lane
+from lake.decisions import Candidates
 from simulation.playback import Engagements
-from simulation.policies import Ranked, popular_week
-from simulation.succession import Succession
+from simulation.policies import popular_week
 
 DAY_S = 86400.0
 START = pd.Timestamp("2026-01-05T00:00Z")
@@ -59,29 +58,3 @@ def test_a_person_who_returns_is_counted_once() -> None:
 
 def test_before_anything_happened_nothing_is_popular() -> None:
     assert values(history(("ada", "one", 5.0)), ["one"], 1.0) == [0.0]
-
-
-def test_each_model_ranks_until_the_next_is_trained_on_what_was_known_by_then() -> None:
-    trained: list[float] = []
-
-    def named(name: str) -> Scoring:
-        return Scoring(name)
-
-    def next_at(moment: float) -> Scoring:
-        trained.append(moment)
-        return named(f"of {moment:.0f}")
-
-    ranking = Succession(named("first"), since=100.0, every_s=10.0, next_at=next_at)
-    heard = [ranking(rows_of(["one"]), ("in_app",), now, "scheduled").model_id for now in (100.0, 109.9, 110.0, 115.0, 139.0)]
-    assert heard == ["first", "first", "of 110", "of 110", "of 130"]
-    assert trained == [110.0, 130.0], "nobody was decided for between 120 and 130"
-
-
-class Scoring:
-    """Gives everything the same score, under a name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, rows: Candidates, _channels: tuple[str, ...], _now: float, _lane: Lane, /) -> Ranked:
-        return Ranked(np.full(len(rows), 0.5, np.float32), self.name)
