@@ -64,15 +64,22 @@ def fit(margin: npt.NDArray[np.float32], label: Bools, weight: Floats, knots: in
     """
     if min(label.sum(), (~label).sum()) < LEAST_OUTCOMES:
         return Calibration.identity()
-    from sklearn.linear_model import LogisticRegression
-
-    line = LogisticRegression(C=1e6).fit(margin[:, None].astype(np.float64), label, weight)
-    slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
-    platt = Calibration(np.zeros(1), np.array([shift]), slope)
-    if line.coef_[0, 0] < LEAST_SLOPE:
-        platt = _levelled(platt, margin, label, weight)
+    platt = moved(Calibration.identity(), margin, label, weight)
     knots = min(knots, int(label.sum()) // 30)
     return platt if knots < 2 else _refined(margin, label, weight, knots, platt)
+
+
+def moved(curve: Calibration, margin: npt.NDArray[np.float32], label: Bools, weight: Floats) -> Calibration:
+    """Return a curve with Platt's straight line on top of its log-odds: its shape stays, its level and steepness follow these rows.
+
+    Takes far fewer outcomes than a curve of its own: two numbers are learned.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    line = LogisticRegression(C=1e6).fit(curve.log_odds_of(margin)[:, None], label, weight)
+    slope, shift = max(float(line.coef_[0, 0]), LEAST_SLOPE), float(line.intercept_[0])
+    found = Calibration(curve.margin, slope * curve.log_odds + shift, slope * curve.slope)
+    return found if line.coef_[0, 0] >= LEAST_SLOPE else _levelled(found, margin, label, weight)
 
 
 def _levelled(curve: Calibration, margin: npt.NDArray[np.float32], label: Bools, weight: Floats) -> Calibration:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import gammaincinv
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -14,6 +15,8 @@ Column = npt.NDArray[Any]
 
 DRAWS = 500
 LEVEL = 0.95
+FEW_OWNERS = 30
+"""With fewer owners that engaged, intervals that draw owners are too narrow."""
 
 
 def ndcg(group: Column, score: Column, label: Bools, k: int = 5, seed: int = 0) -> float:
@@ -105,7 +108,7 @@ class Tenth:
 
 
 def tenths(probability: Column, label: Bools, weight: Column, owner: Column, *, of: str = "rows") -> list[Tenth]:
-    """Return the calibration of ten parts of the rows, lowest probability first, with intervals that resample owners.
+    """Return the calibration of ten parts of the rows, lowest first, with intervals that resample owners (see `interval_of_few`).
 
     `of`: "rows" makes parts of equal weight, "engagement" parts that promise equally many engagements. Where few rows are
     engaged with, the low tenths of rows hold next to no engagement and their ratios mean little: see `positives`.
@@ -120,8 +123,25 @@ def tenths(probability: Column, label: Bools, weight: Column, owner: Column, *, 
         expected, observed = weight * probability * here, weight * label * here
         ratio = expected_over_observed(probability[here], label[here], weight[here])
         upto = float(probability[here].max()) if here.any() else float("nan")
-        found.append(Tenth(upto, ratio, resampled.ratio(expected, observed), int(label[here].sum())))
+        engaged = np.bincount(resampled.owner, observed)
+        few = (engaged > 0).sum() < FEW_OWNERS
+        interval = interval_of_few(float(expected.sum()), engaged) if few else resampled.ratio(expected, observed)
+        found.append(Tenth(upto, ratio, interval, int(label[here].sum())))
     return found
+
+
+def interval_of_few(expected: float, observed: Floats) -> tuple[float, float]:
+    """Return the interval at LEVEL of expected over observed where few owners engaged, NaN where none did.
+
+    `observed`: what came, one per owner. Garwood's exact interval (1936) of a Poisson count, at the effective number of owners that
+    engaged (Kish 1965). Drawing owners says nothing of how much else could have come: where one engaged, no draw holds another.
+    """
+    total = float(observed.sum())
+    if not total:
+        return float("nan"), float("nan")
+    effective = total**2 / float((observed**2).sum())
+    least, most = gammaincinv(effective, (1 - LEVEL) / 2), gammaincinv(effective + 1, (1 + LEVEL) / 2)
+    return expected / total * effective / float(most), expected / total * effective / float(least)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The curve of a trained model fitted anew on what came after its training; trees, and so every ranking, stay as they are.
+"""The curve of a trained model moved by what came after its training; trees, and so every ranking, stay as they are.
 
-What is expected over what comes swings from week to week; a curve fitted once follows none of it, and one fitted daily all but the latest
-weeks of it.
+What is expected over what comes swings from week to week; a curve fitted once follows none of it, and one moved daily all but the latest
+weeks of it. Level and steepness swing, not the shape: that stays as training found it, on more engagements than a few weeks hold.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from lake.dataset import Dataset
 from lake.errors import InputError
 from ranking.bundle import Bundle
-from ranking.calibration import Calibration, fit
+from ranking.calibration import Calibration, moved
 from ranking.evaluation import expected_over_observed, log_loss
 from ranking.examples import ExampleRule, Rows, draw
 from ranking.join import features_at
@@ -38,7 +38,7 @@ class Recalibrated:
 
 
 def recalibrate(bundle: Bundle, dataset: Dataset, until: float, rule: ExampleRule | None = None, seed: int = 0) -> Recalibrated:
-    """Fit a bundle's curve on candidates after its training whose label window is over by `until` (seconds), the latest counting most.
+    """Move a bundle's curve by candidates after its training whose label window is over by `until` (seconds), the latest counting most.
 
     Raises InputError where fewer than LEAST_POSITIVES of them were engaged with.
     """
@@ -53,7 +53,7 @@ def recalibrate(bundle: Bundle, dataset: Dataset, until: float, rule: ExampleRul
         )
     matrix = features_at(state, rows.user, rows.item, candidates_only(rows)[0], rows.at)
     margin, weight = bundle.margins(matrix), faded(rows, until)
-    curve = fit(margin, rows.label, weight)
+    curve = moved(bundle.calibration, margin, rows.label, weight)
     before, after = (_measured(known(margin), rows, weight) for known in (bundle.calibration, curve))
     return Recalibrated(curve, {"rows": len(rows), "positives": int(rows.label.sum()), "before": before, "after": after})
 

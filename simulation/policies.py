@@ -13,9 +13,14 @@ from lake.decisions import Candidates, Lane
 from lake.ids import combine, hash64
 from lake.items import ItemTable
 from scheduler.sources.trending import Heat
+from simulation.playback import Engagements
 
-PolicyName = Literal["ranked", "popular", "recent", "random"]
+PolicyName = Literal["ranked", "popular", "recent", "random", "popular_week"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+COMPARED: tuple[PolicyName, ...] = ("ranked", "popular", "recent", "random")
+"""What a replay compares where nobody says what."""
+
+WEEK_S = 7 * 86400.0
 
 F32 = npt.NDArray[np.float32]
 
@@ -58,13 +63,32 @@ class Random:
 
 
 def popular(heat: Heat) -> ByItem:
-    """Return the policy that sends what most people engaged with lately."""
+    """Return the policy that sends what most people engaged with lately, by a count that fades."""
 
     def share(item_ids: Sequence[str], now: float) -> npt.NDArray[np.float64]:
         hot = heat(item_ids, now)
         return hot / (1 + hot)
 
     return ByItem("popular", share)
+
+
+def popular_week(engagements: Engagements) -> ByItem:
+    """Return the policy that sends what most people engaged with in the last seven days, the first of them counting as much as the last.
+
+    That is the usual meaning of popular. A count that fades (`popular`) is the harder one to beat where items are soon over.
+    """
+
+    def share(item_ids: Sequence[str], now: float) -> npt.NDArray[np.float64]:
+        lately = engagements.between(now - WEEK_S, now)
+        lately = lately.take(lately.counts)
+        _, first = np.unique(combine(hash64(lately.user), lately.item_key), return_index=True)
+        keys, people = np.unique(lately.item_key[first], return_counts=True)
+        place = np.searchsorted(keys, wanted := hash64(item_ids))
+        found = np.append(keys, np.uint64(0))[place] == wanted
+        count = np.where(found, np.append(people, 0)[place], 0).astype(np.float64)
+        return count / (1 + count)
+
+    return ByItem("popular_week", share)
 
 
 def recent(table: ItemTable) -> ByItem:

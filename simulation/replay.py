@@ -33,9 +33,10 @@ from scheduler.redis_stores import RedisStores
 from scheduler.scoring import by_model
 from scheduler.sources import HeldRows, NewPosts, Trending
 from scheduler.windows import SLOT_S
+from simulation.beside import beside
 from simulation.outcomes import cut_of, overspends, report
-from simulation.playback import Features, Playback, play
-from simulation.policies import PolicyName, Random, popular, recent
+from simulation.playback import Engagements, Features, Playback, play
+from simulation.policies import PolicyName, Random, popular, popular_week, recent
 
 REPLAY_META = Meta(shards=1)
 """One shard: a replay decides in one process, and one shard makes the fewest, largest batches."""
@@ -86,9 +87,14 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
         over = overspends(sent[policy], config.budget)
         reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until)
         reports[policy]["budget_use"] = budget_use(rows, config)
+    compared = {
+        policy: beside(sent["ranked"], sends, history.events, horizon_days=config.horizon_days, known_until=known_until)
+        for policy, sends in sent.items()
+        if policy != "ranked" and "ranked" in sent
+    }
     for policy in sent.keys() - {"random"} if "random" in sent else ():
         reports[policy]["cut_of_random"] = cut_of(sent[policy], sent["random"], history.events, horizon_days=config.horizon_days)
-    return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports})
+    return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports, "ranked_beside": compared})
 
 
 def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, policy: PolicyName, told: Told) -> pd.DataFrame:
@@ -97,7 +103,7 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         stores = RedisStores.open(store.url, REPLAY_META, durable=False)
         features = RedisFeatureStore(stores.client, stores.meta.keys)
         table = ItemTable(stores.items)
-        lane = lane_of(stores, features, table, scorer_of(policy, model, features, table, config), config)
+        lane = lane_of(stores, features, table, scorer_of(policy, model, history, features, table, config), config)
         state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
         playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
@@ -130,10 +136,14 @@ def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, score
     return ScheduledLane(pipeline, stores.due, sources, stores.meta.channel_codes([config.channel]))
 
 
-def scorer_of(policy: PolicyName, model: Bundle | None, features: FeatureStore, table: ItemTable, config: ReplayConfig) -> Scorer:
+def scorer_of(
+    policy: PolicyName, model: Bundle | None, history: Dataset, features: FeatureStore, table: ItemTable, config: ReplayConfig
+) -> Scorer:
     """Return how a policy ranks."""
     if policy == "ranked" and model is not None:
         return by_model(ModelScorer(model, features, table))
+    if policy == "popular_week":
+        return popular_week(Engagements.of(history))
     baselines: dict[PolicyName, Scorer] = {
         "popular": popular(heat_of(features, "users_7d")),
         "recent": recent(table),

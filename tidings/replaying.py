@@ -14,7 +14,7 @@ from lake.dataset import Dataset
 from lake.errors import InputError
 from ranking.bundle import Bundle
 from ranking.bundle import load as load_bundle
-from simulation.policies import POLICIES, PolicyName
+from simulation.policies import COMPARED, POLICIES, PolicyName
 from simulation.replay import ReplayConfig, replay
 from tidings.console import Json, emit, progress, step
 from tidings.demo import demo
@@ -32,7 +32,7 @@ def replay_command(
     since: Annotated[str, typer.Option("--from", help="The first moment to replay, such as 2016-10-03T00:00:00Z.")],
     until: Annotated[str, typer.Option("--to", help="The moment to stop before.")],
     out: Annotated[Path, typer.Option(help="The folder to write decisions.parquet and report.json into.")],
-    policy: Annotated[list[str] | None, typer.Option(help=f"What to compare: {', '.join(POLICIES)}; all four by default.")] = None,
+    policy: Annotated[list[str] | None, typer.Option(help=f"What to compare: {', '.join(POLICIES)}; the first four by default.")] = None,
     budget: Annotated[int, typer.Option(min=0, max=254, help="Sends per user and rolling 7 days.")] = 3,
     channel: Annotated[str, typer.Option(help="The channel to send on.")] = "in_app",
     horizon: Annotated[int, typer.Option(min=1, help="Days after a send within which an engagement counts for it.")] = 14,
@@ -57,15 +57,15 @@ def replay_command(
     out.mkdir(parents=True, exist_ok=True)
     replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
     (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report["policies"]))
+    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report))
 
 
 def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
-    """Return policies by name, all of them where none is named; raises InputError naming an unknown one."""
+    """Return policies by name, the usual four where none is named; raises InputError naming an unknown one."""
     for name in names or []:
         if name not in POLICIES:
             raise InputError(f"unknown policy {name!r}: choose from {', '.join(POLICIES)}")
-    return tuple(name for name in POLICIES if name in names) if names else POLICIES
+    return tuple(name for name in POLICIES if name in names) if names else COMPARED
 
 
 def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -> Bundle:
@@ -77,8 +77,10 @@ def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -
         return load_bundle(model)
 
 
-def compared(policies: dict[str, Any]) -> Table:
+def compared(report: dict[str, Any]) -> Table:
     """Return the policies side by side."""
+    beside = report["ranked_beside"]
+    policies = {name: row | {"ranked_beside": beside.get(name)} for name, row in report["policies"].items()}
     table = Table(title="what each policy's sends were worth", title_justify="left", box=None, pad_edge=False)
     columns = {
         "sends": "sends",
@@ -89,6 +91,7 @@ def compared(policies: dict[str, Any]) -> Table:
         "sends_per_user": "per user",
         "budget_use": "budget used",
         "overspent": "overspent",
+        "ranked_beside": "ranked beside",
         "cut_of_random": "random's cut",
     }
     table.add_column("policy")
@@ -102,6 +105,8 @@ def compared(policies: dict[str, Any]) -> Table:
 def _figure(key: str, value: Any) -> str:
     if key == "cut_of_random":
         return f"{value['cut']:.0%}" if value and value["cut"] is not None else ""
+    if key == "ranked_beside":
+        return f"{value['ratio']:.2f} x" if value and value["ratio"] is not None else ""
     if key == "budget_use":
         return f"{value:.0%}"
     if key == "engaged_per_send":

@@ -76,6 +76,10 @@ def test_each_window_is_one_decision(replayed: Replayed) -> None:
 def test_the_model_is_worth_more_than_chance(replayed: Replayed) -> None:
     policies = replayed.report["policies"]
     assert policies["ranked"]["engaged_in_horizon"] > policies["random"]["engaged_in_horizon"]
+    low, high = replayed.report["ranked_beside"]["random"]["interval_95"]
+    ratio = policies["ranked"]["engaged_per_send"] / policies["random"]["engaged_per_send"]
+    assert replayed.report["ranked_beside"]["random"]["ratio"] == pytest.approx(ratio)
+    assert low < ratio < high
 
 
 def test_the_same_replay_gives_the_same_report(replayed: Replayed, small_world: SmallWorld, config: ReplayConfig) -> None:

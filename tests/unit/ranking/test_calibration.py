@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from ranking.calibration import Calibration, fit
+from ranking.calibration import Calibration, fit, moved
 from ranking.evaluation import expected_over_observed
 
 
@@ -40,6 +40,26 @@ def test_margins_that_differ_never_tie_or_swap(seed: int, rows: int) -> None:
 def test_with_too_few_outcomes_of_a_kind_margins_are_taken_as_log_odds(label: bool) -> None:
     curve = fit(np.array([0.0, 1.0], np.float32), np.array([label, label]), np.ones(2))
     assert curve(np.zeros(1, np.float32)).tolist() == [0.5]
+
+
+def test_a_moved_curve_keeps_its_shape_and_promises_what_came_from_few_engagements() -> None:
+    """The times have changed the log-odds by a line; two numbers are learned from them, so that a tail without engagements is right too."""
+    curve, random = fit(*drawn(seed=0)), np.random.default_rng(1)
+    margin = random.normal(-3, 2, 4_000).astype(np.float32)
+    truth = 1 / (1 + np.exp(-(0.8 * curve.log_odds_of(margin) - 1)))
+    new = moved(curve, margin, random.random(4_000) < truth, np.ones(4_000))
+    there = np.linspace(-12, 6, 100).astype(np.float32)
+    slope, shift = np.polyfit(curve.log_odds_of(there), new.log_odds_of(there), 1)
+    assert slope == pytest.approx(0.8, abs=0.15)
+    assert shift == pytest.approx(-1, abs=0.3)
+    np.testing.assert_allclose(new.log_odds_of(there), slope * curve.log_odds_of(there) + shift, atol=1e-6)
+
+
+def test_a_moved_curve_still_rises_where_what_came_fell() -> None:
+    margin, label, weight = drawn(seed=0)
+    new = moved(fit(margin, label, weight), -margin, label, weight)
+    assert (np.diff(new.log_odds_of(np.linspace(-12, 6, 100).astype(np.float32))) > 0).all()
+    assert expected_over_observed(new(-margin), label, weight) == pytest.approx(1, abs=0.02)
 
 
 def test_knots_that_do_not_rise_are_refused() -> None:

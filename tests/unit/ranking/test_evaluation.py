@@ -14,6 +14,7 @@ from ranking.evaluation import (
     by_activity,
     cut_at,
     expected_over_observed,
+    interval_of_few,
     log_loss,
     ndcg,
     reached,
@@ -69,6 +70,27 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         low, high = Resampled.of(np.repeat(np.arange(60), 5), draws=200, seed=seed).mean(values)
         covered.append(low <= 1 <= high)
     assert 0.89 <= np.mean(covered) <= 0.99
+
+
+def test_intervals_of_few_engagements_cover_the_truth_where_draws_of_owners_would_not() -> None:
+    """Three engagements are expected, of owners who bring one or two rows each; in the long run the ratio is 1."""
+    random, covered, drawn = np.random.default_rng(0), [], []
+    for _ in range(400):
+        rows = random.integers(1, 3, 200)
+        observed = rows * (random.random(200) < 0.01)
+        if observed.any():
+            low, high = interval_of_few(3.0, observed.astype(np.float64))
+            covered.append(low <= 1 <= high)
+            below, above = Resampled.of(np.arange(200), draws=100).ratio(np.full(200, 3.0 / 200), observed)
+            drawn.append(below <= 1 <= above)
+    assert np.mean(covered) >= 0.93 > np.mean(drawn)
+
+
+def test_one_engagement_says_next_to_nothing_of_a_promise() -> None:
+    low, high = interval_of_few(2.0, np.array([0.0, 1.0, 0.0]))
+    assert low < 0.5
+    assert high > 20
+    assert np.isnan(interval_of_few(2.0, np.zeros(3))).all()
 
 
 @pytest.mark.parametrize("of", ["rows", "engagement"])
