@@ -13,6 +13,7 @@ from lake.errors import InputError
 from ranking.explain import MOST_ROWS, Explained
 from ranking.past import seconds
 from ranking.popularity import MODEL_ID as POPULARITY
+from ranking.relief import model_of
 from ranking.scorer import ScoreRequest
 
 Ask = Callable[[ScoreRequest, str], Explained]
@@ -134,7 +135,11 @@ def _since(row: dict[str, Any], score: dict[str, Any]) -> dict[str, Any]:
     as_decided = bool(np.isclose(score["probability"], row["probability"], rtol=SAME, atol=1e-7))
     taken_off = float(score["value"] - row["value"]) if as_decided else None
     notes = []
-    if not as_decided:
+    if not as_decided and row["model_id"] != model_of(row["model_id"]):
+        notes.append(
+            f"Features or scores were wrong at the time, and the guard's stand-in ranked: the model says {_short(score['probability'])}."
+        )
+    elif not as_decided:
         notes.append(f"More is known since: today it would be {_short(score['probability'])}.")
     if score["risk"] > 0:
         cost = score["probability"] - score["value"]

@@ -12,11 +12,12 @@ FRESH_S = 3600.0
 
 @dataclass(frozen=True)
 class Alarm:
-    """What is wrong, since when, and when that was last said; seconds."""
+    """What is wrong, since when, and when that was last said; seconds. `remedy`: what all are to do meanwhile, packed."""
 
     text: str
     since: float
     at: float
+    remedy: bytes = b""
 
 
 class Alarms(Protocol):

@@ -55,6 +55,17 @@ def configure(level: int = logging.WARNING) -> None:
             cover(handler)
 
 
+def quieten_serve() -> None:
+    """Keep Ray Serve's small talk from the person who looks at this process; for one that asks a system something and is no part of it.
+
+    Call it after Serve is imported, which puts a handler of its own on the terminal.
+    """
+    serve = logging.getLogger("ray.serve")
+    serve.setLevel(logging.WARNING)
+    for handler in serve.handlers:
+        cover(handler)
+
+
 def formatter() -> logging.Formatter:
     """Return the formatter of every handler of ours."""
     return _Formatter(

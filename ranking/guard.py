@@ -2,7 +2,8 @@
 
 Rows of scheduled work are sampled into blocks. A block is compared with the week before it, hour by hour: how far each column's
 distribution has moved (PSI), how much of it is missing, and how much lies beyond all that training saw. What the hours of that week reached
-themselves, and a margin, is the bound. Until a day of it is known, only columns that are all but gone, or far beyond, count.
+themselves, and a margin, is the bound; a share must also be more than chance makes of so few people and items. Until a day of it is known,
+only columns that are all but gone, or far beyond, count, and nothing but an alarm comes of it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ranking.blocks import Matrix
-from ranking.features import FEATURES
+from ranking.features import FEATURES, ITEM_FEATURES, USER_FEATURES
 from ranking.reference import ABOVE, BELOW, BINS, COLUMNS, MISSING, Counts, Reference, binned
-from ranking.stability import Floats, shares, stability
+from ranking.stability import Floats, shares, stability, surprise
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 WIDTH = len(COLUMNS)
 IS_SCORE = np.arange(WIDTH) >= len(FEATURES)
+OF_USERS, OF_ITEMS = (np.isin(COLUMNS, names) for names in (USER_FEATURES, ITEM_FEATURES))
+"""Which columns say the same in all rows of a user, and of an item."""
 KINDS = ("PSI", "missing", "beyond training")
 CELL_SCORES = 120
 """Scores kept of each hour."""
@@ -36,9 +39,10 @@ class GuardRule:
     `sample_rows`: most rows of one job; `rows_per_minute`: most in all; `block_rows`: judged together. `cell_s`, `cells`: the memory,
     an hour each for a week; `least_cells`: before limits are learned. A PSI is calm up to `stretch` times the `quantile` of what those
     reached and a margin, which is wider for scores, for a new model may move them a little; it is borne up to twice that. A share is
-    borne up to half as much again, and `share_margin`. What is beyond trips after `strikes` blocks in a row, a share, or a PSI of `gross`
-    times the most, at once. `calm` blocks in a row end it. Before limits are learned `hard_share` missing, where training saw at most
-    half as much missing, or beyond training trips.
+    borne up to half as much again, and `share_margin`, and as long as chance makes so much of it once in e to `chance` times. What is
+    beyond trips after `strikes` blocks in a row; a share that chance makes once in the square of that, or a PSI of `gross` times the most,
+    at once. `calm` blocks in a row end it. Before limits are learned `hard_share` missing, where training saw at most half as much
+    missing, or beyond training trips.
     """
 
     sample_rows: int = 256
@@ -51,6 +55,7 @@ class GuardRule:
     stretch: float = 1.5
     psi_margin: float = 0.2
     share_margin: float = 0.2
+    chance: float = 9.0
     score_margin: float = 0.3
     hard_share: float = 0.9
     strikes: int = 2
@@ -119,6 +124,7 @@ class Guard:
     _limits: tuple[Floats, Floats] | None = None
     _strikes: Ints = field(default_factory=lambda: np.zeros(WIDTH, np.int64))
     _block: list[Matrix] = field(default_factory=list)
+    _seen: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
     _minute: tuple[int, int] = (-1, 0)
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -132,9 +138,8 @@ class Guard:
 
     @property
     def normal_scores(self) -> Matrix:
-        """Return scores (n, 2) of when all was well: of the last week, before it is known of the rows of training."""
-        kept = self.memory.scores[self.memory.known].reshape(-1, 2)
-        return kept if self._has_learned else self.reference.scores
+        """Return scores (n, 2) of when all was well, of the last week; none before any of it is known."""
+        return self.memory.scores[self.memory.known].reshape(-1, 2)
 
     def room(self, now: float) -> int:
         """Return how many rows of a job may be looked at."""
@@ -143,22 +148,27 @@ class Guard:
             self._minute = (minute, 0)
         return max(min(self.rule.sample_rows, self.rule.rows_per_minute - self._minute[1]), 0)
 
-    def see(self, rows: Matrix, scores: Matrix, now: float) -> Matrix | None:
-        """Look at sampled feature rows as they came and at the serving model's `scores` (n, 2) of them.
+    def see(self, rows: Matrix, scores: Matrix, users: int, items: int, now: float) -> Matrix | None:
+        """Look at a job's sampled feature rows as they came and at the serving model's `scores` (n, 2) of them.
 
-        Returns the block (rows, columns) that was judged, None where it is not full yet. `now`: the moment of the rows, seconds.
+        Returns the block (rows, columns) that was judged, None where it is not full yet. `users`, `items`: how many the rows are of; `now`:
+        the moment of the rows, seconds.
         """
         self._minute = (self._minute[0], self._minute[1] + len(rows))
+        # The next job is of other users, but of much the same items.
+        self._seen = np.array([self._seen[0] + users, max(self._seen[1], items)])
         self._block.append(np.concatenate([rows, scores], axis=1))
         if sum(map(len, self._block)) < self.rule.block_rows:
             return None
         block = np.concatenate(self._block)
         self._block.clear()
         self._judge(block, now)
+        self._seen[:] = 0
         return block
 
     @property
-    def _has_learned(self) -> bool:
+    def has_learned(self) -> bool:
+        """Whether enough is known of normal days to say what is usual."""
         return int(self.memory.known.sum()) >= self.rule.least_cells
 
     def _judge(self, block: Matrix, now: float) -> None:
@@ -166,8 +176,10 @@ class Guard:
         if self._limits is None:
             self._limits = self.limits()
         figures, (calm, most) = self._figures(counts), self._limits
-        is_bad = (figures > most).any(axis=0)
-        is_gross = (figures[0] > self.rule.gross * most[0]) | (figures[1:] > most[1:]).any(axis=0)
+        is_beyond, surprises = figures > most, self._surprises(figures)
+        is_beyond[1:] &= surprises > self.rule.chance
+        is_bad = is_beyond.any(axis=0)
+        is_gross = (figures[0] > self.rule.gross * most[0]) | (is_beyond[1:] & (surprises > 2 * self.rule.chance)).any(axis=0)
         self._strikes = np.where(is_bad, self._strikes + 1 + self.rule.strikes * is_gross, 0)
         self._calm = np.where((figures <= calm).all(axis=0), self._calm + 1, 0)
         self.out = np.where(self.out, self._calm < self.rule.calm, self._strikes >= self.rule.strikes)
@@ -178,16 +190,25 @@ class Guard:
 
     def _figures(self, counts: Counts) -> Floats:
         """Return how far a block's columns are from what they were, (KINDS, columns)."""
-        known = self.memory.known
-        was = self.memory.counts[known].sum(axis=0, dtype=np.float64) if known.any() else self.reference.counts
         share = shares(counts)
-        beyond = (share[:, BELOW] + share[:, ABOVE]) / np.maximum(1 - share[:, MISSING], 1e-9)
-        return np.stack([stability(shares(was), share), share[:, MISSING], beyond])
+        return np.stack([stability(self._usual, share), *missing_and_beyond(share)])
+
+    @property
+    def _usual(self) -> Floats:
+        """What part of each column lay in each bin before, (columns, BINS)."""
+        known = self.memory.known
+        return shares(self.memory.counts[known].sum(axis=0, dtype=np.float64) if known.any() else self.reference.counts)
+
+    def _surprises(self, figures: Floats) -> Floats:
+        """Return how surely the shares missing and beyond are more than they were, (2, columns)."""
+        users, items = self._seen
+        seen = np.where(OF_USERS, users, np.where(OF_ITEMS, items, min(users, items)))
+        return surprise(missing_and_beyond(self._usual), figures[1:], np.stack([seen, seen * (1 - figures[1])]))
 
     def limits(self) -> tuple[Floats, Floats]:
         """Return what counts as calm and the most that is borne, (KINDS, columns) each."""
         rule = self.rule
-        if not self._has_learned:
+        if not self.has_learned:
             missing = shares(self.reference.counts)[:, MISSING]
             unknown = np.full(WIDTH, np.inf)
             # Of what training never saw, nothing can be beyond.
@@ -222,6 +243,12 @@ class Guard:
         shapes = [(a.shape, b.shape) for a, b in ((getattr(memory, n), getattr(mine, n)) for n in ("number", "counts", "worst", "scores"))]
         if edges.shape != self.reference.edges.shape or any(a != b for a, b in shapes):
             return False
-        self.reference, self.memory = Reference(edges, self.reference.counts, self.reference.middle, self.reference.scores), memory
+        self.reference, self.memory = Reference(edges, self.reference.counts, self.reference.middle), memory
         self._limits = None
         return True
+
+
+def missing_and_beyond(share: Floats) -> Floats:
+    """Return what part of each column is missing, and what part of the rest lies beyond training, (2, columns), from shares of bins."""
+    beyond = (share[:, BELOW] + share[:, ABOVE]) / np.maximum(1 - share[:, MISSING], 1e-9)
+    return np.stack([share[:, MISSING], beyond])

@@ -31,6 +31,7 @@ from ranking.guarding import FILE as GUARD_FILE
 from ranking.guarding import Guarding, Watchman
 from ranking.in_service import InService
 from ranking.light import MOST_PER_USER
+from ranking.relief import model_of
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from ranking.shadow import Allowance, ShadowLog, ShadowRule
 from ranking.store import FeatureStore
@@ -103,8 +104,10 @@ class Ranking:
         self._allowance, self._random = Allowance(rule or ShadowRule()), np.random.default_rng()
         self._is_sampling, self._shadow_rows = False, 0
         self._shadowed: deque[pd.DataFrame] = deque()
-        self._stopping = threading.Event()
+        self._stopping, self._is_lost = threading.Event(), False
         if self._models.may_change or guard is not None:
+            # Before the first request: what the other replicas rank by, this one ranks by, too.
+            self._follow_once()
             threading.Thread(target=self._follow, args=(look_every_s,), name="models", daemon=True).start()
 
     @property
@@ -124,7 +127,7 @@ class Ranking:
         Computed from the state as it is now, beside the worker; raises BundleError where the model is gone.
         """
         job = await asyncio.wrap_future(self._worker.submit(self._scorer.prepare, request))
-        return await asyncio.to_thread(lambda: explaining.explain(self._models.loaded(model_id), job, request))
+        return await asyncio.to_thread(lambda: explaining.explain(self._models.loaded(model_of(model_id)), job, request))
 
     async def model_id(self) -> str:
         """Return the id of the model in service."""
@@ -185,8 +188,9 @@ class Ranking:
 
     def _started(self, requests: list[tuple[Ticket, ScoreRequest]], is_urgent: bool) -> Running[Ticket]:
         merged = merge([request for _, request in requests])
-        relief = self._guarding.relief_for(merged) if self._guarding is not None else None
-        job = self._models.held.scorer(merged.model_id).prepare(merged, relief)
+        held = self._models.held
+        relief = self._guarding.relief_for(merged, held.serving.model_id) if self._guarding is not None else None
+        job = held.scorer(merged.model_id).prepare(merged, relief)
         return Running(requests, job, job.chunks(), is_urgent)
 
     def _offer(self, running: Running[Ticket]) -> None:
@@ -216,10 +220,16 @@ class Ranking:
 
     def _follow(self, every_s: float) -> None:
         while not self._stopping.wait(every_s):
-            try:
-                self.look()
-            except Exception:
-                logger.exception("the models could not be followed; trying again")
+            self._follow_once()
+
+    def _follow_once(self) -> None:
+        try:
+            self.look()
+            self._is_lost = False
+        except Exception:
+            if not self._is_lost:
+                logger.exception("the models could not be followed; trying again, and saying no more of it until it works")
+            self._is_lost = True
 
     def look(self) -> bool:
         """Follow the registry and put down what the challenger scored; returns whether the models changed."""
@@ -227,7 +237,7 @@ class Ranking:
         if self._models.problem and self._models.problem != problem:
             logger.error("goes on serving %s: %s", self._scorer.model_id, Reason(self._models.problem))
         if self._guarding is not None:
-            self._watchman.tell(self._guarding)
+            self._watchman.tell(self._guarding, self._scorer.model_id, self._models.loaded)
         frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]
         if frames and self._log is not None:
             self._log.write(pd.concat(frames, ignore_index=True))

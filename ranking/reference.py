@@ -21,8 +21,6 @@ PARTS = 10
 BINS = PARTS + 3
 """Bins of a column: below its least, tenths of what lies between, above its greatest, missing."""
 BELOW, ABOVE, MISSING = 0, PARTS + 1, PARTS + 2
-GRID = 1_001
-"""Quantiles that a distribution of scores is kept as."""
 MOST_ROWS = 20_000
 
 
@@ -30,14 +28,12 @@ MOST_ROWS = 20_000
 class Reference:
     """`edges`: float32 (columns, PARTS + 1), the quantiles of each column that bins are cut at, NaN where it was never there.
 
-    `counts`: float32 (columns, BINS), what the rows of training held. `middle`: float32 (features,), medians. `scores`: float32
-    (GRID, 2), quantiles of probability and value.
+    `counts`: float32 (columns, BINS), what the rows of training held. `middle`: float32 (features,), medians.
     """
 
     edges: Matrix
     counts: Counts
     middle: Matrix
-    scores: Matrix
 
     @staticmethod
     def of(rows: Matrix, scores: Matrix) -> Reference:
@@ -50,8 +46,7 @@ class Reference:
         edges = edges.astype(np.float32)
         edges[:, 0] = np.nextafter(edges[:, 0], np.float32(-np.inf))  # a bin holds what lies above its lower edge, up to its upper one
         middle = np.array([np.median(each) if len(each) else np.nan for each in there[: len(FEATURES)]], np.float32)
-        grid = np.quantile(scores, np.linspace(0, 1, GRID), axis=0).astype(np.float32)
-        return Reference(edges, binned(table, edges), middle, grid)
+        return Reference(edges, binned(table, edges), middle)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -60,7 +55,6 @@ class Reference:
             "edges": [[None if np.isnan(x) else x for x in row] for row in self.edges.tolist()],
             "counts": self.counts.tolist(),
             "middle": [None if np.isnan(x) else x for x in self.middle.tolist()],
-            "scores": self.scores.tolist(),
         }
 
     @staticmethod
@@ -68,11 +62,10 @@ class Reference:
         """Return what `as_json` gave; raises KeyError, TypeError or ValueError where it is something else."""
         if tuple(content["columns"]) != COLUMNS:
             raise ValueError("is of other columns than this Tidings computes")
-        edges, counts, middle, scores = (np.array(content[name], np.float32) for name in ("edges", "counts", "middle", "scores"))
-        shapes = (len(COLUMNS), PARTS + 1), (len(COLUMNS), BINS), (len(FEATURES),), (GRID, len(SCORES))
-        if (edges.shape, counts.shape, middle.shape, scores.shape) != shapes:
+        edges, counts, middle = (np.array(content[name], np.float32) for name in ("edges", "counts", "middle"))
+        if (edges.shape, counts.shape, middle.shape) != ((len(COLUMNS), PARTS + 1), (len(COLUMNS), BINS), (len(FEATURES),)):
             raise ValueError("has columns of another length than it should")
-        return Reference(edges, counts, middle, scores)
+        return Reference(edges, counts, middle)
 
 
 def binned(table: Matrix, edges: Matrix) -> Counts:

@@ -1,4 +1,4 @@
-"""How far a distribution has moved: the population stability index of binned samples. Pure."""
+"""How far a distribution has moved, and how surely a share has grown. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.float64]
 
 LEAST_SHARE = 1e-4
 """What an empty bin counts for."""
+RARE = 0.01
+"""What a share counts for at least, and at most lacks to 1: how much rarer it is nobody has seen enough to tell."""
 
 
 def shares(counts: npt.NDArray[Any]) -> Floats:
@@ -28,3 +30,15 @@ def stability(expected: Floats, found: Floats) -> Floats:
     was, now = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
     index: Floats = ((now - was) * np.log(now / was)).sum(axis=-1)
     return index
+
+
+def surprise(expected: Floats, found: Floats, seen: Floats) -> Floats:
+    """Return how surely shares have grown, (...), 0 where they have not: chance alone does so at most once in e to that many times.
+
+    `seen`: how many independent ones the `found` share is of. The bound of Chernoff.
+    """
+    was, now = np.clip(expected, RARE, 1 - RARE), np.clip(found, 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        here, there = (np.where(part > 0, part * np.log(part / of), 0.0) for part, of in ((now, was), (1 - now, 1 - was)))
+    grown: Floats = np.where(now > was, seen * (here + there), 0.0)
+    return grown

@@ -10,19 +10,21 @@ import numpy.typing as npt
 from ranking.blocks import Matrix
 
 Draws = npt.NDArray[np.float64]
+GRID = 1_001
+"""Quantiles that a distribution of scores is kept as, at most."""
 
 
 @dataclass(frozen=True)
 class Steady:
-    """Maps scores by quantile: `found` are sorted samples of what comes now, `wanted` of what came before, (n, 2) and (m, 2)."""
+    """Maps scores by quantile: `found` are sorted samples of what comes now, `wanted` of what came before, (n, 2) and (m, 2) float32."""
 
     found: Matrix
     wanted: Matrix
 
     @staticmethod
     def of(found: Matrix, wanted: Matrix) -> Steady:
-        """Return the map from samples in any order."""
-        return Steady(np.sort(found, axis=0), np.sort(wanted, axis=0))
+        """Return the map from samples in any order and number."""
+        return Steady(_thinned(found), _thinned(wanted))
 
     def __call__(self, scores: Matrix, draws: Draws) -> Matrix:
         """Return scores (n, 2) at the same quantiles of `wanted`, NaN where they are; equal ones are spread by their `draws` in [0, 1)."""
@@ -35,6 +37,13 @@ class Steady:
         quantile = (low + draws * (high - low)) / len(found)
         moved = np.interp(quantile, (np.arange(len(wanted)) + 0.5) / len(wanted), wanted)
         return np.where(np.isnan(score), np.nan, moved)
+
+
+def _thinned(scores: Matrix) -> Matrix:
+    """Return at most GRID scores that lie as the given ones do, in order."""
+    parts = min(GRID, len(scores))
+    quantiles = np.quantile(scores, (np.arange(parts) + 0.5) / parts, axis=0, method="nearest")
+    return quantiles.astype(np.float32)
 
 
 def draws_of(rows: Matrix) -> Draws:

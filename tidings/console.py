@@ -16,7 +16,7 @@ from rich.table import Table
 
 BAD_INPUT = 2
 
-err = Console(stderr=True)
+err = Console(stderr=True, log_path=False)
 """For people: what is happening, and what went wrong."""
 out = Console()
 """For the result, and nothing else."""

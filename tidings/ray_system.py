@@ -127,16 +127,20 @@ def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
 @contextmanager
 def _ray(wanted: Wanted) -> Iterator[str]:
     """Start a Ray of our own, reached on loopback only; yields the dashboard's URL."""
-    context = ray.init(
-        num_cpus=(os.cpu_count() or 1) + SPARE_CPUS,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        _temp_dir=wanted.ray_folder,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        context = ray.init(
+            num_cpus=(os.cpu_count() or 1) + SPARE_CPUS,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            _temp_dir=wanted.ray_folder,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray has no kind of its own for this
+        told, where = str(error).partition("\n")[0], Path(wanted.ray_folder) / "session_latest" / "logs"
+        raise InputError(f"Ray did not start: {told} Its logs are in {where}; on a machine that was only busy, try again") from error
     try:
         yield f"http://{context.dashboard_url}"
     finally:

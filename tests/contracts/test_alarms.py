@@ -21,8 +21,9 @@ def test_an_alarm_rings_until_it_is_cleared_and_repeating_it_replaces_it(alarms:
     assert alarms.ringing(5.0) == {}
     alarms.ring("guard b", Alarm("likeness is missing", 5.0, 5.0))
     alarms.ring("guard a", Alarm("scores moved", 6.0, 6.0))
-    alarms.ring("guard b", Alarm("likeness is missing", 5.0, 9.0))
-    assert alarms.ringing(9.0) == {"guard a": Alarm("scores moved", 6.0, 6.0), "guard b": Alarm("likeness is missing", 5.0, 9.0)}
+    again = Alarm("likeness is missing", 5.0, 9.0, b"\x00what to do")
+    alarms.ring("guard b", again)
+    assert alarms.ringing(9.0) == {"guard a": Alarm("scores moved", 6.0, 6.0), "guard b": again}
     alarms.clear("guard b")
     alarms.clear("nobody")
     assert list(alarms.ringing(9.0)) == ["guard a"]

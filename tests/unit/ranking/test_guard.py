@@ -18,7 +18,7 @@ from ranking.blocks import Matrix
 from ranking.features import FEATURES
 from ranking.guard import Guard
 from ranking.reference import COLUMNS, Reference
-from ranking.relief import Relieving, scores_of
+from ranking.relief import Relief, Relieving, model_of, scores_of
 from ranking.steadying import Steady, draws_of
 from scheduler.decide import DecideConfig, Rows, decide
 from tests.unit.ranking.traffic import DAY_S, EACH, JOBS, RULE, USERS, Watched, World, model, watched
@@ -123,7 +123,7 @@ def test_on_undisturbed_weeks_the_guard_never_trips_and_scores_are_the_models_ow
     assert not guarded.was_out
 
 
-def test_before_a_day_is_known_only_a_column_that_is_all_but_gone_or_far_beyond_trips() -> None:
+def test_before_a_day_is_known_only_a_column_that_is_all_but_gone_trips_and_the_model_ranks_as_ever() -> None:
     normal = model().normal
     assert normal is not None
     moved, gone = World().day(40), World().day(40)
@@ -134,6 +134,7 @@ def test_before_a_day_is_known_only_a_column_that_is_all_but_gone_or_far_beyond_
         each.score(rows, 40)
     assert [each.was_out for each in found] == [False, True]
     assert [finding.column for finding in found[1].guard.findings] == [FEATURES[0]]
+    assert [each.relief for each in found] == [None, None]
     assert str(found[1].guard.findings[0]).startswith(f"{FEATURES[0]}: missing 1.00, bound 0.90")
 
 
@@ -153,15 +154,15 @@ def test_what_was_learned_is_kept_across_a_restart_and_a_file_that_is_none_is_le
 def test_where_only_scores_are_out_the_model_before_ranks_at_the_volume_of_the_one_that_serves() -> None:
     guarded, threshold, _ = copy.deepcopy(before())
     better, rows = replace(model(), model_id="before"), day(31)
-    relief = None
+    packed = b""
     for job, places in enumerate(np.split(np.arange(len(rows)), JOBS)):
         broken = np.full((len(places), 2), 0.9, np.float32)
-        block = guarded.guard.see(rows[places], broken, 31 * DAY_S + job * RULE.cell_s)
+        block = guarded.guard.see(rows[places], broken, len(places) // EACH, len(places), 31 * DAY_S + job * RULE.cell_s)
         assert block is not None
-        relief = guarded.relieving.after(block, guarded.guard, model(), better)
-    assert relief is not None
+        packed = guarded.relieving.after(block, guarded.guard, model(), better, 31 * DAY_S + job * RULE.cell_s)
+    relief = Relief.unpacked(packed, {"before": better}.__getitem__)
     assert [COLUMNS[place] for place in np.flatnonzero(guarded.guard.out)] == ["probability", "value"]
-    assert relief.bundle.model_id == "before"
+    assert model_of(relief.bundle.model_id) == "before" != relief.bundle.model_id
     value = relief.scores(raw(31)[:, 0], raw(31)[:, 1], draws_of(rows))[1]
     assert (value > threshold).mean() == pytest.approx(0.06, rel=0.2)
 
@@ -171,7 +172,7 @@ def test_a_reference_is_the_same_after_json_and_another_one_is_refused() -> None
     assert normal is not None
     content = normal.as_json()
     again = Reference.from_json(content)
-    for name in ("edges", "counts", "middle", "scores"):
+    for name in ("edges", "counts", "middle"):
         assert np.array_equal(getattr(again, name), getattr(normal, name), equal_nan=True)
     with pytest.raises(ValueError, match="other columns"):
         Reference.from_json(content | {"columns": ["a"]})

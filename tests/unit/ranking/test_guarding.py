@@ -20,7 +20,7 @@ from ranking.guarding import Guarding, Watchman
 from ranking.in_service import Held
 from ranking.ray_ranker import Ranking, Stores
 from ranking.reference import Reference
-from ranking.relief import scores_of
+from ranking.relief import model_of, scores_of
 from ranking.scorer import Job, Scorer, ScoreRequest
 from ranking.store import MemoryFeatureStore
 from tests.unit.ranking.models import bundle_of, write_bundle
@@ -37,10 +37,12 @@ def request(seed: int) -> ScoreRequest:
 
 
 class Replica:
-    """A scorer and its guard. `breaks`: whether authors, topics and ages of items are lost upstream."""
+    """A scorer, its guard, and who tells what it found. `breaks`: whether authors, topics and ages of items are lost upstream."""
 
-    def __init__(self, keep: Path | None = None) -> None:
+    def __init__(self, keep: Path | None = None, alarms: Alarms | None = None) -> None:
         self.features, self.breaks = MemoryFeatureStore(), False
+        self.metrics = MemoryMetrics()
+        self.watchman = Watchman(alarms if alarms is not None else MemoryAlarms(), self.metrics)
         for number in range(200):
             self.features.record_engagements([f"i{number % 40}"], [f"u{number % 60}"], [AT - 3600 * number])
         self.guarding = Guarding(RULE, keep)
@@ -60,32 +62,41 @@ class Replica:
         scorer, asked = self.held.serving, request(seed)
         if self.breaks:
             scorer = Scorer(scorer.bundle, self.features, ItemTable(MemoryItemStore()))
-        job = scorer.prepare(asked, self.guarding.relief_for(asked))
+        job = scorer.prepare(asked, self.guarding.relief_for(asked, self.held.serving.model_id))
         for chunk in job.chunks():
             job.run(chunk)
         self.guarding.look(job, self.held, is_urgent=is_urgent)
+        self.tell()
         return job
+
+    def tell(self) -> None:
+        serving = self.held.serving.bundle
+        self.watchman.tell(self.guarding, serving.model_id, {serving.model_id: serving}.__getitem__)
 
 
 @pytest.fixture
-def replica() -> Replica:
-    replica = Replica()
+def alarms() -> MemoryAlarms:
+    return MemoryAlarms()
+
+
+@pytest.fixture
+def replica(alarms: MemoryAlarms) -> Replica:
+    replica = Replica(alarms=alarms)
     for seed in range(12):
         replica.play(seed)
     assert replica.guarding.relief is None
     return replica
 
 
-def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(replica: Replica, caplog: pytest.LogCaptureFixture) -> None:
-    alarms, metrics = MemoryAlarms(), MemoryMetrics()
-    watchman = Watchman(alarms, metrics)
+def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(
+    replica: Replica, alarms: MemoryAlarms, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = replica.metrics
     usual = [replica.play(seed).scores().value for seed in range(12, 15)]
-    watchman.tell(replica.guarding)
     replica.breaks = True
     with caplog.at_level(logging.WARNING):
         for seed in range(15, 21):
             broken = replica.play(seed).scores().value
-            watchman.tell(replica.guarding)
         ringing = list(alarms.ringing(AT + 60 * 20).values())
         assert len(ringing) == 1
         assert "sends as much as before" in ringing[0].text
@@ -95,7 +106,6 @@ def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(repli
         replica.breaks = False
         for seed in range(21, 25):
             replica.play(seed)
-            watchman.tell(replica.guarding)
     assert replica.guarding.relief is None
     assert not alarms.alarms
     assert metrics.counters["tidings_guard_trips_total", ()] == 1
@@ -121,9 +131,10 @@ def test_a_new_model_keeps_what_was_learned_unless_the_guard_is_tripped(replica:
     replica.held = Held(Scorer(other, replica.features, replica._table()))
     replica.play(15)
     assert replica.guarding.relief is not None
-    replica.guarding.follow(replace(other, model_id="third"))
+    third = replace(other, model_id="third")
+    replica.guarding.follow(third)
     assert replica.guarding._guard is not learned
-    assert replica.guarding.relief is None
+    assert replica.guarding.relief_for(request(16), "third") is None, "what was wrong before it came is none of its business"
 
 
 def test_what_was_learned_serves_the_replica_that_starts_next(replica: Replica, tmp_path: Path) -> None:
@@ -135,6 +146,71 @@ def test_what_was_learned_serves_the_replica_that_starts_next(replica: Replica, 
     assert mine is not None
     assert theirs is not None
     assert theirs.memory.known.sum() >= mine.memory.known.sum()
+
+
+def test_replicas_that_saw_nothing_wrong_rank_as_the_one_that_did_and_one_id_is_one_answer(replica: Replica, alarms: MemoryAlarms) -> None:
+    other, restarted = Replica(alarms=alarms), Replica(alarms=alarms)
+    other.play(14)
+    replica.breaks = other.breaks = restarted.breaks = True
+    for seed in range(15, 21):
+        replica.play(seed)
+    for each in (other, restarted):
+        each.tell()
+    jobs = [each.play(30).scores() for each in (replica, other, restarted)]
+    plain = replica.held.serving.model_id
+    assert {scores.model_id for scores in jobs} == {jobs[0].model_id} != {plain}
+    assert model_of(jobs[0].model_id) == plain
+    for scores in jobs[1:]:
+        assert np.array_equal(scores.probability, jobs[0].probability)
+        assert np.array_equal(scores.value, jobs[0].value)
+
+
+def test_a_call_that_asks_for_a_model_by_its_id_gets_what_the_id_says(replica: Replica) -> None:
+    serving = replica.held.serving.model_id
+    replica.breaks = True
+    replica.play(15)
+    first = replica.guarding.relief
+    replica.play(16)
+    second = replica.guarding.relief
+    assert first is not None
+    assert second is not None
+    assert first.bundle.model_id != second.bundle.model_id, "another map is another id"
+    for wanted, found in ((first.bundle.model_id, first), (second.bundle.model_id, second), (serving, None), ("", second)):
+        assert replica.guarding.relief_for(replace(request(20), model_id=wanted), serving) is found
+    replica.breaks = False
+    for seed in range(17, 22):
+        replica.play(seed)
+    assert replica.guarding.relief is None
+    assert replica.guarding.relief_for(replace(request(22), model_id=second.bundle.model_id), serving) is second
+
+
+def test_before_a_day_is_known_it_gives_an_alarm_and_the_models_own_scores(alarms: MemoryAlarms) -> None:
+    fresh = Replica(alarms=alarms)
+    fresh.breaks = True
+    for seed in range(3):
+        scores = fresh.play(seed).scores()
+        assert scores.model_id == fresh.held.serving.model_id
+    assert ["too little is known of normal days" in alarm.text for alarm in alarms.alarms.values()] == [True]
+    assert fresh.guarding.relief is None
+
+
+def test_a_relief_whose_model_is_not_at_hand_is_told_once_and_the_model_ranks_as_ever(
+    replica: Replica, alarms: MemoryAlarms, caplog: pytest.LogCaptureFixture
+) -> None:
+    replica.breaks = True
+    replica.play(15)
+    other = Replica(alarms=alarms)
+
+    def nowhere(model_id: str) -> Bundle:
+        raise bundles.BundleError(f"model {model_id} is gone")
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            other.watchman.tell(other.guarding, replica.held.serving.model_id, nowhere)
+    assert other.guarding.relief is None
+    assert [record.getMessage() for record in caplog.records if "is gone" in record.getMessage()] == [
+        f"ranks as ever, though the guard of a replica has tripped: model {replica.held.serving.model_id} is gone"
+    ]
 
 
 async def test_a_ranker_that_watches_answers_as_one_that_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,10 @@ class Watched:
                 found[places] = self.relief.scores(answered[:, 0], answered[:, 1], draws_of(mine))[1]
             else:
                 found[places] = scores[:, 1]
-            block = self.guard.see(mine, scores, number * DAY_S + job * RULE.cell_s)
+            block = self.guard.see(mine, scores, USERS // JOBS, len(mine), number * DAY_S + job * RULE.cell_s)
             if block is not None:
-                self.relief = self.relieving.after(block, self.guard, model(), None)
+                packed = self.relieving.after(block, self.guard, model(), None, number * DAY_S + job * RULE.cell_s)
+                self.relief = Relief.unpacked(packed, lambda _: model()) if packed else None
                 self.was_out |= self.guard.is_tripped
         return found
 
