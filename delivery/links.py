@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData, Signer, URLSafeSerializer
+from itsdangerous.encoding import base64_encode
 
 Purpose = Literal["unsubscribe", "click", "open", "preferences"]
 PATHS: dict[Purpose, str] = {"unsubscribe": "unsubscribe", "click": "r", "open": "o", "preferences": "preferences"}
 """The gateway's route of each kind of link: /unsubscribe/{token}, /r/{token}, /o/{token}, /preferences/{token}."""
 
 DAY_S = 86_400
+SHORT_BYTES = 100
+"""A token's content below this is signed as it is: compressing it makes it no shorter."""
 
 
 class BadLinkError(ValueError):
@@ -111,7 +115,40 @@ class Links:
         return f"{self._base_url}/{PATHS[token.purpose]}/{self._serializers[token.purpose].dumps(fields)}"
 
 
+class _Json:
+    dumps = staticmethod(json.JSONEncoder(separators=(",", ":")).encode)
+    loads = staticmethod(json.loads)
+
+
+class _Signer(Signer):
+    """The library's, which derives its keys anew for every token of every message."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._derived: dict[str | bytes | None, bytes] = {}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        if secret_key not in self._derived:
+            self._derived[secret_key] = super().derive_key(secret_key)
+        return self._derived[secret_key]
+
+
+class _Serializer(URLSafeSerializer):
+    """The library's, which makes a signer and an encoder for every token and tries to compress what is too short for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, serializer=_Json, **kwargs)
+        self._signer = super().make_signer()
+
+    def make_signer(self, salt: str | bytes | None = None) -> Signer:
+        return self._signer if salt is None else super().make_signer(salt)
+
+    def dump_payload(self, obj: Any) -> bytes:
+        packed = _Json.dumps(obj).encode()
+        return base64_encode(packed) if len(packed) < SHORT_BYTES else super().dump_payload(obj)
+
+
 def _serializer(secrets: Sequence[str], purpose: Purpose) -> URLSafeSerializer:
     # The salt keeps a token of one purpose from passing for another.
     signing = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
-    return URLSafeSerializer(list(secrets), salt=f"tidings.{purpose}", signer_kwargs=signing)
+    return _Serializer(list(secrets), salt=f"tidings.{purpose}", signer=_Signer, signer_kwargs=signing)

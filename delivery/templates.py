@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, select_autoescape
+import msgpack
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, Template, meta, nodes, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from delivery.channels.base import Content
@@ -19,6 +20,11 @@ from lake.items import ItemRow
 from lake.messages import Message
 
 TITLE_CHARACTERS = 150
+MOST_FOUND = 1024
+"""Words that are remembered: one item goes to many."""
+PARTS = ("people", "why", "subject")
+PERSONAL = frozenset(("items", "link", "unsubscribe_url", "preferences_url", "pixel"))
+"""Facts that are of one message alone."""
 DIGEST = "_digest"
 """Stands for the kind of what tells of several items at once."""
 
@@ -29,6 +35,49 @@ class TemplateSettings:
 
     folder: Path | None = None
     track: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a message is about, for whom, and why: all that its words depend on beside its own links."""
+
+    kind: str
+    items: tuple[ItemRow, ...]
+    reader: Reader
+    actors: Actors
+    digest_by: str
+    update: bool
+    reason: str
+    source: str
+
+    def key(self) -> tuple[object, ...]:
+        """Return what is equal for equal subjects; an item by what it says now, since its text may change under its id."""
+        items = msgpack.packb([dict(item) for item in self.items], default=repr, unicode_errors="surrogatepass")
+        return (items, self.reader, self.actors, self.digest_by, self.update, self.reason, self.source)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what templates are told."""
+        told = [item_facts(item) for item in self.items]
+        return told[0] | {
+            "items": told,
+            "digest": digest_facts(self.digest_by, self.items),
+            "update": self.update,
+            "reason": self.reason,
+            "source": self.source,
+            "actors": actor_facts(self.items[0], self.actors),
+            "reader": self.reader,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a message says without links of its own, and the `facts` its bodies are written from."""
+
+    title: str
+    text: str
+    url: str
+    why: str
+    facts: dict[str, Any]
 
 
 class Templates:
@@ -51,6 +100,8 @@ class Templates:
         )
         self._environment.filters.update(FILTERS)
         self._chosen: dict[tuple[str, str, str], Template] = {}
+        self._found: dict[tuple[object, ...], _Words] = {}
+        self._personal_by_name: dict[str, bool] = {}
 
     def render(
         self,
@@ -67,36 +118,64 @@ class Templates:
 
         `reader`: for whom. `actors`: who acted on the item's entity. `others`: further items of a digest.
         """
-        reader = reader or Reader()
+        reader, about = reader or Reader(), (item, *others)
         kind = DIGEST if others else str(item.get("kind") or "default")
-        facts = self._facts(message, (item, *others), unsubscribe=unsubscribe) | {"actors": actor_facts(item, actors or Actors())}
-        facts |= {"reader": reader}
-        for part in ("people", "why"):
-            facts[part] = one_line(self._template(kind, part, reader.locale).render(facts))
-        title = one_line(self._template(kind, "subject", reader.locale).render(facts))[:TITLE_CHARACTERS] or "Something new"
-        text = "\n".join(each["title"] for each in facts["items"] if each["title"]) if others else facts["text"]
-        content = Content(title, text, facts["url"], facts["why"], unsubscribe_url=facts["unsubscribe_url"])
+        subject = _Subject(kind, about, reader, actors or Actors(), message.digest_by, message.update, message.reason, message.source)
+        if any(self._is_personal(self._template(kind, part, reader.locale)) for part in PARTS):
+            facts = subject.facts()
+            words = self._worded(subject, facts | self._personal(message, facts["items"], unsubscribe))
+        else:
+            words = self._alike(subject)
         if not bodies:
-            return content
-        facts |= {"title": title, "link": facts["items"][0]["link"]}
+            return Content(words.title, words.text, words.url, words.why, unsubscribe_url=self._unsubscribe(message, unsubscribe))
+        facts = words.facts | {"title": words.title} | self._personal(message, words.facts["items"], unsubscribe)
         plain, html = (self._template(kind, twin, reader.locale).render(facts) for twin in ("txt", "html"))
-        return Content(title, content.text, content.url, content.why, plain, html, content.unsubscribe_url)
+        return Content(words.title, words.text, words.url, words.why, plain, html, facts["unsubscribe_url"])
 
-    def _facts(self, message: Message, items: Sequence[ItemRow], *, unsubscribe: bool) -> dict[str, Any]:
+    def _alike(self, subject: _Subject) -> _Words:
+        """Return the words for a subject; they are found once for all whom the same is told."""
+        key = subject.key()
+        words = self._found.get(key)
+        if words is None:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            words = self._found[key] = self._worded(subject, subject.facts())
+        return words
+
+    def _worded(self, subject: _Subject, facts: dict[str, Any]) -> _Words:
+        for part in ("people", "why"):
+            facts[part] = one_line(self._template(subject.kind, part, subject.reader.locale).render(facts))
+        title = one_line(self._template(subject.kind, "subject", subject.reader.locale).render(facts))[:TITLE_CHARACTERS] or "Something new"
+        is_digest = len(subject.items) > 1
+        text = "\n".join(each["title"] for each in facts["items"] if each["title"]) if is_digest else facts["text"]
+        return _Words(title, text, facts["url"], facts["why"], facts)
+
+    def _is_personal(self, template: Template) -> bool:
+        """Return whether what a template says may differ between two who are told the same: it asks for links, or plays with chance."""
+        name = str(template.name)
+        if name not in self._personal_by_name:
+            assert self._environment.loader is not None
+            tree = self._environment.parse(self._environment.loader.get_source(self._environment, name)[0])
+            asks = not PERSONAL.isdisjoint(meta.find_undeclared_variables(tree))
+            chance = any(each.name == "random" for each in tree.find_all(nodes.Filter))
+            # What a template includes is not looked into: it may ask for anything.
+            self._personal_by_name[name] = asks or chance or any(True for _ in meta.find_referenced_templates(tree))
+        return self._personal_by_name[name]
+
+    def _personal(self, message: Message, items: Sequence[dict[str, Any]], unsubscribe: bool) -> dict[str, Any]:
+        """Return the facts that are of one message alone."""
         whose = (message.user_id, message.channel, message.grant_id)
-        told = [item_facts(item) for item in items]
-        for facts in told:
-            facts["link"] = self._click(whose, facts)
-        return told[0] | {
-            "items": told,
-            "digest": digest_facts(message.digest_by, items),
-            "update": message.update,
-            "reason": message.reason,
-            "source": message.source,
-            "unsubscribe_url": self._links.unsubscribe(*whose) if self._links and unsubscribe else "",
+        linked = [facts | {"link": self._click(whose, facts)} for facts in items]
+        return {
+            "items": linked,
+            "link": linked[0]["link"],
+            "unsubscribe_url": self._unsubscribe(message, unsubscribe),
             "preferences_url": self._preferences(message) if self._links and unsubscribe else "",
-            "pixel": self._links.open(*whose, told[0]["item_id"]) if self._track and self._links else "",
+            "pixel": self._links.open(*whose, linked[0]["item_id"]) if self._track and self._links else "",
         }
+
+    def _unsubscribe(self, message: Message, wanted: bool) -> str:
+        return self._links.unsubscribe(message.user_id, message.channel, message.grant_id) if self._links and wanted else ""
 
     def _preferences(self, message: Message) -> str:
         # By the time of the grant, so that a message that is sent again says the same.

@@ -38,14 +38,17 @@ from lake.metrics import MemoryMetrics
 from lake.profiles import blank
 from lake.switches import Watch
 from scheduler.redis_stores import RedisStores
+from tidings.bench_drain import drain
 from tidings.bench_receivers import HttpReceiver, SmtpReceiver, receiving
 
 OUTCOMES = "tidings_outcomes_total"
 CHANNELS = ("in_app", "webhook", "email")
+MESSAGES = 50_000
+BACKLOG = 1_000_000
+"""A backlog that no memory should grow with."""
 SHARDS = 16
 ITEMS = 200
 MESSAGES_PER_WRITE = 5_000
-LOOK_EVERY_S = 0.05
 PEER_MESSAGES = 5_000
 TEXT = "The new rose bed wants water before the heat comes back, and the gate stays shut after nine."
 
@@ -57,16 +60,15 @@ class Load:
     """What is delivered. `channel`: in_app, webhook or email. `users`: how many people the messages are spread over."""
 
     channel: str = "in_app"
-    messages: int = 50_000
+    messages: int = MESSAGES
     users: int = 20_000
 
 
 def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
     """Return the figures of `tidings bench courier --json`.
 
-    `messages_per_s`: from the courier's start until the last message is settled. `peer_messages_per_s`: the same channel called with
-    deliveries at hand, without outbox, screening, templates and outcomes. `memory_mb_early`, `memory_mb_late`: what the courier's
-    process takes after a tenth and after all of the messages.
+    Pace, processor time and memory: see Drained.figures; starting up is not in them. `peer_messages_per_s`: the same channel called with
+    deliveries at hand, without outbox, screening, templates and outcomes. `store_mb`: what the store holds with the backlog in it.
     """
     with (
         way_out(load.channel) as way,
@@ -79,10 +81,10 @@ def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
         step(f"filling the outbox with {load.messages:,} messages")
         fill(stores, load, users)
         runs, outbox, metrics = courier(stores, way.settings)
+        store_mb = round(stores.client.info("memory")["used_memory"] / 1e6)
         step("delivering")
-        began, spent_s = time.perf_counter(), time.process_time()
-        memory = asyncio.run(deliver(runs, outbox, load.messages))
-        took_s, spent_s = time.perf_counter() - began, time.process_time() - spent_s
+        processes = {name: pid for name, pid in (("store", store.pid), ("receiver", way.pid)) if pid}
+        figures = asyncio.run(drain(runs, outbox, range(SHARDS), processes)).figures()
         accepted = sum(count for (name, tags), count in metrics.counters.items() if name == OUTCOMES and ("outcome", "accepted") in tags)
         if accepted != load.messages:
             raise RuntimeError(f"{accepted} of {load.messages} messages were accepted: the bench measured something else than deliveries")
@@ -91,22 +93,22 @@ def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
     return {
         "channel": load.channel,
         "messages": load.messages,
-        "messages_per_s": round(load.messages / took_s),
-        "courier_cpu_us_per_message": round(spent_s / load.messages * 1e6, 1),
-        **memory,
+        **figures,
+        "store_mb": store_mb,
         "peer_name": "the channel alone with deliveries at hand",
         "peer_messages_per_s": round(peer),
-        "ratio": round(load.messages / took_s / peer, 3),
+        "ratio": round(figures["messages_per_s"] / peer, 3),
         "cores": os.cpu_count(),
     }
 
 
 @dataclass(frozen=True)
 class WayOut:
-    """The channel's settings, and the address of everybody on it, "" where it needs none."""
+    """The channel's settings, and where it has a receiver of its own, everybody's address there and its process id."""
 
     settings: ChannelSettings
     address: str = ""
+    pid: int = 0
 
 
 @contextmanager
@@ -116,11 +118,11 @@ def way_out(channel: str) -> Iterator[WayOut]:
         yield WayOut(InAppSettings())
     elif channel == "webhook":
         secret = SecretStr("whsec_" + base64.b64encode(os.urandom(24)).decode())
-        with receiving(HttpReceiver) as port:
-            yield WayOut(WebhookSettings(secret=secret, allow_private=True), f"http://127.0.0.1:{port}/hook")
+        with receiving(HttpReceiver) as (port, pid):
+            yield WayOut(WebhookSettings(secret=secret, allow_private=True), f"http://127.0.0.1:{port}/hook", pid)
     elif channel == "email":
-        with receiving(SmtpReceiver) as port:
-            yield WayOut(EmailSettings(host="127.0.0.1", port=port, sender="tidings@example.com", tls="never"), "reader@example.com")
+        with receiving(SmtpReceiver) as (port, pid):
+            yield WayOut(EmailSettings(host="127.0.0.1", port=port, sender="tidings@example.com", tls="never"), "reader@example.com", pid)
     else:
         raise ValueError(f"{channel!r} is no channel of this bench; choose {', '.join(CHANNELS)}")
 
@@ -177,21 +179,6 @@ def courier(stores: RedisStores, settings: ChannelSettings) -> tuple[Courier, Re
     return Courier(CourierParts(Dispatcher(parts), outbox, stores.leases, stores.clock, metrics, keys), "bench"), outbox, metrics
 
 
-async def deliver(runs: Courier, outbox: RedisOutbox, messages: int) -> dict[str, float]:
-    """Run a courier until nothing is left, and return what its process took of memory after a tenth and at the end."""
-    running, early = asyncio.create_task(runs.run()), 0.0
-    while left := sum(each.total for each in await asyncio.to_thread(outbox.backlog, range(SHARDS))):
-        if not early and left <= 0.9 * messages:
-            early = _memory_mb()
-        await asyncio.sleep(LOOK_EVERY_S)
-        if running.done():
-            break
-    late = _memory_mb()
-    runs.stop()
-    await running
-    return {"memory_mb_early": early or late, "memory_mb_late": late}
-
-
 async def alone(stores: RedisStores, way: WayOut, load: Load, users: list[str]) -> float:
     """Return the messages per second of the channel by itself, with rendered deliveries at hand."""
     channel = open_channels([way.settings], Resources(inbox=RedisInbox(stores.client, stores.meta.keys)))[load.channel]
@@ -236,12 +223,3 @@ def _message(number: int, user: str, channel: str, now: float) -> Message:
         granted_at=now,
         deliver_by=float("inf"),
     )
-
-
-def _memory_mb() -> float:
-    """Return what this process holds in memory now, in MB, 0 where there is no /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)

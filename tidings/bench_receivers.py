@@ -76,8 +76,8 @@ class SmtpReceiver(asyncio.Protocol):
 
 
 @contextmanager
-def receiving(protocol: type[asyncio.Protocol]) -> Iterator[int]:
-    """Run a receiver on a free loopback port in a process of its own, and yield the port; raises RuntimeError where it does not start."""
+def receiving(protocol: type[asyncio.Protocol]) -> Iterator[tuple[int, int]]:
+    """Run a receiver on a free loopback port in a process of its own, and yield the port and the process id; raises RuntimeError where it does not start."""
     context = multiprocessing.get_context("spawn")
     told, tells = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(protocol, tells), daemon=True)
@@ -85,7 +85,7 @@ def receiving(protocol: type[asyncio.Protocol]) -> Iterator[int]:
     try:
         if not told.poll(START_TIMEOUT_S):
             raise RuntimeError("the receiver of the bench did not start; its error is printed above")
-        yield told.recv()
+        yield told.recv(), int(process.pid or 0)
     finally:
         process.terminate()
         process.join()

@@ -134,16 +134,19 @@ def thresholds(
 
 def courier(
     channel: Annotated[str, typer.Option(help="Which way out: in_app, webhook or email, to a receiver on this machine.")] = "in_app",
-    messages: Annotated[int, typer.Option(min=1, help="How many messages wait in the outbox.")] = 50_000,
+    messages: Annotated[int | None, typer.Option(min=1, help="How many messages wait in the outbox, by default 50,000.")] = None,
     users: Annotated[int, typer.Option(min=1, help="Over how many people they are spread.")] = 20_000,
+    backlog: Annotated[bool, typer.Option("--backlog", help="A long backlog: 1,000,000 messages, to see the memory it takes.")] = False,
     as_json: Json = False,
 ) -> None:
     """A backlog of granted messages, from the outbox to a receiver, each with its outcome on disk."""
-    from tidings.bench_courier import CHANNELS, Load, run
+    from tidings.bench_courier import BACKLOG, CHANNELS, MESSAGES, Load, run
 
     if channel not in CHANNELS:
         raise typer.BadParameter(f"{channel!r} is none of {', '.join(CHANNELS)}", param_hint="--channel")
-    _emit(run(Load(channel, messages, users), step=_step), as_json)
+    if backlog and messages is not None:
+        raise typer.BadParameter("--backlog says how many messages; leave out --messages", param_hint="--backlog")
+    _emit(run(Load(channel, messages or (BACKLOG if backlog else MESSAGES), users), step=_step), as_json)
 
 
 def _step(text: str) -> None:

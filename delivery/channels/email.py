@@ -132,7 +132,7 @@ class _Connection:
     async def _exchange(self, delivery: Delivery) -> Answer:
         try:
             recipient = parse_address(delivery.address)
-            packed = compose(delivery, self._sender, recipient).as_bytes()
+            packed = compose(delivery, self._sender, recipient)
         except BadAddressError as error:
             return Permanent(str(error), bad_address=True)
         try:

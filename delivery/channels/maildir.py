@@ -56,7 +56,7 @@ class Maildir:
     def _file_one(self, folder: mailbox.Maildir, delivery: Delivery) -> Answer:
         try:
             message = compose(delivery, self.sender, _recipient(delivery))
-            return Accepted(folder.add(message.as_bytes()))
+            return Accepted(folder.add(message))
         except BadAddressError as error:
             return Permanent(str(error), bad_address=True)
         except OSError as error:

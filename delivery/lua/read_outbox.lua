@@ -26,7 +26,7 @@ local function take(entry)
   for i = 1, #fields, 2 do
     if fields[i] == 'm' then message = fields[i + 1] elseif fields[i] == 'n' then attempts = fields[i + 1] end
   end
-  taken[#taken + 1] = { entry[1], message, attempts, redis.call('HEXISTS', marks, entry[1]) }
+  taken[#taken + 1] = { entry[1], message, attempts, 0 }
 end
 
 for _, entry in ipairs(claimed[2]) do take(entry) end
@@ -34,6 +34,15 @@ if #taken < count then
   local fresh = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count - #taken, 'STREAMS', stream, '>')
   if fresh then
     for _, entry in ipairs(fresh[1][2]) do take(entry) end
+  end
+end
+
+local AT_ONCE = 1000 -- Lua passes no more than some thousand arguments
+for i = 1, #taken, AT_ONCE do
+  local ids = {}
+  for place = i, math.min(i + AT_ONCE - 1, #taken) do ids[#ids + 1] = taken[place][1] end
+  for place, mark in ipairs(redis.call('HMGET', marks, unpack(ids))) do
+    taken[i + place - 1][4] = mark and 1 or 0
   end
 end
 return taken

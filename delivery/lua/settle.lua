@@ -3,19 +3,25 @@
 -- ARGV: group, outcomes kept, dead letters kept; then per message: entry id, outcome, the counter it raises, the message if it
 -- is dead (else ''), the facts of the dead letter.
 -- Returns 1 or 0 per message.
-local settled = {}
+local AT_ONCE = 1000 -- Lua passes no more than some thousand arguments
+local settled, gone, counted = {}, {}, {}
 for i = 4, #ARGV, 5 do
   local entry = ARGV[i]
   local first = redis.call('XACK', KEYS[1], ARGV[1], entry)
   if first == 1 then
-    redis.call('XDEL', KEYS[1], entry)
-    redis.call('HDEL', KEYS[2], entry)
+    gone[#gone + 1] = entry
+    counted[ARGV[i + 2]] = (counted[ARGV[i + 2]] or 0) + 1
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'o', ARGV[i + 1])
-    redis.call('HINCRBY', KEYS[5], ARGV[i + 2], 1)
     if ARGV[i + 3] ~= '' then
       redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'm', ARGV[i + 3], 'f', ARGV[i + 4])
     end
   end
   settled[#settled + 1] = first
 end
+for i = 1, #gone, AT_ONCE do
+  local last = math.min(i + AT_ONCE - 1, #gone)
+  redis.call('XDEL', KEYS[1], unpack(gone, i, last))
+  redis.call('HDEL', KEYS[2], unpack(gone, i, last))
+end
+for counter, count in pairs(counted) do redis.call('HINCRBY', KEYS[5], counter, count) end
 return settled

@@ -73,9 +73,8 @@ def test_messages_read_as_agreed(name: str) -> None:
 def test_an_email_reads_as_agreed() -> None:
     content = rendered("room")
     delivery = replace(a_delivery(), content=content)
-    message = compose(delivery, parse_address("news@t.example"), parse_address("ada@example.org"))
-    message.set_boundary("boundary")
-    golden("message_room.eml", message.as_bytes().decode("ascii").replace("\r\n", "\n"))
+    message = compose(delivery, parse_address("news@t.example"), parse_address("ada@example.org"), "boundary")
+    golden("message_room.eml", message.decode("ascii").replace("\r\n", "\n"))
 
 
 def test_what_a_user_wrote_never_becomes_markup_code_or_a_header() -> None:
