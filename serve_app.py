@@ -83,6 +83,7 @@ from scheduler.decide import DecideConfig
 from scheduler.digests import DigestRule
 from scheduler.fallback import Fallback
 from scheduler.lanes import ScheduledLane, UrgentLane
+from scheduler.late import LateConfig
 from scheduler.learned_budgets import BudgetJob, BudgetJobConfig
 from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnJob
@@ -122,6 +123,8 @@ class Settings(BaseModel):
     used. `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
     between sends; off unless its `windows` is above 0.
+    `late`: what a window that is decided late still sends: all of it up to `grace_s`, then ever less, the least valuable first, nothing
+    from `bound_s` on.
     `digests`: what is told together, by topic, kind or source. `sources`: by name, whether a candidate source is on and what of it is set
     otherwise; growing and dormant are off by default. `public_url`: where users reach the gateway, for links in messages.
     `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
@@ -155,6 +158,7 @@ class Settings(BaseModel):
     top_n: int = 3
     critical_per_day: int = Field(default=PER_DAY, ge=0)
     plan: PlanConfig = PlanConfig()
+    late: LateConfig = LateConfig()
     holdout: Holdout = Holdout()
     digests: tuple[DigestRule, ...] = ()
     sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
@@ -255,6 +259,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        late=settings.late,
         critical_per_day=settings.critical_per_day,
         holdout=settings.holdout,
         digests=settings.digests,

@@ -36,6 +36,7 @@ SAID: dict[str, tuple[str, str]] = {
     ),
     "budget_spent": ("Not sent: the week's budget of {channel} is spent.", "a larger budget of {channel}, or a send less this week"),
     "window_full": ("Not sent: better ones filled this window.", "more sends per window, or a value above theirs"),
+    "window_late": ("Not sent: the window was decided late, and others were worth more.", "a decision on time, or a higher value"),
     "other_channel_better": ("Not sent on {channel}: another channel suits it better.", "a higher value on {channel}"),
     "same_entity_better": ("Not sent: another post about the same thing is worth more.", "a value above the other one's"),
     "better_next_window": ("Held: the reader's next window suits it better.", "a value that fades sooner"),

@@ -59,6 +59,7 @@ REASONS = (
     "in_digest",
     "digest_full",
     "awaits_digest",
+    "window_late",
 )
 REASON = {name: code for code, name in enumerate(REASONS)}
 

@@ -86,7 +86,7 @@ class ScheduledLane:
         self.pipeline.table.sync(now)
         profiles = self.pipeline.profiles.get(users)
         window_id = windows_at(profiles, slots)
-        next_slot, _ = next_slots_of(profiles, now)
+        next_slot, _ = next_slots_of(profiles, np.maximum(now, slots * float(SLOT_S)))  # the clock may have been set back since
         candidates = gather(UserChunk(users, profiles), self.sources, self.pipeline.table, self.channels, now)
         occasion = Occasion(
             lane="scheduled",

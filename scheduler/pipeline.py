@@ -46,6 +46,7 @@ from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
+from scheduler.late import LateConfig, too_late
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
@@ -97,6 +98,7 @@ class PipelineConfig:
     address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
+    `late`: what a window that is decided late still sends.
     `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
     `holdout`: who gets nothing that is scheduled.
     `digests`: what is told together; of several rules that apply to an item the first counts.
@@ -114,6 +116,7 @@ class PipelineConfig:
     diversity: DiversityRule = field(default_factory=DiversityRule)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    late: LateConfig = field(default_factory=LateConfig)
     critical_per_day: int = PER_DAY
     holdout: Holdout = field(default_factory=Holdout)
     digests: tuple[DigestRule, ...] = ()
@@ -173,6 +176,12 @@ class Batch:
         """Seconds until each user's next window, shape (users,), inf where there is none."""
         next_slot = self.occasion.next_slot
         return np.where(next_slot == NO_SLOT, np.inf, np.maximum(next_slot * float(SLOT_S) - self.now, 0.0))
+
+    @cached_property
+    def late_s(self) -> npt.NDArray[np.float64]:
+        """Seconds since each user's slot began, shape (users,), 0 where the user is in none."""
+        slot = self.occasion.slot
+        return np.where(slot == NO_SLOT, 0.0, np.maximum(self.now - slot * float(SLOT_S), 0.0))
 
 
 @dataclass
@@ -294,6 +303,8 @@ class Pipeline:
             places = plan.places if places is None else np.minimum(plan.places, places)
         best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, batch.rows.take(pending))
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
+        shed = too_late(contest, disposition, batch.late_s, self.config.late)
+        disposition[shed], reason[shed], propensity[shed] = OVER_BUDGET, REASON["window_late"], 0.0
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
 
     def _charge(self, decided: Decided, batch: Batch) -> list[Bill]:

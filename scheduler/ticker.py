@@ -55,7 +55,7 @@ def nothing_daily(now: float) -> None:
 
 @dataclass
 class Ticker:
-    """Runs ticks. Several may live; the one with the leader lease acts, the others stand by."""
+    """Runs ticks. Several may live; the one with the leader lease acts, the others stand by. `ttl_s`: how long leases outlive a heartbeat."""
 
     owner: str
     clock: Clock
@@ -63,6 +63,7 @@ class Ticker:
     leases: Leases
     runner: ShardRunner
     daily: Daily = nothing_daily
+    ttl_s: float = TTL_S
     _busy: threading.Lock = field(default_factory=threading.Lock)
     _held: dict[str, int] = field(default_factory=dict)
 
@@ -85,14 +86,14 @@ class Ticker:
     def every_day(self) -> None:
         """Do the day's work, if this ticker leads."""
         now = self.clock.now()
-        if self.leases.acquire(LEADER, self.owner, now, TTL_S) is not None:
+        if self.leases.acquire(LEADER, self.owner, now, self.ttl_s) is not None:
             self.daily(now)
 
     def heartbeat(self) -> None:
         """Renew the leases of a tick that is under way; the commit refuses the work of one that was lost."""
         now = self.clock.now()
         for name, token in list(self._held.items()):
-            if not self.leases.renew(name, self.owner, token, now, TTL_S):
+            if not self.leases.renew(name, self.owner, token, now, self.ttl_s):
                 log.warning("lost the lease %s: another scheduler has taken over", name)
                 self._held.pop(name, None)
 
@@ -108,7 +109,7 @@ class Ticker:
         return [ShardWork(shard, slot, self._held[shard_lease(shard)]) for shard in mine]
 
     def _take(self, name: str, now: float) -> bool:
-        token = self.leases.acquire(name, self.owner, now, TTL_S)
+        token = self.leases.acquire(name, self.owner, now, self.ttl_s)
         if token is not None:
             self._held[name] = token
         return token is not None
@@ -124,14 +125,16 @@ class TickLoop:
     """Calls a ticker at every slot, and every few seconds in between to resume what a dead leader left behind."""
 
     ticker: Ticker
+    watch_s: float = WATCH_S
+    heartbeat_s: float = HEARTBEAT_S
     scheduler: BackgroundScheduler = field(default_factory=lambda: BackgroundScheduler(timezone="UTC"))
 
     def start(self) -> None:
         """Start the loop in a background thread."""
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self.scheduler.add_job(self.ticker.tick, CronTrigger(minute="*/15", timezone="UTC"), id="slot", **options)
-        self.scheduler.add_job(self.ticker.tick, IntervalTrigger(seconds=WATCH_S, timezone="UTC"), id="watch", **options)
-        self.scheduler.add_job(self.ticker.heartbeat, IntervalTrigger(seconds=HEARTBEAT_S, timezone="UTC"), id="heartbeat", **options)
+        self.scheduler.add_job(self.ticker.tick, IntervalTrigger(seconds=self.watch_s, timezone="UTC"), id="watch", **options)
+        self.scheduler.add_job(self.ticker.heartbeat, IntervalTrigger(seconds=self.heartbeat_s, timezone="UTC"), id="heartbeat", **options)
         self.scheduler.add_job(self.ticker.every_day, CronTrigger(hour=3, minute=20, timezone="UTC"), id="daily", **options)
         self.scheduler.start()
 

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command("ledger")(ledger)
     group.command("send-time")(send_time)
     group.command("assignment")(assignment)
+    group.command("failover")(failover)
     group.command("light")(light)
     group.command("score")(score)
     group.command("thresholds")(thresholds)
@@ -88,6 +89,17 @@ def assignment(
     from tidings.bench_assignment import run
 
     _emit(run(users=users, seed=seed, step=_step), as_json)
+
+
+def failover(
+    users: Annotated[int, typer.Option(min=100, help="How many users' windows open at once.")] = 100_000,
+    ttl: Annotated[float, typer.Option(min=1.0, help="Seconds that a lease outlives a heartbeat; all else goes in proportion.")] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """A window whose schedulers are killed, frozen and find the clock set: ten times in a row, and killed at 10, 50 and 90 %."""
+    from tidings.bench_failover import run, sized
+
+    _emit(run(sized(users, ttl), step=_step), as_json)
 
 
 def light(

@@ -49,6 +49,24 @@ def test_renewing_extends_a_lease(leases: Leases) -> None:
     assert leases.acquire(LEADER, "b", NOW + 18, 10) is None
 
 
+def test_a_clock_that_is_set_back_lengthens_no_lease_of_the_dead(leases: Leases) -> None:
+    leases.acquire(LEADER, "a", NOW, 10)
+    assert leases.acquire(LEADER, "b", NOW - 60, 10) == 2
+    assert not leases.renew(LEADER, "a", 1, NOW - 59, 10)
+
+
+def test_who_lives_keeps_a_lease_when_the_clock_is_set_back(leases: Leases) -> None:
+    leases.acquire(LEADER, "a", NOW, 10)
+    assert leases.renew(LEADER, "a", 1, NOW - 60, 10)
+    assert leases.acquire(LEADER, "a", NOW - 60, 10) == 1
+    assert leases.acquire(LEADER, "b", NOW - 51, 10) is None
+
+
+def test_who_asks_at_once_and_comes_second_takes_nothing(leases: Leases) -> None:
+    leases.acquire(LEADER, "a", NOW, 10)
+    assert leases.acquire(LEADER, "b", NOW - 0.5, 10) is None
+
+
 def test_a_released_lease_is_free_at_once_and_its_token_is_not_used_again(leases: Leases) -> None:
     leases.acquire(LEADER, "a", NOW, 10)
     assert not leases.release(LEADER, "b", 1)
