@@ -11,7 +11,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from simulation.pacing import PERIOD_DAYS, Earned, Offered, PacingWorld, best_of
+from budgets.thresholds import PERIOD_DAYS
+from simulation.pacing import Earned, Offered, PacingWorld, best_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
