@@ -83,7 +83,7 @@ class Life:
     @staticmethod
     def of(days: Sequence[CrowdDay], quiet: Ints) -> Life:
         """Return the totals of some days. `quiet`: who the quietest users were before."""
-        there = np.sum([day.active for day in days], axis=0, dtype=np.int64)
+        there = np.stack([day.active for day in days]).sum(axis=0, dtype=np.int64)
         totals = {name: sum(getattr(day, name) for day in days) for name in ("joins", "caused", "opt_outs")}
         return Life(
             sends=sum(len(day.user) for day in days),

@@ -104,8 +104,9 @@ class Crowd:
             counts += (int(seen.sum()), int(through.sum()), left)
         self.readers.pass_day(active)
         self.day += 1
-        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return CrowdDay(*columns, active, *counts.tolist())
+        user, item, nth, seen = (np.concatenate(column) for column in zip(*parts, strict=True))
+        joins, caused, opt_outs = counts.tolist()
+        return CrowdDay(user, item, nth, seen, active, joins, caused, opt_outs)
 
     def _notified(self, user: Ints, item: Ints) -> tuple[Ints, Ints]:
         """Return the notifications of offers: which offer each is of, and how many of the same came before it."""

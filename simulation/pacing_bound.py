@@ -1,6 +1,7 @@
-"""The most that deciding day by day can earn: dynamic programs that know how each user's days are distributed, but not which comes next.
+"""What deciding day by day can earn: dynamic programs that know how each user's days are distributed, but not which comes next.
 
-What a day offers is taken for drawn anew from the user's own counted days, so the programs know more than anybody who has to learn does.
+What a day offers that is new is taken for drawn from the user's own counted days, so the programs know more than anybody who has to learn
+does. They plan for ever, so that a run of a week or two can be beaten by whoever spends more towards its end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from simulation.pacing import PERIOD_DAYS, Earned, Offered, PacingWorld, best_of
+from budgets.thresholds import PERIOD_DAYS
+from simulation.pacing import Earned, Offered, PacingWorld, best_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -31,7 +33,7 @@ def gains_of(today: Offered, score: Floats, config: PacingWorld) -> Floats:
 
 
 def rolling(rows: Offered, config: PacingWorld) -> Earned:
-    """Return what the best policy earns under the limit that the ledger has: `budget` in any 7 days."""
+    """Return what such a program earns under the limit that the ledger has: `budget` in any 7 days."""
     days, after = _states(config)
     worth = np.zeros((config.users, len(days)))
     samples = _samples(rows, config)
@@ -52,7 +54,7 @@ def rolling(rows: Offered, config: PacingWorld) -> Earned:
 
 
 def calendar(rows: Offered, config: PacingWorld) -> Earned:
-    """Return what the best policy earns under the limit that hindsight has: `budget` from Monday to Sunday."""
+    """Return what such a program earns under the limit that hindsight has: `budget` from Monday to Sunday."""
     samples = np.stack(_samples(rows, config))
     worth = np.zeros((PERIOD_DAYS + 1, config.users, config.budget + 1))
     for day in reversed(range(PERIOD_DAYS)):
@@ -90,10 +92,13 @@ def _played(rows: Offered, config: PacingWorld, start: int, left: Callable[[int]
 
 
 def _samples(rows: Offered, config: PacingWorld) -> list[Floats]:
-    """Return what each counted day could be worth, (users, top_n + 1) each."""
+    """Return what each counted day is worth by what is new, (users, top_n + 1) each; rows are in the order of time."""
+    is_new = np.zeros(len(rows), bool)
+    is_new[np.unique(rows.pair, return_index=True)[1]] = True
+    new = np.where(is_new, rows.score, -np.inf)
     first = config.calm_weeks * PERIOD_DAYS
-    days = (rows.take(rows.day == day) for day in range(first, first + config.weeks * PERIOD_DAYS))
-    return [gains_of(day, day.score, config) for day in days]
+    days = (rows.day == day for day in range(first, first + config.weeks * PERIOD_DAYS))
+    return [gains_of(rows.take(day), new[day], config) for day in days]
 
 
 def _states(config: PacingWorld) -> tuple[Ints, npt.NDArray[np.int64]]:

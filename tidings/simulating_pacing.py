@@ -30,7 +30,7 @@ def pacing(
     table.add_column("policy")
     for title in ("share", "of perfect scores", "sends"):
         table.add_column(title, justify="right")
-    bounds = {f"best, {name} weeks": row for name, row in found["bounds"].items()}
+    bounds = {f"knowing the days, {name} weeks": row for name, row in found["bounds"].items()}
     for name, row in {**found["policies"], **bounds}.items():
         table.add_row(name, f"{row['of_hindsight']:.1%}", f"{row['of_perfect']:.1%}", f"{row['sends']:,}")
     emit(found, as_json=as_json, summary=table)

@@ -78,7 +78,8 @@ def test_the_story_of_two_filters_is_told_world_by_world() -> None:
     assert [each["seed"] for each in found["each"]] == [1, 2]
     assert found["tiring"] == 1.0
     plain = found["filters"]["plain"]
-    assert plain["worlds_with_lower_engagement"] == sum(each["plain"]["active"] < 1 for each in found["each"])
+    assert plain["worlds_with_less_engagement"] == sum(each["plain"]["active"] < 1 for each in found["each"])
+    assert plain["worlds_with_lower_engagement"] == sum(each["plain"]["active_high"] < 1 for each in found["each"])
     done = CliRunner().invoke(app, ["simulate", "clubhouse", "--worlds", "1", "--users", "40", "--days", "7"])
     assert "published" in done.stdout
 
