@@ -123,7 +123,7 @@ def tenths(probability: Column, label: Bools, weight: Column, owner: Column, *, 
         expected, observed = weight * probability * here, weight * label * here
         ratio = expected_over_observed(probability[here], label[here], weight[here])
         upto = float(probability[here].max()) if here.any() else float("nan")
-        engaged = np.bincount(resampled.owner, observed)
+        engaged = np.bincount(resampled.owner, observed).astype(np.float64)
         few = (engaged > 0).sum() < FEW_OWNERS
         interval = interval_of_few(float(expected.sum()), engaged) if few else resampled.ratio(expected, observed)
         found.append(Tenth(upto, ratio, interval, int(label[here].sum())))
