@@ -57,7 +57,7 @@ def test_a_ray_that_does_not_start_is_told_in_one_line_with_where_its_logs_are(m
     def busy(**_: object) -> None:
         raise Exception("The current node timed out during startup.\nmore of it")
 
-    monkeypatch.setattr(ray_system.ray, "init", busy)
+    monkeypatch.setattr("ray.init", busy)
     wanted = Wanted(model="m", store="", ray_folder=str(tmp_path))
     with pytest.raises(InputError) as told, ray_system._ray(wanted):
         pass
