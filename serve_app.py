@@ -114,77 +114,94 @@ AWAY_ERRORS = (*STORE_AWAY, NotDurableError, *RANKER_AWAY)
 
 
 class Settings(BaseModel):
-    """The deployment's typed arguments.
-
-    `model`: folder of the bundle that ranks, or of a registry of bundles, whose pointer rankers then follow.
-    `redis_url`: the store, by default REDIS_URL. `shards`: of a store that this
-    deployment creates. `scheduled_channels`: what the windows send on. `weekly`: default budget per channel and rolling 7
-    days. `threshold`: least value worth a unit, per channel. `channels`: the ways out; the first channels of a name are
-    used. `critical_per_day`: critical rows that an API key without a quota of its own may cause per UTC day.
-    `plan`: how a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap
-    between sends; off unless its `windows` is above 0.
-    `late`: what a window that is decided late still sends: all of it up to `grace_s`, then ever less, the least valuable first, nothing
-    from `bound_s` on.
-    `digests`: what is told together, by topic, kind or source. `sources`: by name, whether a candidate source is on and what of it is set
-    otherwise; growing and dormant are off by default. `public_url`: where users reach the gateway, for links in messages.
-    `templates`: a folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped.
-    `pacing`: units kept for urgent items, a slow start for new and returning users, a cap a day, a least gap (docs/pacing.md).
-    `link_secret`: signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store. `history`: folder or
-    URL of Parquet files, by default under TIDINGS_HOME; `history_days`: how long they are kept, 0: for ever.
-    `ticking`: whether the scheduler follows the clock by itself; a demo
-    ticks by hand. `own_thresholds`: whether a daily job steers each user's thresholds to 0.8 of their budget
-    (docs/thresholds.md tells what it does and where it falls short). `learned_budgets`: mean weekly sends of a user by channel, for the
-    channels whose default budgets give way to learned ones, and `explored_budgets`: the share of users whose budget is drawn each week,
-    so that there is something to learn from (docs/budgets.md). `rankers`: [least, most] replicas. `autoscaling`: further
-    options of Serve's autoscaling of rankers, such as upscale_delay_s. `most_per_user`: candidates of one user that the heavy
-    model ranks; the light one cuts the others. `kinds`: the kinds of items that users may choose about on their page of preferences,
-    and how people call them, such as {"post": "New posts"}. `rates`: by scope, how often each key may call what it opens, such as
-    1000/second; a key's own rate goes before.
-    `holdout`: {share, salt} of the users who get nothing that is scheduled, by which
-    its worth is measured (docs/experiments.md).
-    `guard`: whether rankers watch features and scores, and keep to the usual volume
-    where those are not what they were (docs/drift.md tells when that helps and what it costs).
-    """
+    """The deployment's typed arguments. What a page of docs/ tells more of is named there."""
 
     # What is wrong with the settings must not show the secrets among them.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    # What is decided, and on what
     model: str
-    redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), repr=False)
-    shards: int = 16
+    """Folder of the bundle that ranks, or of a registry of bundles, whose pointer rankers then follow."""
     scheduled_channels: tuple[str, ...] = ("in_app",)
-    weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
-    threshold: dict[str, float] = Field(default_factory=dict)
-    top_n: int = 3
-    critical_per_day: int = Field(default=PER_DAY, ge=0)
-    plan: PlanConfig = PlanConfig()
-    late: LateConfig = LateConfig()
-    holdout: Holdout = Holdout()
-    digests: tuple[DigestRule, ...] = ()
+    """What the windows send on."""
     sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
-    pacing: PacingConfig = PacingConfig()
+    """By name, whether a candidate source is on and what of it is set otherwise; growing and dormant are off by default."""
+    top_n: int = 3
+    """Most sends of one window."""
+    plan: PlanConfig = PlanConfig()
+    """How a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap between sends; off
+    unless its `windows` is above 0."""
+    late: LateConfig = LateConfig()
+    """What a window that is decided late still sends: all of it up to `grace_s`, then ever less, the least valuable first, nothing from
+    `bound_s` on."""
+    digests: tuple[DigestRule, ...] = ()
+    """What is told together, by topic, kind or source."""
+    holdout: Holdout = Holdout()
+    """{share, salt} of the users who get nothing that is scheduled, by which its worth is measured (docs/experiments.md)."""
     log_share: float = 1.0
-    channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
-    public_url: str = "http://127.0.0.1:8000"
-    link_secret: SecretStr | None = None
-    tables: str = ""
-    templates: str = ""
-    history: str = Field(default_factory=lambda: str(folder() / "history"))
-    history_days: int = Field(default=KEEP_DAYS, ge=0)
-    ticking: bool = True
+    """How many of the rows that were not sent are logged, with their weight."""
+
+    # How much is sent
+    weekly: dict[str, int] = Field(default_factory=lambda: {"in_app": 10, "push": 5, "email": 3})
+    """Default budget per channel and rolling 7 days."""
+    threshold: dict[str, float] = Field(default_factory=dict)
+    """Least value worth a unit, per channel, before one is learned."""
     own_thresholds: bool = False
+    """Whether a daily job steers each user's thresholds to 0.8 of their budget (docs/thresholds.md tells where it falls short)."""
     learned_budgets: dict[str, Annotated[float, Field(ge=0.5, le=MAX_WEEKLY / 2)]] = Field(default_factory=dict)
+    """Mean weekly sends of a user by channel, for the channels whose default budgets give way to learned ones (docs/budgets.md)."""
     explored_budgets: float = Field(default=BudgetJobConfig.explore, ge=0.0, le=1.0)
-    rankers: tuple[int, int] = (1, 4)
-    ranker_cpus: float = 1.0
-    autoscaling: dict[str, float] = Field(default_factory=dict)
-    most_per_user: int = Field(default=MOST_PER_USER, ge=1)
-    guard: bool = False
-    shards_in_flight: int = 8
-    dashboard_url: str = ""
-    limits: Limits = Limits()
+    """The share of users whose budget is drawn each week, so that there is something to learn from."""
+    pacing: PacingConfig = PacingConfig()
+    """Units kept for urgent items, a slow start for new and returning users, a cap a day, a least gap (docs/pacing.md)."""
+    critical_per_day: int = Field(default=PER_DAY, ge=0)
+    """Critical rows that an API key without a quota of its own may cause per UTC day."""
+
+    # How it gets there, and what users see
+    channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
+    """The ways out; the first channels of a name are used."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where users reach the gateway, for links in messages."""
+    link_secret: SecretStr | None = None
+    """Signs those links, by default TIDINGS_LINK_SECRET, else a secret kept in the store."""
+    templates: str = ""
+    """A folder of own templates, `<kind>.<locale>.<twin>.j2`, found before those that are shipped."""
     kinds: dict[str, str] = Field(default_factory=dict)
+    """The kinds of items that users may choose about on their page of preferences, and how people call them: {"post": "New posts"}."""
+
+    # What is kept where
+    redis_url: str = Field(default_factory=lambda: os.environ.get("REDIS_URL", "redis://127.0.0.1:6379"), repr=False)
+    """The store, by default REDIS_URL."""
+    shards: int = 16
+    """Of a store that this deployment creates."""
+    tables: str = ""
+    """The folder of tables that users and features were loaded from, which each night's refresh begins with."""
+    history: str = Field(default_factory=lambda: str(folder() / "history"))
+    """Folder or URL of Parquet files, by default under TIDINGS_HOME."""
+    history_days: int = Field(default=KEEP_DAYS, ge=0)
+    """How long they are kept, 0: for ever."""
+
+    # What runs
+    rankers: tuple[int, int] = (1, 4)
+    """[least, most] replicas."""
+    ranker_cpus: float = 1.0
+    """CPUs of a replica, and of one of its predictions."""
+    autoscaling: dict[str, float] = Field(default_factory=dict)
+    """Further options of Serve's autoscaling of rankers, such as upscale_delay_s."""
+    most_per_user: int = Field(default=MOST_PER_USER, ge=1)
+    """Candidates of one user that the heavy model ranks; the light one cuts the others."""
+    guard: bool = False
+    """Whether rankers watch features and scores, and keep to the usual volume where those are not what they were (docs/drift.md)."""
+    shards_in_flight: int = 8
+    """Shards that are decided at once."""
+    ticking: bool = True
+    """Whether the scheduler follows the clock by itself; a demo ticks by hand."""
+    limits: Limits = Limits()
+    """What the gateway takes at most."""
     rates: Annotated[dict[str, str], AfterValidator(check_rates)] = Field(default_factory=dict)
+    """By scope, how often each key may call what it opens, such as 1000/second; a key's own rate goes before (docs/controls.md)."""
+    dashboard_url: str = ""
+    """Where the console sends people who want to see Ray's dashboard."""
 
     @field_validator("learned_budgets")
     @classmethod

@@ -74,7 +74,7 @@ def explained(rows: pd.DataFrame, ask: Ask) -> list[dict[str, Any]]:
     scores: list[dict[str, Any]] = [{} for _ in range(len(rows))]
     for places, model_id, request in _requests(rows.head(MOST_ROWS)):
         try:
-            answer = ask(request, model_id)
+            answer = ask(request, model_of(model_id))
         except InputError as error:
             answers = [{"problem": str(error)}] * len(places)
         else:

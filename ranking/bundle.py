@@ -193,7 +193,8 @@ def verify(folder: Path) -> None:
     try:
         trial = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise BundleError(f"{folder / MODEL}: did not load within {TRIAL_TIMEOUT_S:.0f} s in a trial process; {REMEDY}") from None
+        slow = f"did not load within {TRIAL_TIMEOUT_S:.0f} s in a trial process"
+        raise BundleError(f"{folder / MODEL}: {slow}; where this machine was busy, try again, else {REMEDY}") from None
     if trial.returncode:
         last = (trial.stderr.strip().splitlines() or [f"exit {trial.returncode}"])[-1]
         raise BundleError(f"{folder / MODEL}: a trial process could not predict with it ({last}); {REMEDY}")

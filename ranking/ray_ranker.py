@@ -31,7 +31,6 @@ from ranking.guarding import FILE as GUARD_FILE
 from ranking.guarding import Guarding, Watchman
 from ranking.in_service import InService
 from ranking.light import MOST_PER_USER
-from ranking.relief import model_of
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from ranking.shadow import Allowance, ShadowLog, ShadowRule
 from ranking.store import FeatureStore
@@ -127,7 +126,7 @@ class Ranking:
         Computed from the state as it is now, beside the worker; raises BundleError where the model is gone.
         """
         job = await asyncio.wrap_future(self._worker.submit(self._scorer.prepare, request))
-        return await asyncio.to_thread(lambda: explaining.explain(self._models.loaded(model_of(model_id)), job, request))
+        return await asyncio.to_thread(lambda: explaining.explain(self._models.loaded(model_id), job, request))
 
     async def model_id(self) -> str:
         """Return the id of the model in service."""

@@ -54,8 +54,10 @@ def _text(value: object) -> str:
         return f"{value:,.4f}".rstrip("0").rstrip(".") if math.isfinite(value) else "unknown"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_text(part)}" for name, part in value.items())
     if isinstance(value, list | tuple | set | frozenset):
-        return ", ".join(_text(part) for part in value)
+        return ", ".join(_text(part) for part in value) or "none"
     return str(value)
 
 

@@ -28,14 +28,9 @@ FEW_EFFECTIVE = 100
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(no_args_is_help=True, help="Estimate from logs what a policy or a treatment is worth.")
-    group.callback()(_group)
     group.command("policy")(policy)
     group.command("uplift")(uplift)
     app.add_typer(group, name="evaluate")
-
-
-def _group() -> None:
-    """Estimate from logs what a policy or a treatment is worth."""
 
 
 def policy(

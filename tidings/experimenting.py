@@ -48,14 +48,9 @@ HoldoutSaltOption = Annotated[str, typer.Option(help="The salt of the deployment
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(no_args_is_help=True, help="Assign users to the arms of an experiment, and compare what the arms did.")
-    group.callback()(_group)
     group.command("assign")(assign)
     group.command("report")(report_command)
     app.add_typer(group, name="experiment")
-
-
-def _group() -> None:
-    """Assign users to the arms of an experiment, and compare what the arms did."""
 
 
 def assign(

@@ -103,9 +103,15 @@ def _drawn(bars: Bars) -> Progress:
     return draw
 
 
+def _once(formats: object) -> list[str]:
+    """Return what the sources were read as, each format once."""
+    assert isinstance(formats, list)
+    return list(dict.fromkeys(formats))
+
+
 def _readable(report: dict[str, object], rows: int) -> dict[str, object]:
     """Return a report with a line per table and per reason."""
-    lines: dict[str, object] = {"into": report["into"], "read as": report["formats"]}
+    lines: dict[str, object] = {"into": report["into"], "read as": _once(report["formats"])}
     for name in ("rows", "derived", "dropped"):
         counts = report[name]
         assert isinstance(counts, dict)

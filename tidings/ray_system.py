@@ -139,7 +139,7 @@ def _ray(wanted: Wanted) -> Iterator[str]:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray has no kind of its own for this
-        told, where = str(error).partition("\n")[0], Path(wanted.ray_folder) / "session_latest" / "logs"
+        told, where = str(error).partition("\n")[0], f"session_latest/logs in {wanted.ray_folder or 'its own folder'}"
         raise InputError(f"Ray did not start: {told} Its logs are in {where}; on a machine that was only busy, try again") from error
     try:
         yield f"http://{context.dashboard_url}"

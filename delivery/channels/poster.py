@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import httpcore
 import httpx
 
-from delivery.channels.base import Permanent, Transient, Unknown
+from delivery.channels.base import Accepted, Answer, Permanent, Transient, Unknown
 from delivery.channels.guard import ForbiddenAddressError, GuardedBackend
+from delivery.channels.push import retry_after_s
 
 TRY_LATER = frozenset({408, 425, 429})
 NOTHING_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
@@ -48,6 +49,14 @@ class Response:
     def header(self, name: str) -> str:
         """Return a header's value, "" where there is none."""
         return self.headers.get(name.encode(), b"").decode("ascii", "replace")
+
+    def answer(self, now: float, *, gone: frozenset[int], later: frozenset[int] = frozenset(), reference: str = "") -> Answer:
+        """Return what the status says of the delivery. `gone`: the address is dead; `later`: others to try again."""
+        if 200 <= self.status < 300:
+            return Accepted(self.header(reference) if reference else "")
+        if self.try_later or self.status in later:
+            return Transient(f"HTTP {self.status}", retry_after_s(self.header("retry-after"), now))
+        return Permanent(f"HTTP {self.status}", bad_address=self.status in gone)
 
 
 class Poster:

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from delivery.channels import push
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient
+from delivery.channels.base import Answer, Delivery, Permanent, Resources
 from delivery.channels.one_by_one import OneByOne, OneByOneSettings
 from delivery.channels.poster import Poster, Response, endpoint
 
 GONE = frozenset({404, 410})
 """The subscription has ended (RFC 8030 section 7.3)."""
 REFUSED = frozenset({401, 403})
+"""The signature is the deployment's fault, or the subscription was made under an earlier key: nothing may be lost for it."""
 MOST_PLAIN_BYTES = 3993
 """What fits the 4,096 bytes every push service takes (RFC 8291 section 4)."""
 LONGEST_TTL_S = 2_419_200
@@ -134,7 +135,7 @@ class WebPush(OneByOne[Subscription]):
         if len(plain) > MOST_PLAIN_BYTES:
             return Permanent(f"{len(plain):,} bytes: a push takes {MOST_PLAIN_BYTES:,}; its URL may be too long")
         response = await self._poster.post(address.url, self._headers(address, delivery), address.encrypt(plain))
-        return _answer(response, delivery.at) if isinstance(response, Response) else response
+        return response.answer(delivery.at, gone=GONE, later=REFUSED, reference="location") if isinstance(response, Response) else response
 
     def _headers(self, browser: Subscription, delivery: Delivery) -> list[tuple[bytes, bytes]]:
         message = delivery.message
@@ -173,16 +174,6 @@ def _payload(delivery: Delivery) -> bytes:
             "item_id": message.item_id,
         }
     )
-
-
-def _answer(response: Response, now: float) -> Answer:
-    status = response.status
-    if 200 <= status < 300:
-        return Accepted(response.header("location"))
-    # A refused signature is the deployment's fault, or that of a subscription made under an earlier key: nothing may be lost for it.
-    if response.try_later or status in REFUSED:
-        return Transient(f"HTTP {status}", push.retry_after_s(response.header("retry-after"), now))
-    return Permanent(f"HTTP {status}", bad_address=status in GONE)
 
 
 def _base64(data: bytes) -> str:

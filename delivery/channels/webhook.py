@@ -10,12 +10,11 @@ import orjson
 from pydantic import SecretStr
 from standardwebhooks import Webhook as Signer
 
-from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient
+from delivery.channels.base import Answer, Delivery, Resources
 from delivery.channels.one_by_one import OneByOne, OneByOneSettings
 from delivery.channels.poster import Poster, Response, endpoint
-from delivery.channels.push import retry_after_s
 
-GONE = 410
+GONE = frozenset({410})
 
 
 class WebhookSettings(OneByOneSettings):
@@ -55,7 +54,7 @@ class Webhook(OneByOne[httpx.URL]):
     async def _deliver(self, delivery: Delivery, address: httpx.URL) -> Answer:
         body = _body(delivery)
         response = await self._poster.post(address, self._headers(delivery, body), body)
-        return _answer(response, delivery.at) if isinstance(response, Response) else response
+        return response.answer(delivery.at, gone=GONE) if isinstance(response, Response) else response
 
     def _headers(self, delivery: Delivery, body: bytes) -> list[tuple[bytes, bytes]]:
         at = datetime.fromtimestamp(delivery.at, UTC)
@@ -89,12 +88,3 @@ def _body(delivery: Delivery) -> bytes:
             },
         }
     )
-
-
-def _answer(response: Response, now: float) -> Answer:
-    status = response.status
-    if 200 <= status < 300:
-        return Accepted()
-    if response.try_later:
-        return Transient(f"HTTP {status}", retry_after_s(response.header("retry-after"), now))
-    return Permanent(f"HTTP {status}", bad_address=status == GONE)

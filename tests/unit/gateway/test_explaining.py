@@ -13,6 +13,7 @@ from lake.decision_log import pack
 from lake.decisions import BELOW_THRESHOLD, INELIGIBLE, OVER_BUDGET, REASON, REASONS, SEND, Candidates, Decided
 from lake.ids import shard_of
 from ranking.popularity import MODEL_ID
+from ranking.relief import MARK
 from ranking.scorer import ScoreRequest
 from tests.unit.gateway.conftest import META, NOW, World
 from tests.unit.ranking.models import bundle_of
@@ -88,6 +89,14 @@ async def test_it_says_when_more_is_known_since_and_what_was_taken_off_the_value
     told = (await _explanations(client))["above_threshold"]
     assert told["as_decided"] is False
     assert "More is known since: today it would be" in told["words"]
+
+
+async def test_it_says_when_the_guard_s_stand_in_ranked_and_explains_the_model(client: httpx.AsyncClient, world: World) -> None:
+    _decide(world, f"{bundle_of().model_id}{MARK}0123abcd", since=-0.1)
+    told = (await _explanations(client))["above_threshold"]
+    assert told["as_decided"] is False
+    assert "the guard's stand-in ranked: the model says" in told["words"]
+    assert told["model_id"] == bundle_of().model_id
 
 
 async def test_it_says_what_likeness_to_the_latest_sends_took_off(client: httpx.AsyncClient, world: World) -> None:

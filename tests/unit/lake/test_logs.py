@@ -271,6 +271,7 @@ theirs = logging.getLogger("ray.serve")
 theirs.addHandler(logging.StreamHandler(sys.stdout))
 theirs.propagate = False
 logs.configure(); logs.configure()
+theirs.setLevel("INFO"); logs.quieten_serve(); theirs.info("started a router")
 theirs.error("served ada@example.org")
 logging.getLogger("anything").warning("to %s", "ada@example.org")
 thread = threading.Thread(target=lambda: int("ada@example.org")); thread.start(); thread.join()

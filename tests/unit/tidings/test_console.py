@@ -30,6 +30,7 @@ def test_facts_are_readable() -> None:
     shown = _shown({"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf")})
     for text in ("sends per user", "1,234,567", "no", "events, items", "unknown"):
         assert text in shown
+    assert "log loss 0.0547, positives 1,305" in _shown({"before": {"log_loss": 0.05468, "positives": 1_305}})
 
 
 def test_square_brackets_of_data_are_not_taken_for_markup() -> None:

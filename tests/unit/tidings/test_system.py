@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lake.errors import InputError
-from tidings import system
+from tidings import ray_system, system
 from tidings.system import Wanted, end_like_ctrl_c, haproxy_environment, start
 
 
@@ -65,3 +65,15 @@ def test_whatever_ends_the_command_ends_what_it_started(signum: signal.Signals) 
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line_with_where_its_logs_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def busy(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore of it")
+
+    monkeypatch.setattr("ray.init", busy)
+    wanted = Wanted(model="m", store="", ray_folder=str(tmp_path))
+    with pytest.raises(InputError) as told, ray_system._ray(wanted):
+        pass
+    assert "timed out during startup. Its logs are in" in str(told.value)
+    assert "\n" not in str(told.value)
