@@ -80,7 +80,8 @@ def sized(users: int, ttl_s: float) -> dict[str, Drill]:
 
 
 def run(drills: dict[str, Drill] | None = None, *, step: Step = lambda _: None) -> dict[str, Any]:
-    """Return the figures of `tidings bench failover --json`: per drill (see DRILLS) its failovers and what was found afterwards, and the sums.
+    """Return the figures of `tidings bench failover --json`: per drill its failovers and what was found
+    afterwards, and the sums.
 
     `twice`, `skipped`: users decided twice or not at all. `slowest_s`: longest time between a fault and the next user's decision.
     """
