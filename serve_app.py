@@ -294,6 +294,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
         off=Watch(stores.switches),
         config=config,
         critical_quota=stores.critical_quota,
+        half_lives=stores.half_lives,
     )
 
 
@@ -367,7 +368,7 @@ def refresh_of(settings: Settings) -> Refresh:
     """Return the daily refresh of this deployment."""
     stores = stores_of(settings)
     living = Living(History(settings.history), stores.user_keys, stores.profiles, stores.items)
-    return Refresh(living, stores.loading(), features_of(settings), settings.tables)
+    return Refresh(living, stores.loading(), features_of(settings), settings.tables, stores.half_lives)
 
 
 def assign_budgets(settings: Settings, now: float) -> int:

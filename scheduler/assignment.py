@@ -3,8 +3,9 @@
 The exact problem is an integer program per user. Here a plan is filled greedily, best row first, and then improved: a row that is not in
 the plan is forced in, or some that are are put out, the gaps are filled again, each row being passed over now and then, and a plan
 that is better than or close to the best so far is gone on from (ruin and recreate with blinks: Christiaens & Vanden Berghe 2020;
-record-to-record acceptance: Dueck 1993). It ends where a bound shows that the plan is the best, and goes on longest where the bound
-leaves most room. The loops are in `assignment_loops.py`.
+record-to-record acceptance: Dueck 1993). Prices of the limits then bound what any plan can be worth, and what the bound leaves open is
+searched to the end, so that most plans are known to be within `gap` of the best. The loops are in `assignment_loops.py` (improving),
+`assignment_exact.py` (bound and search) and `assignment_plans.py` (a user after another).
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ NOT_PLANNED = -1
 
 @dataclass(frozen=True)
 class AssignConfig:
-    """`rounds`: attempts to improve a user's plan; `most_rounds` where it may still be short of a bound on the optimum by more than `gap`.
-    `slack`: share of the best plan's worth that may be given up on the way, falling to nothing over `most_rounds`. `promise_bonus`: share
-    by which what was promised before is preferred, so that a plan changes only for a clear gain.
+    """`rounds`: attempts to improve a user's plan before it is bounded; `most_rounds` where `nodes` choices of the search do not settle it.
+    `gap`: share of its worth by which a plan may be short of the best. `slack`: share of the best plan's worth that may be given up on the
+    way, falling to nothing. `promise_bonus`: share by which what was promised before is preferred, so that a plan changes only for a clear
+    gain.
     """
 
-    rounds: int = 60
+    rounds: int = 12
     most_rounds: int = 180
-    gap: float = 0.1
+    gap: float = 0.002
     slack: float = 0.1
+    nodes: int = 20_000
     promise_bonus: float = 0.05
 
 
@@ -62,7 +65,7 @@ def assign(choices: Choices, config: AssignConfig | None = None, promised: Bools
 
     `promised`: bool (n, items), planned before and waiting since; those count `promise_bonus` more.
     """
-    from scheduler.assignment_loops import plan_all  # the compiler takes a second to load, and most deployments don't plan ahead
+    from scheduler.assignment_plans import plan_all  # the compiler takes a second to load, and most deployments don't plan ahead
 
     config = config or AssignConfig()
     users, items, windows, channels = choices.value.shape
@@ -83,9 +86,7 @@ def assign(choices: Choices, config: AssignConfig | None = None, promised: Bools
             order,
             limits,
             choices.window_cap,
-            (config.rounds, config.most_rounds),
-            config.slack,
-            config.gap,
+            (config.rounds, config.most_rounds, config.gap, config.slack, config.nodes),
             plan,
         )
     return plan

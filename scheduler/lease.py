@@ -11,7 +11,6 @@ from typing import Protocol
 
 from lake.keys import LAYOUT, Keys
 
-
 SET_BACK_S = 1.0
 """Two who ask at once may arrive in the other order; by more than this only a clock that was set is late."""
 

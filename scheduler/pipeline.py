@@ -46,6 +46,7 @@ from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
+from scheduler.half_lives import HalfLives, MemoryHalfLives, OfKinds
 from scheduler.late import LateConfig, too_late
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
@@ -95,7 +96,7 @@ class PipelineConfig:
 
     `weekly`: default budget per channel name and rolling 7 days, `weekly_default` where a channel is absent.
     `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
-    address. `half_life_s`: how fast value decays where an item does not say. `deliver_within_s`: a grant not delivered
+    address. `half_life_s`: how fast value decays where neither the item nor its kind says. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
     `late`: what a window that is decided late still sends.
@@ -201,7 +202,9 @@ class Pipeline:
     off: Callable[[], frozenset[str]] = nothing_off
     config: PipelineConfig = field(default_factory=PipelineConfig)
     critical_quota: CriticalQuota = field(default_factory=MemoryCriticalQuota)
+    half_lives: HalfLives = field(default_factory=MemoryHalfLives)
     _worth: tuple[float, F32] | None = None
+    _fading: tuple[float, OfKinds] | None = None
 
     def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
         """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
@@ -355,8 +358,15 @@ class Pipeline:
         return np.asarray((longest > 0) & (batch.wait_s[user] <= longest) & fresh, np.bool_)
 
     def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
-        own = batch.items.half_life_s[batch.item[pending]]
-        return np.where(np.isnan(own), self.config.half_life_s, own).astype(np.float32)
+        item = batch.item[pending]
+        own, of_kind = batch.items.half_life_s[item], self._of_kinds(batch.now).find(batch.items.kind[item], self.config.half_life_s)
+        return np.where(np.isnan(own), of_kind, own).astype(np.float32)
+
+    def _of_kinds(self, now: float) -> OfKinds:
+        """Return the learned half-lives, read anew every THRESHOLD_FRESH_S."""
+        if self._fading is None or not 0 <= now - self._fading[0] < THRESHOLD_FRESH_S:
+            self._fading = (now, OfKinds.of(self.half_lives.read()))
+        return self._fading[1]
 
     def _plan(self, contest: Rows, pending: npt.NDArray[np.intp], batch: Batch) -> Plan:
         """Return the joint plan of the batch's users from this window on."""

@@ -28,6 +28,7 @@ from lake.redis_user_keys import RedisUserKeys
 from scheduler.loading import Stores
 from scheduler.redis_commit import RedisCommitter
 from scheduler.redis_due import RedisDueIndex
+from scheduler.redis_half_lives import RedisHalfLives
 from scheduler.redis_held import RedisHeldStore
 from scheduler.redis_lease import RedisLeases
 from scheduler.redis_thresholds import RedisThresholds
@@ -106,6 +107,11 @@ class RedisStores:
     def thresholds(self) -> RedisThresholds:
         """What a unit of each channel's budget is worth."""
         return RedisThresholds(self.client, self.meta.keys)
+
+    @cached_property
+    def half_lives(self) -> RedisHalfLives:
+        """How fast items of each kind lose value."""
+        return RedisHalfLives(self.client)
 
     @cached_property
     def committer(self) -> RedisCommitter:

@@ -1,13 +1,14 @@
-"""The daily refresh of a running deployment: features and windows of everybody, from all that has happened up to now."""
+"""The daily refresh of a running deployment: features and windows of everybody, half-lives of kinds, from all that has happened."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lake.collected import Living, collected
 from lake.dataset import Dataset
 from ranking.refresh import Refreshed, refresh
 from ranking.store import FeatureStore
+from scheduler.half_lives import HalfLifeConfig, HalfLives, MemoryHalfLives, learned_half_lives
 from scheduler.loading import Stores, move_windows
 from scheduler.send_time import fit
 
@@ -20,9 +21,13 @@ class Refresh:
     stores: Stores
     features: FeatureStore
     tables: str = ""
+    half_lives: HalfLives = field(default_factory=MemoryHalfLives)
+    fading: HalfLifeConfig = field(default_factory=HalfLifeConfig)
 
     def run(self, now: float) -> Refreshed | None:
-        """Publish everybody's features as of the last midnight before `now` (seconds) and the windows that follow; None without events.
+        """Publish everybody's features as of the last midnight before `now` (seconds), and the windows and half-lives that follow.
+
+        None without events.
 
         Counts of items stay: the store keeps them up to date by itself. Repeating it changes nothing.
         """
@@ -31,6 +36,7 @@ class Refresh:
             return None
         done = refresh(dataset, now, self.features)
         move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now))
+        self.half_lives.write(learned_half_lives(dataset, now, self.fading))
         return done
 
     def dataset(self, now: float) -> Dataset | None:

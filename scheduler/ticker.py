@@ -55,7 +55,10 @@ def nothing_daily(now: float) -> None:
 
 @dataclass
 class Ticker:
-    """Runs ticks. Several may live; the one with the leader lease acts, the others stand by. `ttl_s`: how long leases outlive a heartbeat."""
+    """Runs ticks. Several may live; the one with the leader lease acts, the others stand by.
+
+    `ttl_s`: how long leases outlive a heartbeat.
+    """
 
     owner: str
     clock: Clock

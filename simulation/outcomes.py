@@ -25,13 +25,20 @@ def engaged_at(sends: pd.DataFrame, events: pd.DataFrame) -> pd.Series[pd.Timest
 
 
 def report(
-    decisions: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int, overspent: int, known_until: pd.Timestamp | None = None
+    decisions: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
+    horizon_days: int,
+    overspent: int,
+    known_until: pd.Timestamp | None = None,
+    items: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Return what one policy's sends were worth.
 
     `decisions`: rows of the decision log, all dispositions. `engaged_48h`, `engaged_7d`, `engaged_in_horizon`: sends
     whose user engaged with the item within that time after the send. `returned_users`: users with any event in the week
-    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`: see there.
+    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`, `lanes`: see there.
+    `items`: item_id, created_at; without it `lanes` tells no delays.
     `known_until`: when the recorded events end. `known_sends`: sends whose horizon is over by then. Only these count in
     `engaged_per_send`: a younger send that nobody engaged with yet is no failure, and keeping only its successes would flatter.
     """
@@ -52,10 +59,34 @@ def report(
         "overspent": overspent,
         "by_activity_decile": by_activity_decile(decisions, sends.assign(engaged=engaged, known=known), events),
         "by_lane": sends.groupby("lane").size().to_dict(),
+        "lanes": lanes(sends.assign(engaged_48h=after <= 2 * DAY, engaged=engaged, known=known), items),
         "by_channel": sends.groupby("channel").size().to_dict(),
         "dispositions": decisions.groupby("disposition").size().to_dict(),
         "reasons": decisions[decisions["reason"] != ""].groupby("reason").size().to_dict(),
     }
+
+
+def lanes(sends: pd.DataFrame, items: pd.DataFrame | None) -> dict[str, dict[str, Any]]:
+    """Return what each lane's sends were worth, and how many hours after its item was made each went (median and 90 % quantile).
+
+    `sends`: with `engaged_48h`, `engaged`, and `known`, whether the horizon is over; the rate is that of the known ones alone.
+    """
+    made = None if items is None else items.set_index(items["item_id"].astype(object))["created_at"]
+    found = {}
+    for lane, mine in sends.groupby("lane"):
+        known = mine[mine["known"]]
+        row: dict[str, Any] = {
+            "sends": len(mine),
+            "engaged_48h": int(mine["engaged_48h"].sum()),
+            "engaged_in_horizon": int(mine["engaged"].sum()),
+            "engaged_per_send": float(known["engaged"].sum() / max(len(known), 1)),
+        }
+        if made is not None:
+            delay_h = (mine["at"] - mine["item_id"].astype(object).map(made)).dt.total_seconds().dropna().to_numpy(np.float64) / 3600
+            quantiles = np.quantile(delay_h, (0.5, 0.9)).round(3).tolist() if len(delay_h) else (None, None)
+            row |= dict(zip(("delay_h_median", "delay_h_p90"), quantiles, strict=True))
+        found[str(lane)] = row
+    return found
 
 
 def cut_of(mine: pd.DataFrame, others: pd.DataFrame, events: pd.DataFrame, *, horizon_days: int) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
         decisions.append(rows.assign(policy=policy))
         sent[policy] = rows[rows["disposition"] == "send"].reset_index(drop=True)
         over = overspends(sent[policy], config.budget)
-        reports[policy] = report(rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until)
+        reports[policy] = report(
+            rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until, items=history.items
+        )
         reports[policy]["budget_use"] = budget_use(rows, config)
     compared = {
         policy: beside(sent["ranked"], sends, history.events, horizon_days=config.horizon_days, known_until=known_until)

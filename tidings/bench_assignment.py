@@ -10,6 +10,7 @@ import numpy as np
 
 from scheduler.assignment import Choices, assign, worth
 from tidings.bench_choices import choices_of, exact
+from tidings.bench_hunt import hunt
 from tidings.bench_system import Step
 
 PEER_NAME = "scipy.optimize.milp (HiGHS), exact, one integer program per user"
@@ -35,14 +36,19 @@ class Shape:
 SHAPES = (Shape(6, 3, 1), Shape(10, 7, 2), Shape(20, 7, 3), Shape(8, 14, 2), Shape(30, 5, 2), Shape(12, 7, 2, near=0.8))
 
 
-def run(*, users: int = 1_000, seed: int = 0, shapes: tuple[Shape, ...] = SHAPES, step: Step = lambda _: None) -> dict[str, Any]:
+def run(
+    *, users: int = 1_000, seed: int = 0, hunted: int = 60, shapes: tuple[Shape, ...] = SHAPES, step: Step = lambda _: None
+) -> dict[str, Any]:
     """Return the figures of `tidings bench assignment --json`: per shape and overall, what plans are worth beside the optimum, and times.
 
     Times are of the processor, so other work on the machine counts little. `of_optimum`: worth of all plans over that of all optima.
-    `worst`: the least of one user. `short`: share of users whose plan is more than 1 % short.
+    `worst`: the least of one user. `short`: share of users whose plan is more than 1 % short. `hunt`: the worst that a search over
+    `hunted` random shapes came upon.
     """
     assign(SHAPES[0].made(seed, 2))
     found = [_shape(shape, users, seed + number, step) for number, shape in enumerate(shapes)]
+    step(f"hunting for worse in {hunted} random shapes")
+    worst = hunt(hunted, seed)
     return {
         "users_per_shape": users,
         "peer_name": PEER_NAME,
@@ -50,6 +56,8 @@ def run(*, users: int = 1_000, seed: int = 0, shapes: tuple[Shape, ...] = SHAPES
         "worst": min(each["worst"] for each in found),
         "short": max(each["short"] for each in found),
         "ratio": min(each["ratio"] for each in found),
+        "hunted_worst": worst["worst"],
+        "hunt": worst,
         "shapes": found,
     }
 

@@ -83,12 +83,13 @@ def send_time(
 def assignment(
     users: Annotated[int, typer.Option(min=1, help="How many users of each shape of problem.")] = 1_000,
     seed: Annotated[int, typer.Option(min=0, help="Which users are made up.")] = 0,
+    hunted: Annotated[int, typer.Option(min=0, help="In how many random shapes worse cases are searched for.")] = 60,
     as_json: Json = False,
 ) -> None:
     """Joint plans of users' next windows beside the exact optimum of each."""
     from tidings.bench_assignment import run
 
-    _emit(run(users=users, seed=seed, step=_step), as_json)
+    _emit(run(users=users, seed=seed, hunted=hunted, step=_step), as_json)
 
 
 def failover(

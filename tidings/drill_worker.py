@@ -6,9 +6,9 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
-from redis import Redis
 from threadpoolctl import threadpool_limits
 
 from lake.items import ItemTable
@@ -49,7 +49,7 @@ class Pace:
 class SteppedClock:
     """The store's TIME and what the drill has set it by."""
 
-    client: Redis
+    client: Any
 
     def now(self) -> float:
         """See Clock."""

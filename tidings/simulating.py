@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lake.errors import InputError
 from simulation.scenarios import CONTROLLERS, SCENARIOS, Lived, PolicyName, ScenarioConfig, ScenarioName, play, play_course, whole
-from tidings import simulating_budgets, simulating_pacing, simulating_policies
+from tidings import simulating_budgets, simulating_lanes, simulating_pacing, simulating_policies
 from tidings.console import Json, emit, progress
 from tidings.line_plot import line_plot
 
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     group.command(COURSE)(course)
     simulating_pacing.register(group)
     simulating_budgets.register(group)
+    simulating_lanes.register(group)
     simulating_policies.register(group)
     app.add_typer(group, name="simulate")
 

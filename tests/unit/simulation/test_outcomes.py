@@ -52,6 +52,22 @@ def test_a_send_younger_than_the_horizon_is_neither_a_success_nor_a_failure() ->
     assert [(tenth["sends"], tenth["engaged_per_send"]) for tenth in told] == [(1, 1.0), (1, 0.0), (1, 0.0), (1, 0.0)]
 
 
+def test_each_lane_tells_its_own_delay_and_engagement() -> None:
+    sends = decisions(("ann", "x", 1), ("bob", "x", 30), ("cid", "y", 30), lane=["urgent", "scheduled", "scheduled"])
+    items = pd.DataFrame({"item_id": ["x", "y"], "created_at": [START, START + 20 * HOUR]})
+    worth = report(sends, rows(("ann", "x", 2), ("cid", "y", 90)), horizon_days=10, overspent=0, items=items)["lanes"]
+    assert worth["urgent"] == {
+        "sends": 1,
+        "engaged_48h": 1,
+        "engaged_in_horizon": 1,
+        "engaged_per_send": 1.0,
+        "delay_h_median": 1.0,
+        "delay_h_p90": 1.0,
+    }
+    assert (worth["scheduled"]["engaged_48h"], worth["scheduled"]["engaged_in_horizon"]) == (0, 1)
+    assert (worth["scheduled"]["delay_h_median"], worth["scheduled"]["delay_h_p90"]) == (20.0, 28.0)
+
+
 def valued(*quadruples: tuple[str, str, float, float]) -> pd.DataFrame:
     return rows(*(part[:3] for part in quadruples)).assign(value=[part[3] for part in quadruples])
 

@@ -1,0 +1,37 @@
+"""Two lanes beside one: the same volume, nothing told before it is there or twice, and both together are worth most."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulation.two_lanes import LANES, Audience, LanesWorld, at_volume, report
+
+CONFIG = LanesWorld(users=60, weeks=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def audience() -> Audience:
+    return Audience.of(CONFIG)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_each_way_tells_as_much_and_nothing_before_it_is_there(audience: Audience, lanes: str) -> None:
+    made = at_volume(audience, lanes)  # type: ignore[arg-type]
+    sent = np.isfinite(made.when)
+    wanted = CONFIG.per_week * CONFIG.users * CONFIG.weeks
+    assert 0.97 * wanted <= sent.sum() <= wanted
+    assert (made.when[sent] >= audience.created_at[sent]).all()
+    assert (made.urgent & sent).any() == (lanes != "scheduled")
+    assert (~made.urgent & sent).any() == (lanes != "urgent")
+
+
+def test_no_window_tells_more_than_its_most(audience: Audience) -> None:
+    made = at_volume(audience, "scheduled")
+    sent = np.isfinite(made.when)
+    _, count = np.unique(np.stack([audience.user[sent], made.when[sent]]), axis=1, return_counts=True)
+    assert count.max() <= CONFIG.top_n
+
+
+def test_both_lanes_together_are_worth_more_than_either() -> None:
+    assert report(CONFIG)["both_beside_best_single"] > 1.0
