@@ -26,7 +26,9 @@ LONGEST_ADDRESS = 320
 LONGEST_LINE = 78
 """What RFC 5322 section 2.1.1 asks for; longer lines are folded or encoded."""
 SPECIALS = frozenset(' "(),:;<>@[\\]')
-PLAIN_ADDRESS = re.compile(r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63})*)", re.ASCII)
+PLAIN_ADDRESS = re.compile(
+    r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63})*)", re.ASCII
+)
 """What needs no parser: a dot-atom (RFC 5322 section 3.2.3) at a domain in ASCII."""
 ASCII = bytes(range(128))
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
