@@ -113,7 +113,8 @@ def _address(name: str, address: Address, utf8: bool) -> bytes:
 def _folded(name: str, value: str, utf8: bool) -> bytes:
     """Return a header as the library folds and encodes it; many messages share their sender and their subject."""
     policy = INTERNATIONAL if utf8 else email.policy.SMTP
-    return policy.fold(name, policy.header_store_parse(name, value)[1]).encode()
+    folded: str = policy.fold(name, policy.header_store_parse(name, value)[1])
+    return folded.encode()
 
 
 @lru_cache(64)

@@ -6,7 +6,6 @@ import email
 import email.policy
 from dataclasses import replace
 from email.message import EmailMessage
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -26,7 +25,7 @@ def read_back(content: Content, recipient: str = "ada@example.org") -> EmailMess
     packed = compose(replace(a_delivery(), content=content), SENDER, parse_address(recipient))
     assert all(len(line) <= 998 for line in packed.split(b"\r\n")), "RFC 5321 takes no longer lines"
     assert b"\n" not in packed.replace(b"\r\n", b"")
-    return cast(EmailMessage, email.message_from_bytes(packed, policy=email.policy.default))
+    return email.message_from_bytes(packed, policy=email.policy.default)
 
 
 def said(part: EmailMessage) -> str:
