@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
@@ -316,7 +316,7 @@ class _Turn:
         ended: list[_Ended] = []
         retries: list[Retry] = []
         for row, answer in answered:
-            judged = self._judge(replace(row.entry, attempts=row.entry.attempts + 1), answer)
+            judged = self._judge(row.entry.answered(), answer)
             if isinstance(judged, Retry):
                 retries.append(judged)
             else:

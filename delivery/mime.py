@@ -26,7 +26,9 @@ LONGEST_ADDRESS = 320
 LONGEST_LINE = 78
 """What RFC 5322 section 2.1.1 asks for; longer lines are folded or encoded."""
 SPECIALS = frozenset(' "(),:;<>@[\\]')
-PLAIN_ADDRESS = re.compile(r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63})*)", re.ASCII)
+PLAIN_ADDRESS = re.compile(
+    r"([\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*)@([a-zA-Z0-9-]{1,63}(?:\.[a-zA-Z0-9-]{1,63})*)", re.ASCII
+)
 """What needs no parser: a dot-atom (RFC 5322 section 3.2.3) at a domain in ASCII."""
 ASCII = bytes(range(128))
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
@@ -103,15 +105,22 @@ def _line(name: str, value: str) -> bytes:
 
 def _address(name: str, address: Address, utf8: bool) -> bytes:
     plain = f"{name}: {address.username}@{address.domain}\r\n"
+    # Nobody's address is remembered.
     is_plain = PLAIN_ADDRESS.fullmatch(address.addr_spec) and not address.display_name and len(plain) <= LONGEST_LINE
-    return plain.encode("ascii") if is_plain else _folded(name, str(address), utf8)
+    return plain.encode("ascii") if is_plain else _fold(name, str(address), utf8)
 
 
 @lru_cache(4096)
 def _folded(name: str, value: str, utf8: bool) -> bytes:
-    """Return a header as the library folds and encodes it; many messages share their sender and their subject."""
+    """Return what `_fold` does, remembered: many messages share their sender and their subject."""
+    return _fold(name, value, utf8)
+
+
+def _fold(name: str, value: str, utf8: bool) -> bytes:
+    """Return a header as the library folds and encodes it."""
     policy = INTERNATIONAL if utf8 else email.policy.SMTP
-    return policy.fold(name, policy.header_store_parse(name, value)[1]).encode()
+    folded: str = policy.fold(name, policy.header_store_parse(name, value)[1])
+    return folded.encode()
 
 
 @lru_cache(64)

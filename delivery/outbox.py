@@ -29,6 +29,10 @@ class Entry:
     attempts: int = 0
     open: bool = False
 
+    def answered(self) -> Entry:
+        """Return the entry after one more provider call was answered."""
+        return Entry(self.entry_id, self.message, self.attempts + 1, self.open)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -77,7 +77,10 @@ class SmtpReceiver(asyncio.Protocol):
 
 @contextmanager
 def receiving(protocol: type[asyncio.Protocol]) -> Iterator[tuple[int, int]]:
-    """Run a receiver on a free loopback port in a process of its own, and yield the port and the process id; raises RuntimeError where it does not start."""
+    """Run a receiver on a free loopback port in a process of its own, and yield the port and the process id.
+
+    Raises RuntimeError where it does not start.
+    """
     context = multiprocessing.get_context("spawn")
     told, tells = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(protocol, tells), daemon=True)

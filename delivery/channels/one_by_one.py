@@ -41,6 +41,8 @@ class OneByOne(ABC, Generic[AddressT]):
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""
+        if len(deliveries) == 1:  # as a courier asks for; a task of its own would only cost time
+            return [await self._one(deliveries[0])]
         return list(await asyncio.gather(*(self._one(delivery) for delivery in deliveries)))
 
     async def close(self) -> None:

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpcore
+import aiohttp
 import httpx
+import yarl
 
 from delivery.channels.base import Accepted, Answer, Permanent, Transient, Unknown
-from delivery.channels.guard import ForbiddenAddressError, GuardedBackend
+from delivery.channels.guard import ForbiddenAddressError, connector
 from delivery.channels.push import retry_after_s
 
 TRY_LATER = frozenset({408, 425, 429})
-NOTHING_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
+NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+KEEP_S = 30.0
+"""How long a connection is kept that nothing is sent over."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -36,10 +39,10 @@ def endpoint(address: str, *, allow_http: bool) -> httpx.URL:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The status of an answer and its headers, their names in lower case."""
+    """The status of an answer and its headers, found by their names in any case."""
 
     status: int
-    headers: Mapping[bytes, bytes]
+    headers: Mapping[str, str]
 
     @property
     def try_later(self) -> bool:
@@ -48,7 +51,7 @@ class Response:
 
     def header(self, name: str) -> str:
         """Return a header's value, "" where there is none."""
-        return self.headers.get(name.encode(), b"").decode("ascii", "replace")
+        return self.headers.get(name, "").encode("ascii", "replace").decode()
 
     def answer(self, now: float, *, gone: frozenset[int], later: frozenset[int] = frozenset(), reference: str = "") -> Answer:
         """Return what the status says of the delivery. `gone`: the address is dead; `later`: others to try again."""
@@ -60,17 +63,18 @@ class Response:
 
 
 class Poster:
-    """A pool of connections to addresses that were checked after their names were resolved."""
+    """Connections that are kept, to addresses that were checked after their names were resolved."""
 
     def __init__(self, timeout_s: float, concurrency: int, *, allow_private: bool = False) -> None:
-        self._timeout_s, self._concurrency = timeout_s, concurrency
-        self._backend = GuardedBackend(allow_private=allow_private)
-        self._pool = self._new_pool()
+        self._timeout_s, self._concurrency, self._allow_private = timeout_s, concurrency, allow_private
+        self._limits = aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_connect=timeout_s, sock_read=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Let go of connections; posting again opens new ones."""
-        await self._pool.aclose()
-        self._pool = self._new_pool()
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
 
     async def post(self, url: httpx.URL, headers: Headers, body: bytes) -> Response | Permanent | Transient | Unknown:
         """Return the answer to one POST; Transient where it was certainly not sent, Unknown where nobody can tell."""
@@ -78,20 +82,29 @@ class Poster:
             # The limits of single reads do not stop a server that drips its answer; this one does.
             async with asyncio.timeout(2 * self._timeout_s):
                 return await self._exchange(url, headers, body)
-        except ForbiddenAddressError as error:
-            return Permanent(str(error))
         except NOTHING_SENT as error:
-            return Transient(f"no connection to {url.host}: {error}")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, TimeoutError) as error:
+            cause = error.__cause__ or error
+            return Permanent(str(cause)) if isinstance(cause, ForbiddenAddressError) else Transient(f"no connection to {url.host}: {cause}")
+        except aiohttp.InvalidURL:
+            return Permanent(f"{url.host} is no host")
+        except (aiohttp.ClientError, TimeoutError) as error:
             return Unknown(f"{url.host} did not answer: {type(error).__name__}")
 
     async def _exchange(self, url: httpx.URL, headers: Headers, body: bytes) -> Response:
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        limits = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout_s)
-        ours = [(b"host", url.netloc), (b"content-length", b"%d" % len(body)), (b"user-agent", b"Tidings")]
+        if self._session is None:
+            self._session = self._new_session()
+        ours = {name.decode("ascii"): value.decode("ascii") for name, value in headers}
         # The body of the answer is not read: only its status and headers count, and it may be of any size.
-        async with self._pool.stream("POST", target, headers=[*ours, *headers], content=body, extensions={"timeout": limits}) as response:
-            return Response(response.status, {name.lower(): value for name, value in response.headers})
+        target = yarl.URL(str(url), encoded=True)
+        async with self._session.post(target, headers=ours, data=body, allow_redirects=False) as response:
+            return Response(response.status, response.headers)
 
-    def _new_pool(self) -> httpcore.AsyncConnectionPool:
-        return httpcore.AsyncConnectionPool(max_connections=4 * self._concurrency, keepalive_expiry=30.0, network_backend=self._backend)
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector(4 * self._concurrency, KEEP_S, allow_private=self._allow_private),
+            headers={"user-agent": "Tidings"},
+            skip_auto_headers=("accept", "accept-encoding"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._limits,
+            auto_decompress=False,
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpcore
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 
 from delivery.channels.base import Accepted, Answer, Permanent, Transient, Unknown
-from delivery.channels.guard import ForbiddenAddressError, GuardedBackend, is_public
+from delivery.channels.guard import AddrInfo, Find, addresses_of, connector, guarded_socket, is_public
 from delivery.channels.webhook import Webhook, WebhookSettings
 from lake.redis_clock import RedisClock
 from tests.unit.delivery.examples import NOW, a_delivery, a_message
@@ -154,6 +155,7 @@ async def test_a_receiver_that_is_not_there_is_tried_later() -> None:
         pass
     channel = a_channel(allow_private=True)
     (answer,) = await channel.send([a_delivery(address=f"http://localhost:{port}/")])
+    await channel.close()
     assert isinstance(answer, Transient)
 
 
@@ -183,20 +185,32 @@ async def test_what_is_no_https_url_is_refused(address: str) -> None:
 async def test_private_addresses_are_refused_however_they_are_written(host: str) -> None:
     receiver = Receiver()
     async with served(receiver) as port:
-        (answer,) = await a_channel().send([a_delivery(address=f"https://{host}:{port}/")])
+        channel = a_channel()
+        (answer,) = await channel.send([a_delivery(address=f"https://{host}:{port}/")])
+        await channel.close()
     assert isinstance(answer, Permanent | Transient)  # Transient: some spellings have no address at all here
     assert receiver.got == []
 
 
 @dataclass
-class Recorder(httpcore.AsyncNetworkBackend):
-    """A network that only remembers which addresses were connected to."""
+class Network:
+    """A network without any host, where `find` looks names up; it remembers which addresses were connected to."""
 
+    find: Find
     asked: list[str] = field(default_factory=list)
 
-    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
-        self.asked.append(host)
-        raise httpcore.ConnectError("no network here")
+    async def connect(self, url: str, within_s: float = 5.0) -> None:
+        limits = aiohttp.ClientTimeout(connect=within_s)
+        async with aiohttp.ClientSession(connector=connector(8, 1.0, find=self.find, open_socket=self._open), timeout=limits) as session:
+            try:
+                await session.post(url)
+            except aiohttp.ClientConnectorError as error:
+                raise error.os_error from error
+
+    def _open(self, info: AddrInfo) -> socket.socket:
+        guarded_socket(info).close()
+        self.asked.append(str(info[4][0]))
+        raise OSError("no network here")
 
 
 async def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to() -> None:
@@ -205,9 +219,9 @@ async def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to() -
     async def rebinding(host: str, port: int) -> list[str]:
         return next(answers)
 
-    network = Recorder()
-    with pytest.raises(httpcore.ConnectError):
-        await GuardedBackend(rebinding, _backend=network).connect_tcp("rebind.example", 443, 1.0)
+    network = Network(rebinding)
+    with pytest.raises(OSError, match="no network"):
+        await network.connect("https://rebind.example/")
     assert network.asked == ["93.184.216.34"]
     assert next(answers) == ["127.0.0.1"]
 
@@ -216,9 +230,9 @@ async def test_a_name_with_one_private_address_among_public_ones_is_refused() ->
     async def mixed(host: str, port: int) -> list[str]:
         return ["93.184.216.34", "10.0.0.1"]
 
-    network = Recorder()
-    with pytest.raises(ForbiddenAddressError, match=r"10\.0\.0\.1"):
-        await GuardedBackend(mixed, _backend=network).connect_tcp("mixed.example", 443, 1.0)
+    network = Network(mixed)
+    with pytest.raises(OSError, match=r"10\.0\.0\.1"):
+        await network.connect("https://mixed.example/")
     assert network.asked == []
 
 
@@ -226,10 +240,10 @@ async def test_the_next_address_is_tried_where_one_does_not_answer() -> None:
     async def two(host: str, port: int) -> list[str]:
         return ["93.184.216.34", "93.184.216.35"]
 
-    network = Recorder()
-    with pytest.raises(httpcore.ConnectError, match="no network"):
-        await GuardedBackend(two, _backend=network).connect_tcp("two.example", 443, 1.0)
-    assert network.asked == ["93.184.216.34", "93.184.216.35"]
+    network = Network(two)
+    with pytest.raises(OSError, match="no network"):
+        await network.connect("https://two.example/")
+    assert list(dict.fromkeys(network.asked)) == ["93.184.216.34", "93.184.216.35"]
 
 
 async def test_a_lookup_that_takes_too_long_is_given_up() -> None:
@@ -237,8 +251,16 @@ async def test_a_lookup_that_takes_too_long_is_given_up() -> None:
         await asyncio.Event().wait()
         return []
 
-    with pytest.raises(httpcore.ConnectTimeout):
-        await GuardedBackend(never).connect_tcp("slow.example", 443, 0.05)
+    with pytest.raises(aiohttp.ConnectionTimeoutError):
+        await Network(never).connect("https://slow.example/", 0.05)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "[::1]", "169.254.169.254"])
+async def test_an_address_in_a_url_is_checked_though_it_is_never_looked_up(host: str) -> None:
+    network = Network(addresses_of)
+    with pytest.raises(OSError, match="not a public address"):
+        await network.connect(f"https://{host}/")
+    assert network.asked == []
 
 
 @pytest.mark.parametrize(

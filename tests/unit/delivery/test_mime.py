@@ -6,7 +6,6 @@ import email
 import email.policy
 from dataclasses import replace
 from email.message import EmailMessage
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -22,11 +21,11 @@ LINK = "https://t.example/unsubscribe/" + "x" * 300
 BODIES = st.text(max_size=400).map(clean)
 
 
-def read_back(content: Content, recipient: str = "ada@example.org") -> EmailMessage:
-    packed = compose(replace(a_delivery(), content=content), SENDER, parse_address(recipient))
+def read_back(content: Content) -> EmailMessage:
+    packed = compose(replace(a_delivery(), content=content), SENDER, READER)
     assert all(len(line) <= 998 for line in packed.split(b"\r\n")), "RFC 5321 takes no longer lines"
     assert b"\n" not in packed.replace(b"\r\n", b"")
-    return cast(EmailMessage, email.message_from_bytes(packed, policy=email.policy.default))
+    return email.message_from_bytes(packed, policy=email.policy.default)
 
 
 def said(part: EmailMessage) -> str:
@@ -57,7 +56,8 @@ def test_a_link_that_would_break_a_header_is_refused() -> None:
 
 
 def test_international_recipients_get_a_header_as_it_stands() -> None:
-    assert read_back(Content("Hi", "text", "", ""), "grüße@example.org")["To"].addresses[0].addr_spec == "grüße@example.org"
+    packed = compose(a_delivery(), SENDER, parse_address("grüße@example.org"))
+    assert "To: grüße@example.org\r\n".encode() in packed
 
 
 @pytest.mark.parametrize("text", ["a@b.example", "first.last+tag@mail.example.org", "o'neil@x-y.example"])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.channels.base import Content
+from delivery.locales import Reader
 from delivery.mime import compose, parse_address
 from delivery.templates import Templates, TemplateSettings
 from delivery.wording import clean, one_line, safe_url
@@ -145,6 +146,27 @@ def test_own_templates_go_before_ours_by_kind(tmp_path: Path) -> None:
     assert templates.render(a_message(), ITEMS["room"] | {"kind": "room"}, bodies=False).title == "Room: Jazz after midnight"
     assert templates.render(a_message(), ITEMS["room"] | {"kind": "post"}, bodies=False).title == "Jazz after midnight"
     assert templates.render(a_message(), ITEMS["room"] | {"kind": "../../etc/passwd"}, bodies=False).title == "Jazz after midnight"
+
+
+def test_what_is_told_to_many_is_still_everyones_own(tmp_path: Path) -> None:
+    (tmp_path / "linked.subject.j2").write_text("{{ link }}")
+    templates = Templates(TemplateSettings(folder=tmp_path), LINKS)
+    ada, bob = a_message(user_id="ada"), a_message(user_id="bob")
+    for kind in ("post", "linked"):
+        mine, others = (templates.render(each, ITEMS["room"] | {"kind": kind}, bodies=True) for each in (ada, bob))
+        assert mine.unsubscribe_url != others.unsubscribe_url
+        assert mine.html != others.html
+        assert (mine.title == others.title) == (kind == "post")
+        assert mine == Templates(TemplateSettings(folder=tmp_path), LINKS).render(ada, ITEMS["room"] | {"kind": kind}, bodies=True)
+
+
+def test_words_follow_the_item_the_reader_and_the_reason() -> None:
+    templates, post = Templates(TemplateSettings(), LINKS), ITEMS["room"] | {"kind": "post"}
+    first = templates.render(a_message(), post, bodies=False)
+    assert templates.render(a_message(), post | {"title": "Moved"}, bodies=False).title == "Moved"
+    assert templates.render(a_message(), post, bodies=False, reader=Reader("de")).why != first.why
+    assert templates.render(a_message(reason="critical"), post, bodies=False).why == "it was marked critical"
+    assert templates.render(a_message(), post, bodies=False) == first
 
 
 def test_an_own_template_cannot_reach_out_of_its_sandbox(tmp_path: Path) -> None:
