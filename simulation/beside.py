@@ -18,7 +18,8 @@ def beside(
     """Return `ratio`, engaged per send of one policy over another's, with the interval over draws of users told by either.
 
     `mine`, `others`: user_id, item_id, at of their sends; only those count whose horizon is over by `known_until`. Both policies tell the
-    same people, so that each draw takes the same people for both. None where the other's sends are never engaged with.
+    same people, so that each draw takes the same people for both. None where the other's sends are never engaged with; an end of the
+    interval is None, open, where they rarely are.
     """
     sides = [_known(sends, events, horizon_days, known_until) for sends in (mine, others)]
     users = pd.Index(sides[0]["user_id"]).union(pd.Index(sides[1]["user_id"])).unique()
