@@ -48,7 +48,9 @@ def shares_of(choices: Choices) -> npt.NDArray[np.float64]:
 
 def bred(choices: Choices, parent: int, rng: np.random.Generator) -> Choices:
     """Return a generation of copies of one user with other values here and there, the first one unchanged."""
-    copies: dict[str, Any] = {name: np.repeat(getattr(choices, name)[parent : parent + 1], BREED, axis=0) for name in ("value", "budget", "day", "near")}
+    copies: dict[str, Any] = {
+        name: np.repeat(getattr(choices, name)[parent : parent + 1], BREED, axis=0) for name in ("value", "budget", "day", "near")
+    }
     touched = rng.random(copies["value"].shape) < 0.25
     touched[0] = False
     change = np.where(touched, rng.lognormal(0, 0.4, touched.shape), 1).astype(np.float32)
