@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import cycle, islice
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -86,9 +87,13 @@ def run(drills: dict[str, Drill] | None = None, *, step: Step = lambda _: None) 
     `twice`, `skipped`: users decided twice or not at all. `slowest_s`: longest time between a fault and the next user's decision.
     """
     given = DRILLS if drills is None else drills
-    found = {name: play(drill, lambda text, name=name: step(f"{name}: {text}")) for name, drill in given.items()}
+    found = {name: play(drill, partial(_named, step, name)) for name, drill in given.items()}
     sums = {name: sum(each[name] for each in found.values()) for name in ("twice", "skipped", "lost_messages", "surplus_messages")}
     return sums | {"slowest_s": max(each["slowest_s"] for each in found.values()), "drills": found}
+
+
+def _named(step: Step, name: str, text: str) -> None:
+    step(f"{name}: {text}")
 
 
 def play(drill: Drill, step: Step = lambda _: None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler.assignment import Choices, assign, worth
 from tidings.bench_choices import choices_of, exact
@@ -20,7 +21,8 @@ def hunt(shapes: int, seed: int) -> dict[str, Any]:
 
     Of each shape a generation of users is planned and solved exactly; changed copies of the worst one are the next generation.
     """
-    rng, found = np.random.default_rng(seed), {"worst": 1.0, "worst_shape": "", "solved": 0}
+    rng = np.random.default_rng(seed)
+    worst_share, worst_shape, solved = 1.0, "", 0
     for _ in range(shapes):
         items, windows, channels = (int(rng.integers(*span)) for span in ((3, 17), (2, 9), (1, 4)))
         near, scarce = float(rng.uniform(0, 1.2)), int(rng.integers(1, 5))
@@ -30,22 +32,25 @@ def hunt(shapes: int, seed: int) -> dict[str, Any]:
         for _ in range(GENERATIONS):
             shares = shares_of(herd)
             worst = int(shares.argmin())
-            found["solved"] += len(herd)
-            if shares[worst] < found["worst"]:
-                found |= {"worst": round(float(shares[worst]), 5), "worst_shape": f"{items} items, {windows} windows, {channels} channels"}
+            solved += len(herd)
+            if shares[worst] < worst_share:
+                worst_share, worst_shape = float(shares[worst]), f"{items} items, {windows} windows, {channels} channels"
             herd = bred(herd, worst, rng)
-    return found
+    return {"worst": round(worst_share, 5), "worst_shape": worst_shape, "solved": solved}
 
 
-def shares_of(choices: Choices) -> np.ndarray[Any, np.dtype[np.float64]]:
+def shares_of(choices: Choices) -> npt.NDArray[np.float64]:
     """Return what each user's plan is worth, as a share of their optimum, (n,)."""
     best = np.array([exact(choices, user) for user in range(len(choices))])
-    return np.divide(worth(choices, assign(choices)), best, out=np.ones(len(choices)), where=best > 0)
+    shares: npt.NDArray[np.float64] = np.divide(worth(choices, assign(choices)), best, out=np.ones(len(choices)), where=best > 0)
+    return shares
 
 
 def bred(choices: Choices, parent: int, rng: np.random.Generator) -> Choices:
     """Return a generation of copies of one user with other values here and there, the first one unchanged."""
-    copies = {name: np.repeat(getattr(choices, name)[parent : parent + 1], BREED, axis=0) for name in ("value", "budget", "day", "near")}
+    copies: dict[str, Any] = {
+        name: np.repeat(getattr(choices, name)[parent : parent + 1], BREED, axis=0) for name in ("value", "budget", "day", "near")
+    }
     touched = rng.random(copies["value"].shape) < 0.25
     touched[0] = False
     change = np.where(touched, rng.lognormal(0, 0.4, touched.shape), 1).astype(np.float32)

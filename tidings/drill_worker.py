@@ -57,7 +57,7 @@ class SteppedClock:
         pipe.time()
         pipe.get(STEPPED)
         (seconds, micros), stepped = pipe.execute()
-        return float(seconds) + micros / 1e6 + float(stepped or 0)
+        return float(seconds) + float(micros) / 1e6 + float(stepped or 0)
 
     def step(self, by_s: float) -> None:
         """Set the clock."""
