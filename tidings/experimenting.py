@@ -111,6 +111,8 @@ def report_command(
     first = sends["at"].min() if log is None else log["at"].min()
     end = history.events["at"].max() + pd.Timedelta(microseconds=1)
     period = Period(instant(since) if since else first, instant(until) if until else end, end, horizon)
+    if pd.isna(first):
+        raise InputError("nothing was sent there yet, so there is nothing to compare; collect again once something was")
     if not period.since < period.until:
         raise InputError(
             f"nothing is left to compare between {period.since} and {period.until}; give --from and --to within the data's time"

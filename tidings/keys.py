@@ -20,7 +20,7 @@ from lake.errors import InputError
 from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
-from tidings.console import Json, emit, fail
+from tidings.console import Json, emit, fail, say
 from tidings.home import store_url
 
 DAY_S = 86_400.0
@@ -62,7 +62,9 @@ def new(
         key = replace(key, critical_quota=critical_quota, rate=rate)
         keys.put(key)
     report = {"key": token, **_facts(key)}
-    emit(report, as_json=as_json, summary=f"[bold]{token}[/]\n[dim]{', '.join(scopes)}; keep it now, it is not shown again[/]")
+    # Alone on stdout, so that a shell can put it into a variable.
+    emit(report, as_json=as_json, summary=f"[bold]{token}[/]")
+    say(f"[dim]{', '.join(scopes)}; keep it now, it is not shown again[/]")
 
 
 def list_(as_json: Json = False) -> None:

@@ -34,8 +34,11 @@ def test_a_new_key_is_printed_once_and_only_its_hash_is_kept(run: Any, redis_cli
     assert parts[1] not in run("list").stdout + run("list", "--json").stdout
 
 
-def test_the_key_is_on_stdout_for_people_too(run: Any) -> None:
-    assert run("new", "--scope", "read").stdout.startswith("tk_")
+def test_the_key_is_alone_on_stdout_for_a_shell_to_take(run: Any) -> None:
+    done = run("new", "--scope", "read")
+    assert done.stdout.startswith("tk_")
+    assert len(done.stdout.split()) == 1
+    assert "not shown again" in done.stderr
 
 
 def test_keys_are_listed_without_login_links(run: Any, redis_client: Redis) -> None:
