@@ -259,5 +259,10 @@ def _summary(findings: Iterable[Finding]) -> RenderableType:
     advice = Table(box=None, show_header=False, pad_edge=False)
     for each in (each for finding in findings for each in finding.advice):
         advice.add_row("[red]✗[/]" if each.wrong else "[yellow]![/]", f"{escape(each.what)}\n[dim]→ {escape(each.remedy)}[/]")
-    verdict = "[red]Some things need attention.[/]" if any(finding.wrong for finding in findings) else "[green]All is well.[/]"
+    if any(finding.wrong for finding in findings):
+        verdict = "[red]Some things need attention.[/]"
+    elif any(finding.advice for finding in findings):
+        verdict = "[green]Nothing is wrong;[/] [yellow]some things could be better.[/]"
+    else:
+        verdict = "[green]All is well.[/]"
     return Group(table, "", advice, verdict) if advice.row_count else Group(table, "", verdict)

@@ -7,11 +7,13 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from redis import Redis
+from rich.console import Console
 from typer.testing import CliRunner
 
 from lake.redis_clock import RedisClock
@@ -170,3 +172,17 @@ def test_the_command_leaves_with_1_where_something_is_wrong(quiet_ports: int, mo
     result = CliRunner().invoke(app, ["doctor", "--port", str(quiet_ports)])
     assert result.exit_code == 1
     assert "does not answer" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("advice", "verdict"),
+    [
+        ((), "All is well."),
+        ((doctor.Advice("it could be faster", "turn it on", wrong=False),), "Nothing is wrong; some things could be better."),
+        ((doctor.Advice("it is off", "turn it on"),), "Some things need attention."),
+    ],
+)
+def test_the_verdict_is_as_good_as_what_was_found(advice: tuple[doctor.Advice, ...], verdict: str) -> None:
+    console = Console(file=(told := StringIO()), width=200)
+    console.print(doctor._summary([doctor.Finding("store", "found", {}, advice)]))
+    assert verdict in told.getvalue()
