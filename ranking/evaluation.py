@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaincinv
+import scipy
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -140,7 +140,7 @@ def interval_of_few(expected: float, observed: Floats) -> tuple[float, float]:
     if not total:
         return float("nan"), float("nan")
     effective = total**2 / float((observed**2).sum())
-    least, most = gammaincinv(effective, (1 - LEVEL) / 2), gammaincinv(effective + 1, (1 + LEVEL) / 2)
+    least, most = scipy.special.gammaincinv(effective, (1 - LEVEL) / 2), scipy.special.gammaincinv(effective + 1, (1 + LEVEL) / 2)
     return expected / total * effective / float(most), expected / total * effective / float(least)
 
 
