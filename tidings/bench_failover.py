@@ -190,8 +190,9 @@ class Window:
     def disturb(self, share: float, fault: Fault, step: Step) -> dict[str, Any]:
         """Wait until a share of the crowd is decided, let the fault happen, and return how it was got over."""
         self._until(lambda: self.left() <= (1 - share) * len(self.crowd))
-        leader, fence = self._leader(), self.stores.leases.token(LEADER)
-        self._strike(fault, leader)
+        if not self.left():
+            raise RuntimeError(f"the window was over before {share:.0%} of it could be disturbed: take more users")
+        fence = self._strike(fault, self._leader())
         began, at = time.monotonic(), self.left()
         self._until(lambda: self.stores.leases.token(LEADER) > fence or self.left() == 0)
         behind = self.left()
@@ -207,18 +208,21 @@ class Window:
     def _leader(self) -> str:
         return str(self.stores.client.hget(LEADER, "owner").decode())  # type: ignore[union-attr]
 
-    def _strike(self, fault: Fault, leader: str) -> None:
+    def _strike(self, fault: Fault, leader: str) -> int:
+        """Let a fault happen; return the token of the lead as it left it: a leader may still take a new one right before it is hit."""
         worker = self.workers[leader]
         if fault == "freeze":
             worker.signal(signal.SIGSTOP)
             worker.frozen_until = time.monotonic() + self.drill.span_s
-        elif fault == "clock-on":
-            self.clock.step(self.drill.span_s)
-        else:
+        elif fault != "clock-on":
             worker.signal(signal.SIGKILL)
             worker.process.join()
-        if fault == "kill-clock-back":
+        fence = self.stores.leases.token(LEADER)
+        if fault == "clock-on":
+            self.clock.step(self.drill.span_s)
+        elif fault == "kill-clock-back":
             self.clock.step(-self.drill.span_s)
+        return fence
 
     def _until(self, holds: Any) -> None:
         late = time.monotonic() + PATIENCE * self.drill.pace.resumed_s + self.drill.users / 500
