@@ -46,20 +46,35 @@ def _client(url: str, timeout_s: float) -> Redis:
 
 
 class _Packer:
-    """Packs commands straight by hiredis, which takes str, bytes and numbers.
-
-    The client's own packer looks at each argument first: in an MGET of a batch's users that is half of the time it takes.
-    """
+    """Packs commands straight by hiredis: the client's own packer looks at each argument in turn, half of the time of a large MGET."""
 
     def pack(self, name: str, *args: Any) -> list[bytes]:
         """Return a command as the protocol wants it; a name of two words, such as SCRIPT LOAD, is two arguments.
 
         Raises DataError where an argument is none of these.
         """
-        try:
-            return [hiredis.pack_command((*name.split(), *args))]
-        except TypeError as error:
-            raise DataError(str(error)) from None
+        if not set(map(type, args)) <= _AS_IT_IS:
+            args = tuple(map(_plain, args))
+        return [hiredis.pack_command((*name.split(), *args))]
+
+
+_AS_IT_IS = {str, bytes}
+
+
+def _plain(value: Any) -> str | bytes:
+    """Return an argument as text or bytes.
+
+    Numbers are written here, since hiredis does not notice where a signal, such as that of Ctrl-C, ends the writing of one: it crashes.
+    """
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, float):
+        return float.__repr__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)
+    raise DataError(f"a command takes text, bytes and numbers, not {type(value).__name__}")
 
 
 def open_meta(client: Redis, wanted: Meta | None = None) -> Meta:
