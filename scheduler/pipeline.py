@@ -48,6 +48,7 @@ from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.half_lives import HalfLives, MemoryHalfLives, OfKinds
 from scheduler.late import LateConfig, too_late
+from scheduler.lately import Lately
 from scheduler.novelty import Novelty
 from scheduler.parts import Parts, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
@@ -56,8 +57,8 @@ from scheduler.riders import Leads, digests_of, follow, last_end
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
 
-THRESHOLD_FRESH_S = 60.0
-"""How long a pipeline goes by the thresholds it has read."""
+LEARNED_FRESH_S = 60.0
+"""How long a pipeline goes by the thresholds and half-lives it has read."""
 
 F32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -203,8 +204,6 @@ class Pipeline:
     config: PipelineConfig = field(default_factory=PipelineConfig)
     critical_quota: CriticalQuota = field(default_factory=MemoryCriticalQuota)
     half_lives: HalfLives = field(default_factory=MemoryHalfLives)
-    _worth: tuple[float, F32] | None = None
-    _fading: tuple[float, OfKinds] | None = None
 
     def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
         """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
@@ -359,14 +358,13 @@ class Pipeline:
 
     def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
         item = batch.item[pending]
-        own, of_kind = batch.items.half_life_s[item], self._of_kinds(batch.now).find(batch.items.kind[item], self.config.half_life_s)
+        own, of_kind = batch.items.half_life_s[item], self._of_kinds.at(batch.now).find(batch.items.kind[item], self.config.half_life_s)
         return np.where(np.isnan(own), of_kind, own).astype(np.float32)
 
-    def _of_kinds(self, now: float) -> OfKinds:
-        """Return the learned half-lives, read anew every THRESHOLD_FRESH_S."""
-        if self._fading is None or not 0 <= now - self._fading[0] < THRESHOLD_FRESH_S:
-            self._fading = (now, OfKinds.of(self.half_lives.read()))
-        return self._fading[1]
+    @cached_property
+    def _of_kinds(self) -> Lately[OfKinds]:
+        """The learned half-lives."""
+        return Lately(lambda: OfKinds.of(self.half_lives.read()), LEARNED_FRESH_S)
 
     def _plan(self, contest: Rows, pending: npt.NDArray[np.intp], batch: Batch) -> Plan:
         """Return the joint plan of the batch's users from this window on."""
@@ -482,7 +480,7 @@ class Pipeline:
 
     def _threshold(self, batch: Batch) -> F32:
         """Return the least value worth a unit, per row: the user's own where there is one, never less than the deployment's."""
-        of_channel = self._thresholds(batch.now)[batch.rows.channel]
+        of_channel = self._thresholds.at(batch.now)[batch.rows.channel]
         own = self.thresholds.own(batch.rows.users, batch.shard, batch.now)
         if own is None:
             return of_channel
@@ -490,13 +488,15 @@ class Pipeline:
         least = np.array([max(self.config.threshold.get(name, 0.0), 0.0) for name in self.meta.channels], np.float32)[batch.rows.channel]
         return np.where(np.isnan(mine), of_channel, np.maximum(mine, least))
 
-    def _thresholds(self, now: float) -> F32:
-        """Return the least value worth a unit, per channel code: the learned one, but never less than the deployment's own."""
-        if self._worth is None or not 0 <= now - self._worth[0] < THRESHOLD_FRESH_S:
+    @cached_property
+    def _thresholds(self) -> Lately[F32]:
+        """The least value worth a unit, per channel code: the learned one, but never less than the deployment's own."""
+
+        def read() -> F32:
             learned, floor = self.thresholds.read(), self.config.threshold
-            worth = [max(learned.get(name, -np.inf), floor.get(name, 0.0)) for name in self.meta.channels]
-            self._worth = (now, np.array(worth, np.float32))
-        return self._worth[1]
+            return np.array([max(learned.get(name, -np.inf), floor.get(name, 0.0)) for name in self.meta.channels], np.float32)
+
+        return Lately(read, LEARNED_FRESH_S)
 
     @cached_property
     def _novelty(self) -> Novelty:

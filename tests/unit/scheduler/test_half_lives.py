@@ -11,7 +11,7 @@ from lake.ids import hash64
 from scheduler.half_lives import HalfLifeConfig, OfKinds, half_life, learned_half_lives
 from simulation.world import World
 from simulation.world_parameters import KINDS, WorldParameters
-from tests.unit.scheduler.test_pipeline import MONDAY_NOON
+from tests.unit.scheduler.test_pipeline import MONDAY_NOON, furnished, urgent
 from tests.unit.scheduler.test_pipeline import World as Deployment
 
 HOUR_S = 3600.0
@@ -85,11 +85,11 @@ def test_kinds_are_found_by_their_keys_and_others_have_the_default() -> None:
 
 
 def test_what_fades_by_its_kind_goes_now_and_what_lasts_waits() -> None:
-    """See the pipeline: the urgent lane holds what keeps its value until the next window."""
-    deployment = Deployment.in_memory()
-    pipeline = deployment.pipeline()
-    pipeline.half_lives.write({"live": 600.0})
-    deployment.items.put([{"item_id": name, "created_at": MONDAY_NOON, "kind": name} for name in ("live", "article")])
-    pipeline.table.sync(MONDAY_NOON)
-    items, row = pipeline.table.with_missing(["live", "article"])
-    assert pipeline._of_kinds(MONDAY_NOON).find(items.kind[row], 86400.0).tolist() == [600.0, 86400.0]
+    """Half an hour before its window: the urgent lane holds what keeps its value until then."""
+    deployment = furnished(Deployment.in_memory())
+    deployment.items.put([{"item_id": name, "created_at": MONDAY_NOON - 3600, "kind": name} for name in ("live", "article")])
+    lane = deployment.urgent()
+    lane.pipeline.half_lives.write({"live": 600.0, "article": 7 * 86400.0})
+    told = {name: lane.decide([urgent(name, ["ann"])], MONDAY_NOON - 1800)[0] for name in ("live", "article")}
+    assert told["live"].disposition == ["send"]
+    assert (told["article"].disposition, told["article"].reason) == (["hold"], ["better_next_window"])
