@@ -38,7 +38,7 @@ from tidings.drill_worker import TOP_N, Pace, SteppedClock, owner_of, quarters_o
 
 Fault = Literal["kill", "freeze", "clock-on", "kill-clock-back"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-META = Meta(shards=16)
+META = Meta(shards=64)
 ITEMS = 4
 PAGE = 2000
 POLL_S = 0.005

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from lake.decisions import Candidates, Lane
 from lake.items import ItemTable
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane
 from scheduler.local_shards import LocalShards
-from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.pipeline import Pipeline, PipelineConfig, Scores
 from scheduler.redis_stores import RedisStores
 from scheduler.sources import NewPosts
 from scheduler.ticker import HEARTBEAT_S, TTL_S, Ticker, TickLoop
@@ -38,6 +40,13 @@ class Pace:
     def beat_s(self) -> float:
         """Seconds between heartbeats, and between looks at what is due."""
         return self.ttl_s * HEARTBEAT_S / TTL_S
+
+    @property
+    def ranking_s(self) -> float:
+        """Seconds that ranking a shard takes, a second at the pace that serves: were it nothing, a window could be over before it is
+        disturbed as often as it is to be.
+        """
+        return self.ttl_s / TTL_S
 
     @property
     def resumed_s(self) -> float:
@@ -64,11 +73,24 @@ class SteppedClock:
         self.client.incrbyfloat(STEPPED, by_s)
 
 
-def lane_of(stores: RedisStores, seed: int) -> ScheduledLane:
+@dataclass(frozen=True)
+class SlowRandom:
+    """Ranks by chance, in as long as a ranker might take."""
+
+    chance: Random
+    takes_s: float
+
+    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
+        """See Scorer."""
+        time.sleep(self.takes_s)
+        return self.chance(rows, channels, now, lane)
+
+
+def lane_of(stores: RedisStores, seed: int, pace: Pace) -> ScheduledLane:
     """Return the lane of one scheduler; each ranks by chance of its own, so that no two decisions of a user are alike."""
     config = PipelineConfig(weekly={CHANNEL: 50}, decide=DecideConfig(top_n=TOP_N))
-    table = ItemTable(stores.items)
-    pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, Random(seed), stores.committer, config=config)
+    table, ranker = ItemTable(stores.items), SlowRandom(Random(seed), pace.ranking_s)
+    pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, ranker, stores.committer, config=config)
     return ScheduledLane(pipeline, stores.due, (NewPosts(stores.follows),), stores.meta.channel_codes([CHANNEL]))
 
 
@@ -77,7 +99,7 @@ def work(url: str, number: int, pace: Pace, driver: Connection) -> None:
     logging.disable(logging.CRITICAL)  # a lost lease is what the drill is about
     with threadpool_limits(1):
         stores = RedisStores.open(url)
-        clock, lane = SteppedClock(stores.client), lane_of(stores, number)
+        clock, lane = SteppedClock(stores.client), lane_of(stores, number, pace)
         ticker = Ticker(owner_of(number), clock, stores.due, stores.leases, LocalShards(lane, clock), ttl_s=pace.ttl_s)
         loop = TickLoop(ticker, pace.beat_s, pace.beat_s)
         loop.start()
