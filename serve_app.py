@@ -27,7 +27,7 @@ from budgets.experiments import Holdout
 from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
-from delivery.channels.registry import ChannelSettings, address_checks, open_channels
+from delivery.channels.registry import ChannelSettings, address_checks, check_providers, open_channels, open_stand_ins
 from delivery.courier import Courier, CourierParts
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
@@ -158,8 +158,9 @@ class Settings(BaseModel):
     """Critical rows that an API key without a quota of its own may cause per UTC day."""
 
     # How it gets there, and what users see
-    channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
-    """The ways out; the first channels of a name are used."""
+    channels: Annotated[tuple[ChannelSettings, ...], AfterValidator(check_providers)] = (InAppSettings(),)
+    """The ways out (docs/channels.md). Of several e-mail or Apprise channels with one name, each stands in for those before it while they
+    are down."""
     public_url: str = "http://127.0.0.1:8000"
     """Where users reach the gateway, for links in messages."""
     link_secret: SecretStr | None = None
@@ -462,9 +463,11 @@ def make_courier(settings: Settings, owner: str) -> Courier:
     stores = stores_of(settings)
     outbox, history = RedisOutbox(stores.client, stores.meta.keys), History(settings.history)
     events, log = RedisEventLog(stores.client, stores.meta.keys), stores.decision_log(history)
+    resources = Resources(inbox=inbox_of(settings))
     parts = Parts(
         outbox=outbox,
-        channels=open_channels(settings.channels, Resources(inbox=inbox_of(settings))),
+        channels=open_channels(settings.channels, resources),
+        stand_ins=open_stand_ins(settings.channels, resources),
         profiles=stores.profiles,
         items=stores.items,
         suppression=suppression_of(settings),

@@ -28,6 +28,7 @@ from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, s
 from delivery.suppression import Suppression
 from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Templates
+from delivery.ways import Way
 from lake.actors import Actors
 from lake.ids import Keys64
 from lake.items import ItemRow, ItemStore
@@ -59,7 +60,7 @@ class DispatchSettings:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a dispatcher works with."""
+    """What a dispatcher works with. `stand_ins`: by channel, the providers that are asked while the one in `channels` is down."""
 
     outbox: Outbox
     channels: Mapping[str, Channel]
@@ -70,6 +71,7 @@ class Parts:
     refund: Refund
     meta: Meta
     off: Callable[[], frozenset[str]] = nothing_off
+    stand_ins: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
 
 
 @dataclass
@@ -119,7 +121,9 @@ class Dispatcher:
     def __init__(self, parts: Parts, settings: DispatchSettings | None = None, stopwatch: Callable[[], float] = time.monotonic) -> None:
         """`stopwatch`: seconds that only grow, for what a drain waits on its providers."""
         self._parts, self._settings, self._stopwatch = parts, settings or DispatchSettings(), stopwatch
-        self._breakers = {name: Breaker(name, self._settings.breaker) for name in parts.channels}
+        self._ways = {
+            name: Way((channel, *parts.stand_ins.get(name, ())), self._settings.breaker) for name, channel in parts.channels.items()
+        }
         self._stopping = False
 
     def stop(self) -> None:
@@ -128,8 +132,9 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Close the channels."""
-        for channel in self._parts.channels.values():
-            await channel.close()
+        for way in self._ways.values():
+            for channel, _ in way.providers:
+                await channel.close()
 
     async def drain(self, shard: int, consumer: str, now: float) -> DrainReport:
         """Take one batch of a shard's messages and see each to an outcome or a retry.
@@ -149,7 +154,7 @@ class Dispatcher:
         return report
 
     async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]]) -> None:
-        sends = [turn.send(self._parts.channels[name], self._breakers[name], rows, lambda: self._stopping) for name, rows in ready.items()]
+        sends = [turn.send(self._ways[name], rows, lambda: self._stopping) for name, rows in ready.items()]
         failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
@@ -245,27 +250,29 @@ class _Turn:
     stopwatch: Callable[[], float]
     began_s: float
 
-    async def send(self, channel: Channel, breaker: Breaker, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
-        """Send a channel's messages in waves of as many as the channel can have in hand, each settled before the next.
+    async def send(self, way: Way, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
+        """Send a channel's messages in waves of as many as its provider can have in hand, each settled before the next.
 
-        Where its provider is down, one message tries; the rest wait until it may be asked again and have used up no attempt.
+        Where a provider is down, one message tries; the rest go by another, or wait until one may be asked again and have used up no
+        attempt.
         """
         left = deque(rows)
         while left:
             if stopping():
                 await self._put_back(left, self.now)
-            elif not breaker.admit(self.now):
-                await self._put_back(left, breaker.resting_until or self.now)
+            elif (chosen := way.choose(self.now)) is None:
+                await self._put_back(left, way.resting_until or self.now)
             else:
+                channel, breaker = chosen
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
-                await self._wave(channel, breaker, [left.popleft() for _ in range(min(tries, len(left)))])
+                await self._wave(way, channel, breaker, [left.popleft() for _ in range(min(tries, len(left)))])
 
     async def _put_back(self, left: deque[_Ready], due_at: float) -> None:
         """Put what is left aside until a time, or until it expires."""
         await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in left])
         left.clear()
 
-    async def _wave(self, channel: Channel, breaker: Breaker, wave: Sequence[_Ready]) -> None:
+    async def _wave(self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[_Ready]) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
         wave = await asyncio.to_thread(self._in_time, wave)
         if not wave:
@@ -283,7 +290,7 @@ class _Turn:
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now)
-        await asyncio.to_thread(self._answered, answered)
+        await asyncio.to_thread(self._answered, answered, elsewhere=way.has_another(channel))
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)
@@ -312,11 +319,12 @@ class _Turn:
         granted = self.parts.outbox.attempt(self.shard, self.consumer, [row.entry for row in wave], self.now)
         return [row for row, mine in zip(wave, granted, strict=True) if mine]
 
-    def _answered(self, answered: Sequence[tuple[_Ready, Answer]]) -> None:
+    def _answered(self, answered: Sequence[tuple[_Ready, Answer]], *, elsewhere: bool) -> None:
+        """Settle what was answered; `elsewhere`: another provider could have taken it."""
         ended: list[_Ended] = []
         retries: list[Retry] = []
         for row, answer in answered:
-            judged = self._judge(row.entry.answered(), answer)
+            judged = self._judge(row.entry.answered(), answer, elsewhere=elsewhere)
             if isinstance(judged, Retry):
                 retries.append(judged)
             else:
@@ -326,7 +334,7 @@ class _Turn:
                 self.parts.suppression.suppress_address(channel, row.delivery.address, answer.reason, channel, self.now)
         self.settle(ended, retries)
 
-    def _judge(self, entry: Entry, answer: Answer) -> _Ended | Retry:
+    def _judge(self, entry: Entry, answer: Answer, *, elsewhere: bool) -> _Ended | Retry:
         match answer:
             case Accepted(provider_id):
                 return _Ended(Outcome(entry, "accepted", provider_id=provider_id))
@@ -334,13 +342,14 @@ class _Turn:
                 return _Ended(Outcome(entry, "unknown", reason))
             case Permanent(reason):
                 return _Ended(Outcome(entry, "failed", reason, dead=True))
+            case Transient(reason, _, down=True) if elsewhere:
+                return self._again(entry, reason, self.now)
             case Transient(reason, retry_after_s):
-                return self._again(entry, reason, retry_after_s)
+                return self._again(entry, reason, self.now + self.backoff.wait_s(entry.attempts, retry_after_s))
 
-    def _again(self, entry: Entry, reason: str, retry_after_s: float | None) -> _Ended | Retry:
+    def _again(self, entry: Entry, reason: str, due_at: float) -> _Ended | Retry:
         if entry.attempts >= self.backoff.max_attempts:
             return _Ended(Outcome(entry, "failed", f"gave up after {entry.attempts} attempts: {reason}", dead=True))
-        due_at = self.now + self.backoff.wait_s(entry.attempts, retry_after_s)
         if due_at >= entry.message.deliver_by:
             return _Ended(Outcome(entry, EXPIRED.state, f"no time left for another attempt: {reason}"), refund=True)
         return Retry(entry, due_at)

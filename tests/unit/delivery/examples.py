@@ -109,6 +109,7 @@ class World:
     settings: DispatchSettings = field(default_factory=lambda: DispatchSettings(backoff=Backoff(max_attempts=3)))
     meta: Meta = META
     is_off: set[str] = field(default_factory=set)
+    stand_ins: dict[str, list[Channel]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.channels.setdefault(self.channel.name, self.channel)
@@ -119,7 +120,7 @@ class World:
         """Return a dispatcher of this world, of another outbox if given."""
         templates = Templates(TemplateSettings(), LINKS)
         stores = (outbox or self.memory, self.channels, self.profiles, self.items, self.suppression)
-        parts = Parts(*stores, templates, self.refunds, self.meta, lambda: frozenset(self.is_off))
+        parts = Parts(*stores, templates, self.refunds, self.meta, lambda: frozenset(self.is_off), self.stand_ins)
         return Dispatcher(parts, self.settings)
 
     def enqueue(self, *messages: Message) -> None:

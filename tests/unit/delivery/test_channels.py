@@ -10,9 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from delivery.channels.base import Accepted, Permanent, Resources, Transient
 from delivery.channels.console import ConsoleSettings
+from delivery.channels.email import EmailSettings
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.maildir import MaildirSettings
-from delivery.channels.registry import ChannelSettings, open_channels
+from delivery.channels.registry import ChannelSettings, open_channels, open_stand_ins
 from delivery.inbox import MemoryInbox
 from tests.unit.delivery.examples import NOW, a_delivery, a_message
 
@@ -73,8 +74,27 @@ def test_channels_are_opened_by_name_from_their_settings() -> None:
     assert sorted(channels) == ["chat", "console", "email", "in_app", "maildir", "webhook"]
     assert all(channel.name == name for name, channel in channels.items())
     assert "whsec" not in repr(settings)
-    with pytest.raises(ValueError, match="two channels are named 'console'"):
-        open_channels([ConsoleSettings(), ConsoleSettings()], RESOURCES)
+
+
+def test_a_second_relay_of_the_same_name_stands_in_for_the_first() -> None:
+    first, second = (EmailSettings(host=host, sender="news@example.org") for host in ("a.example.org", "b.example.org"))
+    assert list(open_channels([first, second], RESOURCES)) == ["email"]
+    assert {name: len(others) for name, others in open_stand_ins([first, second, ConsoleSettings()], RESOURCES).items()} == {
+        "email": 1,
+        "console": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([ConsoleSettings(), ConsoleSettings()], "console and console are both named 'console'"),
+        ([EmailSettings(host="a", sender="a@example.org"), ConsoleSettings(name="email")], "email and console are both named 'email'"),
+    ],
+)
+def test_only_relays_that_can_write_to_the_same_addresses_share_a_name(settings: list[ChannelSettings], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        open_channels(settings, RESOURCES)
 
 
 @pytest.mark.parametrize(
