@@ -27,7 +27,7 @@ from budgets.experiments import Holdout
 from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
-from delivery.channels.registry import ChannelSettings, address_checks, check_providers, open_channels, open_stand_ins
+from delivery.channels.registry import ChannelSettings, address_checks, open_channels, open_stand_ins, providers_of
 from delivery.courier import Courier, CourierParts
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
@@ -158,7 +158,7 @@ class Settings(BaseModel):
     """Critical rows that an API key without a quota of its own may cause per UTC day."""
 
     # How it gets there, and what users see
-    channels: Annotated[tuple[ChannelSettings, ...], AfterValidator(check_providers)] = (InAppSettings(),)
+    channels: tuple[ChannelSettings, ...] = (InAppSettings(),)
     """The ways out (docs/channels.md). Of several e-mail or Apprise channels with one name, each stands in for those before it while they
     are down."""
     public_url: str = "http://127.0.0.1:8000"
@@ -204,11 +204,18 @@ class Settings(BaseModel):
     dashboard_url: str = ""
     """Where the console sends people who want to see Ray's dashboard."""
 
-    @field_validator("learned_budgets")
+    @field_validator("weekly", "threshold", "learned_budgets", "scheduled_channels")
     @classmethod
-    def _of_channels(cls, means: dict[str, float]) -> dict[str, float]:
-        Meta(channels=CHANNELS).channel_codes(list(means))
-        return means
+    def _of_known_channels(cls, by_channel: Any) -> Any:
+        Meta(channels=CHANNELS).channel_codes(list(by_channel))
+        return by_channel
+
+    @field_validator("channels")
+    @classmethod
+    def _known_channels(cls, channels: tuple[ChannelSettings, ...]) -> tuple[ChannelSettings, ...]:
+        providers = providers_of(channels)
+        Meta(channels=CHANNELS).channel_codes(list(providers))
+        return channels
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from delivery.links import LinkToken, Purpose
+from delivery.reports import Report
 from delivery.suppression import Suppression
 from lake.ids import Keys64, shard_of
+from lake.kinds import NO_ENGAGEMENT
 from lake.mixed_columns import uniform
 
 EventRow = Mapping[str, Any]
@@ -22,8 +24,11 @@ EventRow = Mapping[str, Any]
 OPENED = frozenset({"open", "click", "join"})
 """The kinds that show that a notification was seen; from then on an update of it is a new notification."""
 
-SILENT = frozenset({"visit", "unsubscribe"})
-"""The kinds that say nothing about an item."""
+SILENT = NO_ENGAGEMENT | {"visit"}
+"""The kinds that do not count as engagement with an item."""
+
+UNDELIVERABLE = {"bounce": "bounced", "complaint": "complained"}
+"""The kinds after which an address is left alone, and the reason that is recorded."""
 
 _GRANT_ID = re.compile("[0-9a-f]{16}")
 _LINK_KINDS: dict[Purpose, str] = {"open": "open", "click": "click", "unsubscribe": "unsubscribe"}
@@ -60,6 +65,13 @@ def _nothing(rows: Sequence[EventRow]) -> None:
 NO_EFFECTS = Effects(_nothing, _nothing)
 
 
+def channel_of(row: EventRow) -> str:
+    """Return the channel of a bounce or a complaint; raises ValueError where it names none."""
+    if row.get("channel") is None:
+        raise ValueError(f"a {row['kind']} must name the channel whose address it is about")
+    return str(row["channel"])
+
+
 def opened_grants(rows: Sequence[EventRow]) -> tuple[list[str], Keys64]:
     """Return the users and grant ids (uint64) of rows with a `send_id`, as the ledger takes them; ids that are none are left out."""
     pairs = [(row["user_id"], int(row["send_id"], 16)) for row in rows if _GRANT_ID.fullmatch(str(row.get("send_id")))]
@@ -86,13 +98,20 @@ class Feedback:
     def accept(self, rows: Sequence[EventRow], now: float) -> FeedbackCounts:
         """Record checked events and act on the new ones; a row with an `event_id` seen before is not counted again.
 
-        Unsubscribes act before they are recorded: after a crash in between, the retry finds them not recorded.
-        Raises ValueError, before anything is changed, where one names a channel the store does not know.
+        Unsubscribes, bounces and complaints act before they are recorded: after a crash in between, the retry finds them not recorded.
+        An `address` that one of the latter two names is not kept. Raises ValueError, before anything is changed, where one names a
+        channel the store does not know, or a bounce or complaint none.
         """
         unsubscribes = [row for row in rows if row["kind"] == "unsubscribe"]
-        self.suppression.meta.channel_codes([row["channel"] for row in unsubscribes if row.get("channel") is not None])
+        undeliverable = [row for row in rows if row["kind"] in UNDELIVERABLE]
+        named = [row["channel"] for row in unsubscribes if row.get("channel") is not None]
+        self.suppression.meta.channel_codes([*named, *(channel_of(row) for row in undeliverable)])
         for row in unsubscribes:
             self.suppression.unsubscribe(row["user_id"], row.get("channel"), row.get("source", "event"), now)
+        for row in undeliverable:
+            self._leave_alone(row, now)
+        if undeliverable:
+            rows = [{name: value for name, value in row.items() if name != "address"} for row in rows]
         fresh = [row for row, new in zip(rows, self.log.append(rows, uuid.uuid4().hex, now), strict=True) if new]
         self._act(fresh)
         unsubscribed = sum(row["kind"] == "unsubscribe" for row in fresh)
@@ -113,6 +132,34 @@ class Feedback:
         if token.item_id:
             row["item_id"] = token.item_id
         return self.accept([row], now)
+
+    def accept_report(self, report: Report, now: float) -> FeedbackCounts:
+        """Record what a carrier reported of a message; the same report counts once.
+
+        Where it names another address than the user's of today, that one is what bounced, and nothing is suppressed.
+        """
+        row: dict[str, Any] = {
+            "user_id": report.user_id,
+            "kind": report.kind,
+            "at": now,
+            "channel": report.channel,
+            "source": "report",
+            "send_id": report.grant_id,
+            "event_id": f"report:{report.kind}:{report.grant_id}",
+        }
+        if report.kind in UNDELIVERABLE:
+            row["address"] = report.address
+        return self.accept([row], now)
+
+    def _leave_alone(self, row: EventRow, now: float) -> None:
+        """Suppress the address that bounced; whoever complains gets nothing more on the channel either."""
+        user_id, channel, reason = row["user_id"], row["channel"], UNDELIVERABLE[row["kind"]]
+        source = row.get("source", "event")
+        if row["kind"] == "complaint":
+            self.suppression.unsubscribe(user_id, channel, source, now, reason)
+        current = self.suppression.profiles.addresses([user_id])[0].get(channel)
+        if current and row.get("address") in (None, "", current):
+            self.suppression.suppress_address(channel, current, reason, source, now)
 
     def _act(self, fresh: Sequence[EventRow]) -> None:
         for effect, chosen in (

@@ -31,6 +31,7 @@ from gateway.routes import (
     messages,
     preferences,
     preview,
+    reports,
     urgent,
     users,
     week,
@@ -41,7 +42,7 @@ from gateway.services import Decide, Services
 from gateway.shedding import Load, LoadShed
 from gateway.urgent import UrgentDesk
 
-ROUTERS = (urgent, events, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview, week)
+ROUTERS = (urgent, events, reports, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview, week)
 DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
 
 Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""

@@ -18,8 +18,15 @@ from lake.user_keys import UserKeys
 
 PAGE = 5_000
 MOST_DECISIONS = 50_000
-NAMES = {"open": "opened", "click": "clicked", "visit": "visited", "unsubscribe": "unsubscribed"}
-"""What a reader did, by the kind of the event; every other kind is an engagement."""
+NAMES = {
+    "open": "opened",
+    "click": "clicked",
+    "visit": "visited",
+    "unsubscribe": "unsubscribed",
+    "bounce": "bounced",
+    "complaint": "complained",
+} | {kind: kind for kind in ("delivered", "delayed", "relayed", "expanded")}
+"""What a reader did or a carrier told, by the kind of the event; every other kind is an engagement."""
 
 Step = dict[str, Any]
 

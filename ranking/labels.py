@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lake.kinds import NO_ENGAGEMENT
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -27,7 +29,7 @@ class LabelRule:
     """
 
     window_s: float = 7 * DAY_S
-    ignored: frozenset[str] = frozenset({"unsubscribe", "mute", "dismiss", "hide", "report", "bounce", "complaint", "impression", "sent"})
+    ignored: frozenset[str] = NO_ENGAGEMENT
     weak: frozenset[str] = frozenset({"visit", "view", "open", "click"})
     weak_weight: float = 0.3
     worth: tuple[tuple[str, float], ...] = ()

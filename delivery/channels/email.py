@@ -21,7 +21,10 @@ BAD_MAILBOX = frozenset({550, 551, 553, 556})
 
 
 class EmailSettings(Settings):
-    """Settings of the e-mail channel. `sender`: the From address. `ca_file`: trusted certificates, None: the system's."""
+    """Settings of the e-mail channel.
+
+    `sender`: the From address. `return_path`: where bounces go, "": to the sender. `ca_file`: trusted certificates, None: the system's.
+    """
 
     kind: Literal["email"] = "email"
     name: str = "email"
@@ -29,6 +32,7 @@ class EmailSettings(Settings):
     port: int = 587
     sender: str
     sender_name: str = ""
+    return_path: str = ""
     username: str | None = None
     password: SecretStr | None = None
     tls: Tls = "required"
@@ -59,6 +63,7 @@ class Email:
         self._settings = settings
         address = parse_address(settings.sender)
         self._sender = Address(settings.sender_name, address.username, address.domain)
+        self._return_path = parse_address(settings.return_path or settings.sender).addr_spec
         self._idle: list[SMTP] = []
 
     @property
@@ -73,7 +78,7 @@ class Email:
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""
-        connection = _Connection(self._idle.pop() if self._idle else self._new(), self._sender)
+        connection = _Connection(self._idle.pop() if self._idle else self._new(), self._sender, self._return_path)
         answers: list[Answer] = []
         try:
             for delivery in deliveries:
@@ -112,8 +117,8 @@ def _is_down(answers: Sequence[Answer]) -> bool:
 class _Connection:
     """One SMTP connection during one turn."""
 
-    def __init__(self, smtp: SMTP, sender: Address) -> None:
-        self._smtp, self._sender = smtp, sender
+    def __init__(self, smtp: SMTP, sender: Address, return_path: str) -> None:
+        self._smtp, self._sender, self._return_path = smtp, sender, return_path
         self._usable = True
 
     async def send(self, delivery: Delivery) -> Answer:
@@ -168,7 +173,7 @@ class _Connection:
         international = not recipient.addr_spec.isascii()
         await smtp.ehlo() if smtp.is_ehlo_or_helo_needed else None
         utf8 = international and smtp.supports_extension("smtputf8")
-        await smtp.mail(self._sender.addr_spec, options=["SMTPUTF8"] if utf8 else [])
+        await smtp.mail(self._return_path, options=["SMTPUTF8"] if utf8 else [])
         await smtp.rcpt(recipient.addr_spec, encoding="utf-8" if utf8 else "ascii")
 
     async def _data(self, packed: bytes) -> Answer:

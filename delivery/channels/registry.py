@@ -52,12 +52,6 @@ def providers_of(settings: Sequence[ChannelSettings]) -> Mapping[str, Sequence[C
     return providers
 
 
-def check_providers(settings: tuple[ChannelSettings, ...]) -> tuple[ChannelSettings, ...]:
-    """Return settings as they are; raises what `providers_of` raises."""
-    providers_of(settings)
-    return settings
-
-
 def open_channels(settings: Sequence[ChannelSettings], resources: Resources) -> Mapping[str, Channel]:
     """Return the preferred provider of each channel; raises what `providers_of` raises."""
     return {name: several[0].open(resources) for name, several in providers_of(settings).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from delivery.feedback import UNDELIVERABLE, channel_of
 from gateway.limits import MAX_FUTURE_S
 from gateway.models import Event, Events, EventsAnswer
 from gateway.problems import invalid
@@ -24,9 +25,9 @@ def post_events(request: Request, body: Events) -> Response:
         prefix = f"[{place}]." if isinstance(body, list) else ""
         if row["at"] > now + MAX_FUTURE_S:
             raise invalid(f"{prefix}at", f"is in the future: {row['at'] - now:,.0f} s from now")
-        if row["kind"] == "unsubscribe" and row.get("channel") is not None:
+        if row["kind"] in UNDELIVERABLE or (row["kind"] == "unsubscribe" and row.get("channel") is not None):
             try:
-                services.meta.channel_codes([row["channel"]])
+                services.meta.channel_codes([channel_of(row)])
             except ValueError as error:
                 raise invalid(f"{prefix}channel", str(error)) from None
     counts = services.feedback.accept(rows, now)

@@ -38,6 +38,7 @@ class Mailbox:
     on_data: Handled | None = None
     on_mail: str | None = None
     received: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
+    return_paths: list[str | None] = field(default_factory=list)
     sessions: set[int] = field(default_factory=set)
     encrypted: list[bool] = field(default_factory=list)
 
@@ -64,6 +65,7 @@ class Mailbox:
         message = email.message_from_bytes(content, policy=email.policy.SMTP)
         assert isinstance(message, EmailMessage)
         self.received.append((list(envelope.rcpt_tos), message))
+        self.return_paths.append(envelope.mail_from)
         return "250 kept as 42"
 
 
@@ -131,6 +133,14 @@ async def test_a_message_arrives_as_text_and_html_with_a_way_out() -> None:
     assert message["List-Unsubscribe"].startswith("<https://t.example/unsubscribe/")
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Message-ID"] == f"<{a_message().grant_id}@t.example>"
+
+
+async def test_bounces_go_to_the_return_path_or_else_to_the_sender() -> None:
+    mailbox = Mailbox()
+    await send(mailbox)
+    await send(mailbox, return_path="bounces@t.example")
+    assert mailbox.return_paths == ["news@t.example", "bounces@t.example"]
+    assert [message["From"] for _, message in mailbox.received] == ["news@t.example"] * 2
 
 
 async def test_a_connection_serves_many_messages_and_several_turns() -> None:

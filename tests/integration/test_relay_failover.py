@@ -21,7 +21,7 @@ class Tired(Mailbox):
         super().__init__()
         self.takes = takes
 
-    async def handle_MAIL(self, *args: object) -> str:  # type: ignore[override]  # noqa: N802  # aiosmtpd's name
+    async def handle_MAIL(self, *args: object) -> str:  # noqa: N802  # aiosmtpd's name
         self.on_mail = "421 shutting down" if len(self.received) >= self.takes else None
         return await super().handle_MAIL(*args)  # type: ignore[arg-type]
 

@@ -51,6 +51,8 @@ async def test_ten_thousand_events_are_taken_at_once_and_one_more_is_not(client:
         (EVENT | {"kind": "open\r\n"}, "kind"),
         (EVENT | {"utc_offset_minutes": 1000}, "utc_offset_minutes"),
         (EVENT | {"kind": "unsubscribe", "channel": "pigeon"}, "channel"),
+        (EVENT | {"kind": "bounce"}, "channel"),
+        ([EVENT, EVENT | {"kind": "complaint", "channel": "pigeon"}], "[1].channel"),
     ],
 )
 async def test_a_bad_event_names_the_field_and_nothing_is_kept(client: httpx.AsyncClient, world: World, body: Any, field: str) -> None:
