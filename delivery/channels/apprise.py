@@ -20,8 +20,12 @@ from delivery.channels.one_by_one import OneByOneSettings, OneByOneText
 PLACE = "{address}"
 STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
 """How Apprise's services report the status they were answered with; without one nobody can tell what happened."""
-TRY_LATER = frozenset({401, 403, 408, 425, 429})
-"""Beside 5xx. Refused credentials are the deployment's fault: no message may be lost for it."""
+REFUSED = frozenset({401, 403})
+"""The deployment's credentials do not count: no message may be lost for it, and no other would get through."""
+TRY_LATER = REFUSED | {408, 425, 429}
+"""Beside 5xx."""
+NO_CONNECTION = re.compile("NewConnectionError|ConnectTimeoutError|NameResolutionError|Failed to establish a new connection")
+"""What its services quote of urllib3 where nobody took the call; anything else may have broken after the message was sent."""
 
 
 class AppriseSettings(OneByOneSettings):
@@ -73,8 +77,10 @@ class AppriseChannel(OneByOneText):
         super().__init__(settings)
         self._settings = settings
         self._asset = apprise.AppriseAsset(app_id="Tidings", http_redirects=False, secure_logging=True, storage_mode="memory")
-        # What services complain about may quote whom they were to reach; the answer says what matters.
-        logging.getLogger("apprise").propagate = False
+        # What services complain about may quote whom they were to reach: it goes into the result alone, which the answer is read from.
+        complaints = logging.getLogger("apprise")
+        complaints.propagate = False
+        complaints.setLevel(logging.DEBUG)
 
     async def _deliver(self, delivery: Delivery, address: str) -> Answer:
         import apprise
@@ -84,7 +90,7 @@ class AppriseChannel(OneByOneText):
             return Permanent("the service takes no such address", bad_address=True)
         body, title = _text(delivery), push.clipped(delivery.content.title, push.MOST_TITLE_BYTES)
         with await service.async_notify(
-            body=body, title=title, body_format=apprise.NotifyFormat.TEXT, timeout=self._settings.timeout_s
+            body=body, title=title, body_format=apprise.NotifyFormat.TEXT, timeout=self._settings.timeout_s, log_level=logging.DEBUG
         ) as result:
             return Accepted() if result else _failed([entry.message for entry in result.logs()])
 
@@ -97,9 +103,13 @@ def _text(delivery: Delivery) -> str:
 def _failed(said: Sequence[str]) -> Answer:
     statuses = [int(found[1]) for message in said if (found := STATUS.search(message))]
     if not statuses:
+        if any(NO_CONNECTION.search(message) for message in said):
+            return Transient("no connection to the service", down=True)
         return Unknown("the service did not answer")
     status = statuses[-1]
-    return Transient(f"HTTP {status}") if status >= 500 or status in TRY_LATER else Permanent(f"HTTP {status}")
+    if status >= 500 or status in TRY_LATER:
+        return Transient(f"HTTP {status}", down=status in REFUSED)
+    return Permanent(f"HTTP {status}")
 
 
 def _is_known(scheme: str) -> bool:
