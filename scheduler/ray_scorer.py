@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ray.serve.handle import DeploymentHandle
 
 from lake.decisions import Candidates, Lane
@@ -22,8 +23,8 @@ class MixedModelsError(TimeoutError):
     """Replicas that change models do not agree on one that scores all rows of a call; the lane tries again later."""
 
 
-MOST_ROWS = 100_000
-"""Rows of one call: 1 to 2 MB, where Serve's messages end at 4 MiB."""
+MOST_ROWS = 25_000
+"""Rows of one call: a window's chunk makes a few, so that no replica stands idle beside a busy one. Serve's messages end at 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,24 @@ class HandleScorer:
 
 
 def requests_of(rows: Candidates, channels: tuple[str, ...], now: float) -> Iterator[ScoreRequest]:
-    """Yield requests of at most MOST_ROWS rows, in order, each with the users it is about; at least one. Rows are sorted by user."""
-    for start in range(0, max(len(rows), 1), MOST_ROWS):
-        part = slice(start, start + MOST_ROWS)
+    """Yield requests of about MOST_ROWS rows, in order, each with the users it is about; at least one. Rows are sorted by user.
+
+    A user's rows stay together: which of them the heavy model looks at depends on all of them.
+    """
+    for part in _parts(rows.user):
         user = rows.user[part]
         first, last = (int(user[0]), int(user[-1])) if len(user) else (0, -1)
         users = rows.users[first : last + 1]
         yield ScoreRequest(users, rows.items, user - np.int32(first), rows.item[part], rows.channel[part], channels, now)
+
+
+def _parts(user: npt.NDArray[np.int32]) -> Iterator[slice]:
+    """Yield spans of at least MOST_ROWS rows, the last one excepted, that end where a user's rows end."""
+    start = 0
+    while True:
+        last = min(start + MOST_ROWS, len(user)) - 1
+        end = int(np.searchsorted(user, user[last], side="right")) if last >= start else start
+        yield slice(start, end)
+        if end >= len(user):
+            return
+        start = end

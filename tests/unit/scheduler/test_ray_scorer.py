@@ -58,7 +58,7 @@ def rows() -> Callable[[int], Candidates]:
     return make
 
 
-@pytest.mark.parametrize(("n", "calls"), [(0, 1), (1, 1), (100, 1), (101, 2), (450, 5)])
+@pytest.mark.parametrize(("n", "calls"), [(0, 1), (1, 1), (100, 1), (130, 2), (450, 5)])
 def test_every_row_gets_its_own_score(n: int, calls: int, rows: Callable[[int], Candidates], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_scorer, "MOST_ROWS", 100)
     asked, ranker = rows(n), Ranker()
@@ -68,7 +68,10 @@ def test_every_row_gets_its_own_score(n: int, calls: int, rows: Callable[[int], 
     np.testing.assert_array_equal(scores.value, wanted * 2)
     assert scores.model_id == "m"
     assert len(ranker.calls) == calls
-    assert all(len(request) <= 100 for request, _ in ranker.calls)
+    told = [user for request, _ in ranker.calls for user in request.users]
+    assert len(set(told)) == len(told), "a user's rows are in one call"
+    of_a_user = int(np.bincount(asked.user).max()) if n else 0
+    assert all(len(request) < 100 + of_a_user for request, _ in ranker.calls)
 
 
 def test_a_call_names_only_the_users_it_is_about_and_says_whether_it_is_urgent(rows: Callable[[int], Candidates]) -> None:
