@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -100,6 +100,23 @@ class State:
     _audiences: dict[float, Matrix] = field(default_factory=dict)
     _words: dict[float, Matrix | None] = field(default_factory=dict)
     _texts: dict[float, Matrix] = field(default_factory=dict)
+    _offsets: dict[float, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    def part(self, users: Codes, as_of: float) -> State:
+        """Return a state that answers `users` for these codes at this moment just as this one does, with the logs of these users alone.
+
+        Logs of everybody take many times the memory of the past, and each part of the users would pass over all of them.
+        """
+        self.vectors(as_of), self.words(as_of), self._text_vectors(as_of), self._offsets_at(as_of)
+        chosen = np.zeros(len(self.past.user_ids) + 1, bool)  # the last one stands for users and items that the past does not know
+        chosen[users] = True
+        by_item = np.append(chosen[self._maker], False)
+        return replace(self, past=self.past.part(chosen[self.past.user] | by_item[self.past.item], chosen[self.past.send_user]))
+
+    @cached_property
+    def _maker(self) -> Ints:
+        """Return the user who made each item, -1: nobody that the past knows."""
+        return self._user_of(self.past.items.author)
 
     def users(self, users: Codes, as_of: float) -> UserBlock:
         """Return the offline state of users (codes, shape (U,)) as of a moment."""
@@ -263,7 +280,7 @@ class State:
             "recency_h": (as_of - self._events.last_at(events)) / 3600,
             "tenure_d": (as_of - self._events.first_at(events)) / DAY_S,
             "item_age_log": (ages + 3.0) / (engaged_90d + 1.0),
-            "offset_minutes": self.past.offsets_at(as_of)[users],
+            "offset_minutes": self._offsets_at(as_of)[users],
             **{f"sent_{days}d": _lately(self._sent, keys, as_of, days) for days in (1, 7, 28)},
             "answered_28d": _lately(self._answered, keys, as_of, 28),
             "latitude": self.past.latitude[users],
@@ -274,6 +291,11 @@ class State:
         stats[:, len(columns) : len(columns) + len(DAYS)] = self._days_of(keys, as_of)
         stats[:, len(columns) + len(DAYS) :] = self._hours_of(keys, as_of)
         return stats
+
+    def _offsets_at(self, as_of: float) -> npt.NDArray[np.float32]:
+        if as_of not in self._offsets:
+            self._offsets = {as_of: self.past.offsets_at(as_of)}
+        return self._offsets[as_of]
 
     def _days_of(self, keys: Keys64, as_of: float) -> Floats:
         """Return how many items users first engaged with on each of the days before `as_of`, the latest first."""

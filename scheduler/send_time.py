@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy
+from threadpoolctl import threadpool_limits
 
 from lake.profiles import MAX_WINDOWS, quarter_of
 from scheduler.windows import LocalTimes
@@ -110,7 +111,7 @@ class SendTimes:
 
     @cached_property
     def _index(self) -> pd.Index[str]:
-        return pd.Index(self.users)
+        return pd.Index(self.users, dtype=object)  # as text it would be turned into objects for each page of users
 
     def for_users(self, user_ids: Sequence[str], channel: str | None = None) -> F32:
         """Return the scores of users, (n, 168): on the channel, else on any, else those of the population."""
@@ -137,7 +138,12 @@ def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None
     `events`, `users`: interchange tables. An event's local time is by its own offset, else the user's zone, else the user's
     offset, else the commonest zone of the events. Time and memory grow with users x 168; a million users take about a minute.
     """
-    params = params or SendTimeParams()
+    # Threads of the linear algebra wait for one another in these small products: on a busy machine several times as long.
+    with threadpool_limits(1, "blas"):
+        return _fit(events, users, params or SendTimeParams(), now)
+
+
+def _fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams, now: float | None) -> SendTimes:
     history = History.of(events[~events["kind"].isin(params.ignored_kinds)], users)
     smoothing = Smoothing.of(params)
     weights = learn_weights(history.user, history.hour, smoothing, params)
