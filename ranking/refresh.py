@@ -10,7 +10,8 @@ from lake.dataset import Dataset
 from lake.ids import Keys64
 from lake.items import MAX_AGE_S
 from ranking.blocks import Matrix
-from ranking.offline import State, epoch_of
+from ranking.embeddings import epoch_of
+from ranking.offline import State
 from ranking.past import Past
 from ranking.rows import AUTHOR, ITEM, TOPIC, Records
 from ranking.store import FeatureStore
