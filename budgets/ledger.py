@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Protocol
 
@@ -116,6 +116,12 @@ def used(ledger: LedgerColumns, users: int, channels: int, now: float) -> npt.ND
 def decision_tags(decision_ids: Sequence[str]) -> npt.NDArray[np.uint32]:
     """Return the tag of each decision, the low 32 bits of its key; two decisions share one once in 4 billion."""
     return hash64(decision_ids).astype(np.uint32)
+
+
+def granted_by_others(ledger: LedgerColumns, decision_ids: list[str]) -> LedgerColumns:
+    """Return the grants that other decisions made: a decision that is repeated must not stumble over its own."""
+    own = np.isin(ledger.decision, decision_tags(decision_ids))
+    return ledger if not own.any() else LedgerColumns(**{column.name: getattr(ledger, column.name)[~own] for column in fields(ledger)})
 
 
 class Ledger(Protocol):

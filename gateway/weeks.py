@@ -13,8 +13,9 @@ import pandas as pd
 
 from gateway.pages import rendered
 from lake.profiles import NO_WINDOW, Profiles
+from scheduler.activity import WEEK_HOURS
 from scheduler.planning import upcoming
-from scheduler.send_time import LEVELS, WEEK_HOURS
+from scheduler.send_time import LEVELS
 from scheduler.windows import DAY_QUARTERS, LocalTimes
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -112,10 +112,8 @@ class RedisProfileStore:
         return self.keys.of_users(Keys.PROFILE, list(user_ids))
 
     def _known(self, user_ids: Sequence[str]) -> list[bool]:
-        pipe = self.client.pipeline(transaction=False)
-        for key in self._names(user_ids):
-            pipe.exists(key)
-        return [bool(count) for count in pipe.execute()]
+        packed: Any = self.client.mget(self._names(user_ids)) if user_ids else []
+        return [row is not None for row in packed]
 
     def _packed(self, kind: str, user_ids: Sequence[str]) -> list[Any]:
         if not user_ids:

@@ -2,93 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy
-from threadpoolctl import threadpool_limits
 
 from lake.ids import Keys64, combine
+from ranking.affinities import Pairs, distinct_pairs
 from ranking.asof import EventLog, Floats, Ints, Positions, ragged
 from ranking.blocks import (
     DAYS,
     DECAYED,
-    DIMENSIONS,
     HOURS_OF_WEEK,
     ITEM_COUNTS,
     TEXT_DIMENSIONS,
     TOPIC_STATS,
     USER_STATS,
     ItemBlock,
-    Lists,
     Matrix,
     UserBlock,
     Week,
 )
+from ranking.embeddings import embed, epoch_of
 from ranking.labels import DAY_S
 from ranking.past import Codes, Past
 from ranking.sent import answered_at
 from ranking.texts import reader_vectors, text_vectors, word_vectors
 
-LEAST_AFFINITY = 0.02
-MAX_AFFINITIES = 512
-"""A user's list keeps the largest entries of at least this much; the rest says nothing."""
-EMBEDDED_S = 365 * DAY_S
-EMBEDDED_HALF_LIFE_S = 120 * DAY_S
 AUDIENCE_HALF_LIFE_S = 90 * DAY_S
 READ_HALF_LIFE_S = 90 * DAY_S
-USER_PRIOR = 0.5
-"""Added to the length of a user's engagements before dividing by it, so that few engagements do not weigh like many."""
-WEEK_S = 7 * DAY_S
 WEEK_HALF_LIFE_S = 28 * DAY_S
-MONDAY_S = 4 * DAY_S
-"""1970-01-05 00:00 UTC, a Monday."""
-
-
-@dataclass
-class Pairs:
-    """What each user did with each of some keys (authors, topics): one log per column of the affinity."""
-
-    users: Ints
-    keys: Keys64
-    logs: tuple[tuple[EventLog, float], ...]
-    user_key: Keys64
-
-    @cached_property
-    def _codes(self) -> dict[int, Ints]:
-        """Return each pair's code in each log, by the log's identity: looking keys up takes longer than all else of a list."""
-        joint = combine(self.user_key[self.users], self.keys)
-        return {name: log.codes(joint) for name, log in {id(log): log for log, _ in self.logs}.items()}
-
-    def lists(self, users: Ints, as_of: float) -> Lists:
-        """Return the affinity lists of users as of a moment: at most MAX_AFFINITIES entries each, ordered by key."""
-        rows, owner = ragged(np.searchsorted(self.users, users), np.searchsorted(self.users, users, side="right"))
-        values = np.empty((len(rows), len(self.logs)), np.float32)
-        found: dict[int, Positions] = {}
-        for column, (log, half_life_s) in enumerate(self.logs):
-            if id(log) not in found:
-                found[id(log)] = log.positions_of(self._codes[id(log)][rows], as_of)
-            values[:, column] = log.decayed(found[id(log)], half_life_s)
-        kept = _largest(values.max(axis=1, initial=0.0), owner, len(users))
-        start = np.searchsorted(owner[kept], np.arange(len(users) + 1))
-        return Lists(start, self.keys[rows[kept]], values[kept])
-
-
-def _largest(size: Matrix, owner: Ints, users: int) -> Ints:
-    kept = np.flatnonzero(size >= LEAST_AFFINITY)
-    if len(kept) == 0 or np.bincount(owner[kept], minlength=users).max() <= MAX_AFFINITIES:
-        return kept
-    order = kept[np.lexsort((-size[kept], owner[kept]))]
-    first = np.searchsorted(owner[order], owner[order])
-    return np.sort(order[np.arange(len(order)) - first < MAX_AFFINITIES])
-
-
-def _pairs(users: Ints, keys: Keys64) -> tuple[Ints, Keys64]:
-    distinct = np.unique(np.rec.fromarrays([users, keys]))
-    return distinct["f0"].astype(np.int64), distinct["f1"].astype(np.uint64)
 
 
 @dataclass
@@ -100,6 +46,23 @@ class State:
     _audiences: dict[float, Matrix] = field(default_factory=dict)
     _words: dict[float, Matrix | None] = field(default_factory=dict)
     _texts: dict[float, Matrix] = field(default_factory=dict)
+    _offsets: dict[float, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    def part(self, users: Codes, as_of: float) -> State:
+        """Return a state that answers `users` for these codes at this moment just as this one does, with the logs of these users alone.
+
+        Logs of everybody take many times the memory of the past, and each part of the users would pass over all of them.
+        """
+        self.vectors(as_of), self.words(as_of), self._text_vectors(as_of), self._offsets_at(as_of)
+        chosen = np.zeros(len(self.past.user_ids) + 1, bool)  # the last one stands for users and items that the past does not know
+        chosen[users] = True
+        by_item = np.append(chosen[self._maker], False)
+        return replace(self, past=self.past.part(chosen[self.past.user] | by_item[self.past.item], chosen[self.past.send_user]))
+
+    @cached_property
+    def _maker(self) -> Ints:
+        """Return the user who made each item, -1: nobody that the past knows."""
+        return self._user_of(self.past.items.author)
 
     def users(self, users: Codes, as_of: float) -> UserBlock:
         """Return the offline state of users (codes, shape (U,)) as of a moment."""
@@ -263,7 +226,7 @@ class State:
             "recency_h": (as_of - self._events.last_at(events)) / 3600,
             "tenure_d": (as_of - self._events.first_at(events)) / DAY_S,
             "item_age_log": (ages + 3.0) / (engaged_90d + 1.0),
-            "offset_minutes": self.past.offsets_at(as_of)[users],
+            "offset_minutes": self._offsets_at(as_of)[users],
             **{f"sent_{days}d": _lately(self._sent, keys, as_of, days) for days in (1, 7, 28)},
             "answered_28d": _lately(self._answered, keys, as_of, 28),
             "latitude": self.past.latitude[users],
@@ -274,6 +237,11 @@ class State:
         stats[:, len(columns) : len(columns) + len(DAYS)] = self._days_of(keys, as_of)
         stats[:, len(columns) + len(DAYS) :] = self._hours_of(keys, as_of)
         return stats
+
+    def _offsets_at(self, as_of: float) -> npt.NDArray[np.float32]:
+        if as_of not in self._offsets:
+            self._offsets = {as_of: self.past.offsets_at(as_of)}
+        return self._offsets[as_of]
 
     def _days_of(self, keys: Keys64, as_of: float) -> Floats:
         """Return how many items users first engaged with on each of the days before `as_of`, the latest first."""
@@ -418,7 +386,7 @@ class State:
         known = made_by >= 0
         told, about, told_at = self._told(past.items.author[:, None])
         sent = EventLog(combine(past.user_key[told], about), told_at)
-        users, keys = _pairs(np.concatenate([user, made_by[known], told]), np.concatenate([author, key[known], about]))
+        users, keys = distinct_pairs(np.concatenate([user, made_by[known], told]), np.concatenate([author, key[known], about]))
         return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (back, 180 * DAY_S), (sent, 14 * DAY_S)), past.user_key)
 
     def _told(self, about: Keys64) -> tuple[Ints, Keys64, Floats]:
@@ -435,7 +403,7 @@ class State:
         towards, own = EventLog(joint[engaged], at[engaged]), EventLog(joint[~engaged], at[~engaged])
         told, about, told_at = self._told(np.column_stack([past.items.topics, past.items.kind]))
         sent = EventLog(combine(past.user_key[told], about), told_at)
-        users, keys = _pairs(np.concatenate([past.user[rows].astype(np.int64), told]), np.concatenate([topic, about]))
+        users, keys = distinct_pairs(np.concatenate([past.user[rows].astype(np.int64), told]), np.concatenate([topic, about]))
         return Pairs(users, keys, ((towards, 30 * DAY_S), (towards, 180 * DAY_S), (own, 180 * DAY_S), (sent, 14 * DAY_S)), past.user_key)
 
     @cached_property
@@ -465,36 +433,3 @@ def _lately(log: EventLog, keys: Keys64, as_of: float, days: int) -> Ints:
 
 def _item_keys(items: Codes) -> Keys64:
     return items.astype(np.uint64) + np.uint64(1)
-
-
-def epoch_of(as_of: float) -> float:
-    """Return the Monday, 00:00 UTC, on which the embeddings in force at a moment were made, in seconds."""
-    return float(np.floor((as_of - MONDAY_S) / WEEK_S) * WEEK_S + MONDAY_S)
-
-
-def embed(past: Past, until: float, dimensions: int = DIMENSIONS) -> Matrix:
-    """Return user embeddings from who engaged with the same items in the year before `until`, shape (users, dimensions).
-
-    A truncated SVD of the user x item matrix, recent engagements weighing more, columns scaled by the square root of their
-    counts and rows to about the same length (Sarwar et al. 2000), times the singular values: dot products of two vectors
-    approximate how alike two people's engagements are. Dimensions that there are too few people or items for are zero.
-    """
-    rows = past.is_first & (past.at < until) & (past.at >= until - EMBEDDED_S)
-    people, user = np.unique(past.user[rows], return_inverse=True)
-    items, item = np.unique(past.item[rows], return_inverse=True)
-    vectors = np.zeros((len(past.user_ids), dimensions), np.float32)
-    least = min(len(people), len(items))
-    if least < 2:
-        return vectors
-    weight = np.exp2(-(until - past.at[rows]) / EMBEDDED_HALF_LIFE_S) / np.sqrt(np.bincount(item))[item]
-    length = np.sqrt(np.bincount(user, weight**2)) + USER_PRIOR
-    matrix = scipy.sparse.csr_matrix((weight / length[user], (user, item)), shape=(len(people), len(items)))
-    if least <= 2 * dimensions:
-        left, size, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
-    else:
-        # Threads of the linear algebra wait for one another in these small products: on a busy machine ten times as long.
-        with threadpool_limits(1, "blas"):
-            left, size, _ = scipy.sparse.linalg.svds(matrix, dimensions, v0=np.ones(least))
-    kept = min(least, dimensions)
-    vectors[people, :kept] = 10 * left[:, :kept] * size[:kept]
-    return vectors

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.dataset import Dataset
 from lake.ids import Keys64, author_key
@@ -17,6 +19,10 @@ from ranking.labels import DAY_S, LabelRule
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+
+_OF_EVENTS = ("user", "item", "at", "is_own", "is_first", "is_strong", "worth", "hour")
+_OF_SENDS = ("send_user", "send_item", "send_channel", "send_at", "send_engaged_at")
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class Past:
         users = pd.Index(dataset.users["user_id"])
         items = Items.from_frame(dataset.items)
         item_index = pd.Index(items.ids)
-        kinds = dataset.events["kind"].to_numpy(object)
-        events = dataset.events[rule.is_engagement(kinds)]
+        kind, kinds = pd.factorize(dataset.events["kind"].to_numpy())
+        engaging = np.asarray(rule.is_engagement(kinds.astype(object)), bool)[kind]
+        events = dataset.events[engaging]
         user, item = _codes(users, events["user_id"]), _codes(item_index, events["item_id"])
         keys = author_key(users.to_numpy(object))
         told = events["utc_offset_minutes"].notna().to_numpy()
@@ -85,7 +92,7 @@ class Past:
             is_own=(item >= 0) & (items.author[item] == keys[user]) if len(items) else np.zeros(len(user), bool),
             is_first=(item >= 0) & ~pd.DataFrame({"user": user, "item": item}).duplicated().to_numpy(),
             is_strong=~events["kind"].isin(rule.weak).to_numpy(),
-            worth=rule.weights(events["kind"].to_numpy(object)),
+            worth=rule.weights(kinds.astype(object))[kind[engaging]],
             hour=_local_hours(events, user, dataset.users),
             send_user=_codes(users, dataset.sends["user_id"]),
             send_item=_codes(item_index, dataset.sends["item_id"]),
@@ -93,6 +100,12 @@ class Past:
             send_at=seconds(dataset.sends["at"]),
             send_engaged_at=seconds(dataset.sends["engaged_at"]),
         )
+
+    def part(self, events: Bools, sends: Bools) -> Past:
+        """Return the same users and items with only some of the engagements and sends, bool (n,) each."""
+        kept = {name: getattr(self, name)[events] for name in _OF_EVENTS}
+        kept |= {name: getattr(self, name)[sends] for name in _OF_SENDS}
+        return replace(self, **kept)
 
     def events_before(self, at: float) -> npt.NDArray[np.int64]:
         """Return how many engagements each user had before a moment, shape (users,)."""
@@ -135,8 +148,9 @@ def seconds(times: pd.Series[pd.Timestamp]) -> Floats:
 
 
 def _codes(index: pd.Index[str], ids: pd.Series[str]) -> Codes:
-    codes: Codes = index.get_indexer(pd.Index(ids.to_numpy(object))).astype(np.int32)
-    return codes
+    """Return the places of ids, -1: not there; by Arrow, for millions of ids as objects of their own would take gigabytes."""
+    known = pa.array(index.to_numpy(object), pa.large_string())
+    return pc.index_in(pa.array(ids, pa.large_string()), known).fill_null(-1).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 def _local_hours(events: pd.DataFrame, user: Codes, users: pd.DataFrame) -> Codes:

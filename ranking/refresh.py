@@ -10,7 +10,8 @@ from lake.dataset import Dataset
 from lake.ids import Keys64
 from lake.items import MAX_AGE_S
 from ranking.blocks import Matrix
-from ranking.offline import State, epoch_of
+from ranking.embeddings import epoch_of
+from ranking.offline import State
 from ranking.past import Past
 from ranking.rows import AUTHOR, ITEM, TOPIC, Records
 from ranking.store import FeatureStore
@@ -36,16 +37,20 @@ def refresh(dataset: Dataset, as_of: float, store: FeatureStore, *, with_counts:
     the first load of a store. Later refreshes leave counts alone, since the store knows what came after `as_of`; they
     only sum the new embeddings of those who engaged.
     """
-    return refresh_from(State(Past.of(dataset)), as_of, store, with_counts=with_counts)
+    return refresh_from(State(Past.of(dataset)), as_of, store, with_counts=with_counts, by_part=True)
 
 
-def refresh_from(state: State, at: float, store: FeatureStore, *, with_counts: bool = False) -> Refreshed:
-    """Do what `refresh` does with a state that is at hand, as replay does each day of one log."""
+def refresh_from(state: State, at: float, store: FeatureStore, *, with_counts: bool = False, by_part: bool = False) -> Refreshed:
+    """Do what `refresh` does with a state that is at hand, as replay does each day of one log.
+
+    `by_part`: make the logs of a part of the users at a time, and keep none: for a state that is asked once.
+    """
     past = state.past
     as_of = float(past.refreshed_at(np.array([at]))[0])
     for start in range(0, len(past.user_ids), USERS_PER_WRITE):
         codes = np.arange(start, min(start + USERS_PER_WRITE, len(past.user_ids)), dtype=np.int32)
-        store.put_users(past.user_ids[codes].tolist(), state.users(codes, as_of), epoch_of(as_of))
+        mine = state.part(codes, as_of) if by_part else state
+        store.put_users(past.user_ids[codes].tolist(), mine.users(codes, as_of), epoch_of(as_of))
     authors, topics = _distinct(past.items.author), _distinct(past.items.topics)
     store.put_authors(authors, author_rows(state, authors, as_of))
     store.put_topics(topics, topic_rows(state, topics, as_of))

@@ -86,7 +86,8 @@ class Registry:
         found = [name for name in self._ids() if name.startswith(text)] if text else []
         if len(found) != 1:
             known = ", ".join(self._ids()) or "none yet"
-            raise RegistryError(f"{text!r} names {len(found)} models of {self.folder}; it holds {known}")
+            names = f"is the beginning of {len(found)} models" if found else "is no model"
+            raise RegistryError(f"{text!r} {names} of {self.folder}; it holds {known}")
         return found[0]
 
     def entries(self) -> list[Entry]:

@@ -17,8 +17,10 @@ from lake.follows import Followed, FollowStore
 from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
 from lake.profiles import EVERYBODY, MAX_WINDOWS, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
+from scheduler.activity import F32
+from scheduler.best_windows import best_windows
 from scheduler.due import DueIndex
-from scheduler.send_time import F32, SendTimes, best_windows
+from scheduler.send_time import SendTimes
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
 
 PAGE = 2000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,3 +49,8 @@ class Parts:
 def spans(cuts: Sequence[int] | Indices) -> list[slice]:
     """Return the slices between cuts."""
     return [slice(start, end) for start, end in pairwise(np.asarray(cuts).tolist())]
+
+
+def cut(columns: dict[str, npt.NDArray[Any]], span: slice) -> dict[str, Any]:
+    """Return a span of columns."""
+    return {name: values[span] for name, values in columns.items()}

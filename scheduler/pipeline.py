@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from budgets.allowance import allowance, weekly_budget
 from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, UnspentQuota, uses_of
 from budgets.experiments import Holdout
-from budgets.ledger import Ledger, LedgerColumns, decision_tags, used
+from budgets.ledger import Ledger, LedgerColumns, granted_by_others, used
 from budgets.pacing import PacingConfig, paced_budget, places_left, told_for_s
 from delivery.preferences import KindRules, allowed, in_quiet_hours
 from lake.decision_log import pack_parts
@@ -32,7 +32,7 @@ from lake.decisions import (
     Lane,
     is_any,
 )
-from lake.ids import Keys64, combine, hash64, shards_of
+from lake.ids import combine, hash64, shards_of
 from lake.items import Items, ItemTable
 from lake.key_lists import KeyLists
 from lake.meta import Meta
@@ -40,19 +40,21 @@ from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
 from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
-from scheduler.commit import STALE_FENCE, CommitBatch, Committer, Released
+from scheduler.commit import STALE_FENCE, CommitBatch, Committer
 from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
+from scheduler.grants import grant_ids
 from scheduler.half_lives import HalfLives, MemoryHalfLives, OfKinds
 from scheduler.late import LateConfig, too_late
 from scheduler.lately import Lately
 from scheduler.novelty import Novelty
-from scheduler.parts import Parts, spans
+from scheduler.parts import Parts, cut, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
 from scheduler.rehearsal import Rehearsal, log_only
+from scheduler.released import released, released_of
 from scheduler.riders import Leads, digests_of, follow, last_end
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
@@ -314,7 +316,7 @@ class Pipeline:
         if not batch.occasion.critical.any():
             return []
         rows = np.flatnonzero((decided.disposition == SEND) & batch.critical)
-        uses = uses_of(grant_ids(batch, rows), batch.decision_ids, batch.rows.request[rows])
+        uses = uses_of(grant_ids(batch.rows, batch.items, batch.item[rows], rows), batch.decision_ids, batch.rows.request[rows])
         quota = UnspentQuota(self.critical_quota) if decided.dry else self.critical_quota
         return charge(decided, rows, uses, batch.occasion.payers, quota, self.config.critical_per_day)
 
@@ -381,7 +383,7 @@ class Pipeline:
         proposals = np.flatnonzero(is_any(decided.disposition, SEND, HOLD, DIGEST))
         worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
         proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
-        decided.grant_id[proposals] = grant_ids(batch, proposals)
+        decided.grant_id[proposals] = grant_ids(batch.rows, batch.items, batch.item[proposals], proposals)
         batches = self._batches(decided, batch, parts, proposals, leads)
         committer = Rehearsal(self.meta, batch.rows.users, batch.ledger) if decided.dry else self.committer
         results = committer.commit(batches)
@@ -505,41 +507,3 @@ class Pipeline:
     @cached_property
     def _addressless(self) -> npt.NDArray[np.uint8]:
         return np.array(self.meta.channel_codes([name for name in self.config.addressless if name in self.meta.channels]), np.uint8)
-
-
-def cut(columns: dict[str, npt.NDArray[Any]], span: slice) -> dict[str, Any]:
-    """Return a span of columns."""
-    return {name: values[span] for name, values in columns.items()}
-
-
-_SETTLED = ("grant_id", "disposition", "reason", "probability", "value", "threshold")
-"""What of a decision a commit needs to know, row by row."""
-
-
-def granted_by_others(ledger: LedgerColumns, decision_ids: list[str]) -> LedgerColumns:
-    """Return the grants that other decisions made: a decision that is repeated must not stumble over its own."""
-    own = np.isin(ledger.decision, decision_tags(decision_ids))
-    return ledger if not own.any() else LedgerColumns(**{column.name: getattr(ledger, column.name)[~own] for column in fields(ledger)})
-
-
-def grant_ids(batch: Batch, rows: npt.NDArray[np.intp]) -> Keys64:
-    """Return the grant id of rows: hash(user, entity or item, entity version, channel), uint64."""
-    item = batch.item[rows]
-    user = hash64(batch.rows.users)[batch.rows.user[rows]]
-    return combine(user, batch.items.entity[item], batch.items.version[item], batch.rows.channel[rows])
-
-
-def released(decided: Decided) -> npt.NDArray[np.intp]:
-    """Return the held rows that were offered and need not be offered again: all but those that lacked budget or room, or are off."""
-    rows = decided.candidates
-    if "held" not in rows.sources:
-        return np.empty(0, np.intp)
-    waits = is_any(decided.disposition, HOLD, OVER_BUDGET) | (decided.reason == REASON["switched_off"])
-    return np.flatnonzero((rows.source == rows.sources.index("held")) & ~waits)
-
-
-def released_of(decided: Decided, held: npt.NDArray[np.intp], parts: Parts, part: int) -> Released:
-    """Return those of some held rows that belong to a part."""
-    rows = decided.candidates
-    mine = held[parts.part[rows.user[held]] == part] if len(held) else held
-    return Released(parts.place[rows.user[mine]], rows.item[mine], rows.channel[mine])

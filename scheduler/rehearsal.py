@@ -9,8 +9,9 @@ import numpy as np
 
 from budgets.ledger import Account, Grant, LedgerColumns, MemoryLedger
 from lake.meta import Meta
-from scheduler.commit import CommitBatch, CommitResult, Committer, Digests, MemoryCommitter, Released
+from scheduler.commit import CommitBatch, CommitResult, Committer, Digests, Released
 from scheduler.due import MemoryDueIndex
+from scheduler.memory_commit import MemoryCommitter
 
 _PER_USER = ("window_id", "slot", "next_slot")
 _PER_BATCH = ("shard", "lane", "now", "users", "items", "sources", "decision_ids", "model_id")

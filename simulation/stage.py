@@ -27,9 +27,9 @@ from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, blank
 from lake.seen import MemorySeenStore
-from scheduler.commit import MemoryCommitter
 from scheduler.decide import DecideConfig
 from scheduler.due import MemoryDueIndex
+from scheduler.memory_commit import MemoryCommitter
 from scheduler.pipeline import Occasion, Pipeline, PipelineConfig, Scorer
 from scheduler.thresholds import MemoryThresholds
 from scheduler.windows import SLOT_S

@@ -9,76 +9,27 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
-from lake.profiles import NO_OFFSET
 from scheduler.windows import LocalTimes
-from simulation.world_parameters import DAY_S, HABITS, KINDS, PLACES, TEXTS, TITLES, TOPICS, WEEK_S, WorldParameters
+from simulation.people import F32, WEEK_HOURS, Floats, Ints, People, Texts, numbered, people_of, writers_of
+from simulation.things import Things, things_of, written
+from simulation.world_parameters import DAY_S, KINDS, PLACES, TOPICS, WorldParameters
 
-WEEK_HOURS = 168
 EPOCH_MONDAY_HOURS = 72
 """1970-01-01 was a Thursday."""
 CHANNELS = ("in_app", "email")
 AT_ONCE = 500_000
 """Visits whose feeds are drawn at once, to bound memory."""
 
-Floats = npt.NDArray[np.float64]
-F32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Texts = npt.NDArray[np.object_]
-
 
 def generate(params: WorldParameters, seed: int) -> dict[str, pd.DataFrame]:
     """Return the interchange tables of a world, by name."""
     return World.of(params, seed).tables()
-
-
-@dataclass(frozen=True)
-class People:
-    """Users: `interest` float32 (users, topics) and `hours` float32 (users, 168 local hours of the week), rows summing to 1.
-
-    `place`: codes into PLACES. `visits_per_week`, `created_at` (seconds), `email_odds`: (users,). `authors`: users each follows,
-    (users, 3).
-    """
-
-    ids: Texts
-    place: Ints
-    interest: F32
-    hours: F32
-    visits_per_week: Floats
-    created_at: Floats
-    email_odds: Floats
-    authors: Ints
-
-    @cached_property
-    def times(self) -> LocalTimes:
-        """The users' local times."""
-        zones = np.array([place.zone for place in PLACES])[self.place]
-        return LocalTimes.of(zones, np.full(len(zones), NO_OFFSET))
-
-
-@dataclass(frozen=True)
-class Things:
-    """Items in the order of time: `topic`, `kind`, `author` codes; `created_at`, `half_life_s`, `expires_at` (inf: never) seconds.
-
-    `quality`: log odds. `entity`: the item of which this is a version, itself for most; `version`: 1, or 2 of an update.
-    """
-
-    ids: Texts
-    topic: Ints
-    kind: Ints
-    author: Ints
-    created_at: Floats
-    half_life_s: Floats
-    expires_at: Floats
-    quality: Floats
-    entity: Ints
-    version: Ints
 
 
 @dataclass(frozen=True)
@@ -93,9 +44,9 @@ class World:
     @classmethod
     def of(cls, params: WorldParameters, seed: int) -> World:
         """Draw a world; each part has a stream of random numbers of its own, so that one can change without the others."""
-        writers = _writers(params, stream(seed, "writers"))
-        people = _people(params, writers, stream(seed, "people"))
-        return cls(params, seed, people, _things(params, people, writers, stream(seed, "things")))
+        writers = writers_of(params, stream(seed, "writers"))
+        people = people_of(params, writers, stream(seed, "people"))
+        return cls(params, seed, people, things_of(params, people, writers, stream(seed, "things")))
 
     def true_probability(
         self, users: npt.ArrayLike, items: npt.ArrayLike, at: npt.ArrayLike, channel: npt.ArrayLike | None = None
@@ -195,7 +146,7 @@ class World:
         sends = pd.DataFrame({"user": user, "item": item, "channel": channel, "at": at, "propensity": 1 / (pool * len(CHANNELS))})
         sends = sends.assign(engaged_at=engaged_at).sort_values("at").drop_duplicates(["user", "item"])
         told: pd.DataFrame = sends.loc[self.things.author[sends["item"].to_numpy()] != sends["user"].to_numpy()]
-        return told.assign(send_id=_ids("s", len(told)))
+        return told.assign(send_id=numbered("s", len(told)))
 
     def _answers(self, sends: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """Return the events that sends led to: opens, what follows them, and unsubscribes."""
@@ -213,7 +164,7 @@ class World:
     def _items(self, rng: np.random.Generator) -> pd.DataFrame:
         things = self.things
         names = np.array([kind.name for kind in KINDS], object)
-        titles, texts = _written(things, rng)
+        titles, texts = written(things, rng)
         return pd.DataFrame(
             {
                 "item_id": things.ids,
@@ -268,119 +219,6 @@ def stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def _writers(params: WorldParameters, rng: np.random.Generator) -> Ints:
-    """Return the users who write, the busiest first."""
-    return rng.choice(params.users, max(4, int(params.users * params.authors)), replace=False)
-
-
-def _busy(count: int, params: WorldParameters) -> Floats:
-    """Return each writer's share of all items, by Zipf's law."""
-    share: Floats = 1 / np.arange(1, count + 1) ** params.author_spread
-    share /= share.sum()
-    return share
-
-
-def _people(params: WorldParameters, writers: Ints, rng: np.random.Generator) -> People:
-    n = params.users
-    joined = np.where(
-        rng.random(n) < params.new_users,
-        rng.uniform(params.start_at, params.end_at - WEEK_S / 2, n),
-        params.start_at - rng.exponential(200 * DAY_S, n),
-    )
-    joined[writers] = np.minimum(joined[writers], params.start_at)
-    shares = np.array([place.share for place in PLACES])
-    return People(
-        ids=_ids("u", n),
-        place=rng.choice(len(PLACES), n, p=shares / shares.sum()),
-        interest=rng.dirichlet(np.full(len(TOPICS), params.interests), n).astype(np.float32),
-        hours=_habits(params, rng),
-        visits_per_week=params.visits_per_week * rng.lognormal(0, params.visit_spread, n),
-        created_at=np.floor(joined),
-        email_odds=rng.normal(params.email_odds, params.email_spread, n),
-        authors=rng.choice(writers, (n, 3), p=_busy(len(writers), params)),
-    )
-
-
-def _habits(params: WorldParameters, rng: np.random.Generator) -> F32:
-    """Return how each person's activity falls on the hours of their week: two habitual hours of their own, other ones at weekends."""
-    n, shares = params.users, np.array([habit.share for habit in HABITS])
-    habit = rng.choice(len(HABITS), n, p=shares / shares.sum())
-    peaks = np.array([kind.hours for kind in HABITS])[habit] + rng.normal(0, 1.0, (n, 2))
-    shift = np.abs(rng.normal(1.5, 1.0, (n, 1)))
-    weight = rng.dirichlet((2.0, 2.0), n)
-    days = [_bumps(peaks + later, weight, params.hour_spread_h) for later in (0.0, shift)]
-    weekend = rng.lognormal(0, params.weekend_share, (n, 1))
-    week = np.concatenate([days[0]] * 5 + [days[1] * weekend] * 2, axis=1)
-    day_to_day = np.repeat(rng.lognormal(0, 0.25, (n, 7)), 24, axis=1)
-    hours: F32 = (week * day_to_day + 0.02 / WEEK_HOURS * week.sum(axis=1, keepdims=True)).astype(np.float32)
-    hours /= hours.sum(axis=1, keepdims=True)
-    return hours
-
-
-def _bumps(peaks: Floats, weight: Floats, spread_h: float) -> Floats:
-    apart = np.abs((np.arange(24) + 0.5 - peaks[:, :, None] + 12) % 24 - 12)
-    bumps: Floats = np.einsum("up,uph->uh", weight, np.exp(-0.5 * (apart / spread_h) ** 2))
-    return bumps
-
-
-def _things(params: WorldParameters, people: People, writers: Ints, rng: np.random.Generator) -> Things:
-    n = params.items
-    author = rng.choice(writers, n, p=_busy(len(writers), params))
-    topic = _each_from(people.interest[author], rng)
-    created_at = rng.uniform(params.start_at - 3 * DAY_S, params.end_at, n)
-    quality = rng.normal(0, params.quality_spread, n)
-    in_burst = rng.random(n) < params.burst_share
-    story = rng.integers(0, max(params.bursts, 1), n)
-    story_at = rng.uniform(params.start_at, params.end_at - DAY_S, max(params.bursts, 1))
-    story_topic = rng.integers(0, len(TOPICS), max(params.bursts, 1))
-    created_at = np.where(in_burst, story_at[story] + rng.exponential(params.burst_h * 3600, n), created_at)
-    topic = np.where(in_burst, story_topic[story], topic)
-    order = np.argsort(np.minimum(created_at, params.end_at - 60), kind="stable")
-    shares = np.array([kind.share for kind in KINDS])
-    kind = rng.choice(len(KINDS), n, p=shares / shares.sum())
-    half_life_s = np.array([kind.half_life_h * 3600 for kind in KINDS])[kind] * rng.lognormal(0, 0.2, n)
-    created = np.floor(np.minimum(created_at, params.end_at - 60)[order])
-    entity, version = _versions(author[order], params, rng)
-    return Things(
-        ids=_ids("i", n),
-        topic=topic[order][entity],
-        kind=kind,
-        author=author[order],
-        created_at=created,
-        half_life_s=np.round(half_life_s),
-        expires_at=np.where(np.array([kind.expires for kind in KINDS])[kind], created + 2 * np.round(half_life_s), np.inf),
-        quality=(quality + 0.5 * in_burst)[order],
-        entity=entity,
-        version=version,
-    )
-
-
-def _versions(author: Ints, params: WorldParameters, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Return for each item, in the order of time, the item it is a version of and its number: some are updates of their author's last."""
-    n = len(author)
-    order = np.argsort(author, kind="stable")
-    last = np.full(n, -1)
-    same = author[order][1:] == author[order][:-1]
-    last[order[1:][same]] = order[:-1][same]
-    is_update = (last >= 0) & (rng.random(n) < params.updates)
-    is_update &= ~np.where(last >= 0, is_update[last], False)
-    return np.where(is_update, last, np.arange(n)), np.where(is_update, 2, 1)
-
-
-def _written(things: Things, rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Return a title and a text for each item, by its topic and kind; an update says so."""
-    topics, draws = list(TOPICS), rng.integers(0, 60, (3, len(things.ids)))
-    titles, texts = [], []
-    for item, (entity, version) in enumerate(zip(things.entity.tolist(), things.version.tolist(), strict=True)):
-        topic = topics[things.topic[item]]
-        subject = TOPICS[topic][draws[0, entity] % len(TOPICS[topic])]
-        patterns = TITLES[KINDS[things.kind[item]].name]
-        title = patterns[draws[1, item] % len(patterns)].format(subject=subject)
-        titles.append(f"Update: {title}" if version > 1 else title[0].upper() + title[1:])
-        texts.append(TEXTS[draws[2, item] % len(TEXTS)].format(subject=subject, topic=topic.replace("_", " ")))
-    return titles, texts
-
-
 def _drawn_hours(hours: F32, user: Ints, rng: np.random.Generator) -> Ints:
     """Return an hour of the week for each row, by its user's habits."""
     cumulative = np.cumsum(hours, axis=1, dtype=np.float64)
@@ -388,13 +226,6 @@ def _drawn_hours(hours: F32, user: Ints, rng: np.random.Generator) -> Ints:
     drawn = np.searchsorted(cumulative, user + rng.random(len(user)), side="right") - user * WEEK_HOURS
     hour: Ints = np.minimum(drawn, WEEK_HOURS - 1)
     return hour
-
-
-def _each_from(chance: F32, rng: np.random.Generator) -> Ints:
-    """Return one column for each row, by the row's probabilities."""
-    cumulative = np.cumsum(chance, axis=1, dtype=np.float64)
-    column: Ints = (rng.random((len(chance), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
-    return column
 
 
 def _at_local_hours(user: Ints, hour: Ints, times: LocalTimes, params: WorldParameters, rng: np.random.Generator) -> Floats:
@@ -413,10 +244,6 @@ def _codes(ids: npt.ArrayLike, known: Texts) -> Ints:
     if (codes < 0).any():
         raise KeyError(f"{np.asarray(given)[codes < 0][0]!r} is not in this world")
     return codes
-
-
-def _ids(letter: str, count: int) -> Texts:
-    return np.array([f"{letter}{number:06d}" for number in range(1, count + 1)], object)
 
 
 def _times(seconds: npt.NDArray[np.floating]) -> pd.DatetimeIndex:

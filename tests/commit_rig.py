@@ -15,10 +15,11 @@ from lake.keys import Keys
 from lake.messages import FIELD, Message
 from lake.meta import Meta
 from lake.redis_decision_log import RedisDecisionStream
-from scheduler.commit import Committer, MemoryCommitter
+from scheduler.commit import Committer
 from scheduler.due import DueIndex, MemoryDueIndex
 from scheduler.held import HeldStore
 from scheduler.lease import Leases
+from scheduler.memory_commit import MemoryCommitter
 from scheduler.redis_commit import RedisCommitter
 from scheduler.redis_due import RedisDueIndex
 from scheduler.redis_held import RedisHeldStore

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from scheduler.send_time import WEEK_HOURS, SendTimeParams, fit
+from scheduler.activity import WEEK_HOURS
+from scheduler.send_time import fit
+from scheduler.send_time_params import SendTimeParams
 from tidings.bench_data import NOW, ZONES
 from tidings.bench_system import Step
 

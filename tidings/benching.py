@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command("score")(score)
     group.command("thresholds")(thresholds)
     group.command("courier")(courier)
+    group.command("refresh")(refresh)
     app.add_typer(group, name="bench")
 
 
@@ -160,6 +161,16 @@ def courier(
     if backlog and messages is not None:
         raise typer.BadParameter("--backlog says how many messages; leave out --messages", param_hint="--backlog")
     _emit(run(Load(channel, messages or (BACKLOG if backlog else MESSAGES), users), step=_step), as_json)
+
+
+def refresh(
+    users: Annotated[int, typer.Option(min=1_000, help="How many users there are; their items and events grow with them.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """The daily refresh: everybody's features and windows from the tables, and the memory it takes."""
+    from tidings.bench_refresh import run
+
+    _emit(run(users, step=_step), as_json)
 
 
 def _step(text: str) -> None:

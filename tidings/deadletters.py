@@ -15,12 +15,10 @@ from budgets.redis_ledger import RedisLedger
 from delivery.deadletters import DeadLetters, name_of
 from delivery.outbox import DeadLetter
 from delivery.redis_outbox import RedisOutbox
-from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
-from lake.redaction import without_password
 from lake.redis_store import connect, open_meta
-from tidings.console import Json, emit, fail
-from tidings.home import store_url
+from tidings.console import Json, emit
+from tidings.reaching import reachable
 
 Names = Annotated[list[str] | None, typer.Argument(help="Names of letters, as `tidings deadletters list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter there is, of the channel or user if given.")]
@@ -32,13 +30,10 @@ EVERY = 1_000_000
 
 @contextmanager
 def _letters() -> Iterator[DeadLetters]:
-    url = store_url()
     try:
-        with connect(url) as client:
+        with reachable() as url, connect(url) as client:
             meta = open_meta(client)
             yield DeadLetters(RedisOutbox(client, meta.keys), meta.shards, RedisLedger(client, meta.keys).refund)
-    except STORE_AWAY as error:
-        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
     except ValueError as error:
         raise InputError(str(error)) from error
 

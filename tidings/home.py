@@ -77,6 +77,12 @@ def running() -> State | None:
     return state
 
 
+def history_url(given: str | None = None) -> str:
+    """Return where what happens is filed: as given, else as the running system says, else beside its state."""
+    state = running()
+    return given or (state.history if state else "") or str(folder() / "history")
+
+
 def store_url() -> str:
     """Return the store to talk to: REDIS_URL, else the running system's; raises InputError where there is neither."""
     if url := os.environ.get("REDIS_URL"):

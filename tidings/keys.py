@@ -15,13 +15,11 @@ from rich.table import Table
 from gateway.api_keys import LOGIN, SCOPES, ApiKey, ApiKeyStore, check_scopes, new_key
 from gateway.rates import parse_rate
 from gateway.redis_api_keys import RedisApiKeys
-from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
-from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
-from tidings.console import Json, emit, fail, say
-from tidings.home import store_url
+from tidings.console import Json, emit, say
+from tidings.reaching import reachable
 
 DAY_S = 86_400.0
 
@@ -35,12 +33,8 @@ class Office(NamedTuple):
 
 @contextmanager
 def _office() -> Iterator[Office]:
-    url = store_url()
-    try:
-        with connect(url) as client:
-            yield Office(RedisApiKeys(client), RedisClock(client).now)
-    except STORE_AWAY as error:
-        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
+    with reachable() as url, connect(url) as client:
+        yield Office(RedisApiKeys(client), RedisClock(client).now)
 
 
 def new(

@@ -21,7 +21,7 @@ from ranking.gates import GateRule, Paired, Verdict
 from ranking.labels import DAY_S, LabelRule
 from ranking.registry import Registry
 from tidings.console import Json, emit, facts, step
-from tidings.home import folder
+from tidings.home import folder, history_url
 
 RegistryOption = Annotated[Path | None, typer.Option("--registry", help="The registry's folder; by default that of `tidings up`.")]
 ModelArgument = Annotated[str, typer.Argument(help="A model's id, or how it begins.")]
@@ -142,7 +142,7 @@ def _rows(held: Registry, model_id: str, data: Path | None, history: str | None,
     if not serving:
         raise InputError(f"no model of {held.folder} serves yet; `tidings up --model` starts with one")
     if data is None:
-        return promotion.of_history(History(history or str(folder() / "history")), serving, model_id, _now(), rule)
+        return promotion.of_history(History(history_url(history)), serving, model_id, _now(), rule)
     with step("scoring what neither model was trained on"):
         models = [bundles.load(held.folder_of(name), threads=0) for name in (serving, model_id)]
         return promotion.of_dataset(Dataset.load(data), models[0], models[1], rule)

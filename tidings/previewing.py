@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from delivery.preview import Preview, Wanted, preview
-from gateway.redis_faults import STORE_AWAY
 from lake.dataset import Dataset
 from lake.items import MemoryItemStore, rows_of_frame
 from lake.meta import CHANNELS
@@ -22,7 +21,7 @@ from lake.redis_profiles import RedisProfileStore
 from lake.redis_store import connect, open_meta
 from scheduler.loading import told_of
 from tidings.console import Json, emit, fail
-from tidings.home import store_url
+from tidings.reaching import reachable
 
 
 def register(app: typer.Typer) -> None:
@@ -62,14 +61,10 @@ def from_tables(wanted: Wanted, data: Path) -> Preview:
 
 
 def _from_store(wanted: Wanted) -> Preview:
-    url = store_url()
-    try:
-        with connect(url) as client:
-            meta = open_meta(client)
-            _check_channel(wanted.channel, meta.channels)
-            return preview(wanted, RedisItemStore(client, meta.keys), RedisProfileStore(client, meta.keys).get([wanted.user_id]))
-    except STORE_AWAY as error:
-        fail(f"the store at {url} does not answer: {error}", code=1)
+    with reachable() as url, connect(url) as client:
+        meta = open_meta(client)
+        _check_channel(wanted.channel, meta.channels)
+        return preview(wanted, RedisItemStore(client, meta.keys), RedisProfileStore(client, meta.keys).get([wanted.user_id]))
 
 
 def _check_channel(channel: str, known: tuple[str, ...]) -> None:

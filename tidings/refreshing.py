@@ -11,16 +11,15 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from gateway.redis_faults import STORE_AWAY
 from lake.collected import Living
 from lake.errors import InputError
 from lake.history import History
-from lake.redaction import without_password
 from ranking.redis_features import RedisFeatureStore
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
-from tidings.console import Json, emit, fail, step
-from tidings.home import folder, loaded_tables, running, store_url
+from tidings.console import Json, emit, step
+from tidings.home import history_url, loaded_tables
+from tidings.reaching import reachable
 
 DataOption = Annotated[
     Path | None, typer.Option(help="The tables that the store was loaded from; by default those of the system that runs here.")
@@ -63,12 +62,8 @@ def collect(
 @contextmanager
 def _refresh(data: Path | None, history: str | None) -> Iterator[tuple[Refresh, float]]:
     """Yield the refresh of the deployment this machine talks to, and the store's time."""
-    state, url = running(), store_url()
     tables = str(data) if data is not None else loaded_tables()
-    kept = history or (state.history if state else "") or str(folder() / "history")
-    try:
+    with reachable() as url:
         stores = RedisStores.open(url)
-        living = Living(History(kept), stores.user_keys, stores.profiles, stores.items)
+        living = Living(History(history_url(history)), stores.user_keys, stores.profiles, stores.items)
         yield Refresh(living, stores.loading(), RedisFeatureStore(stores.client, stores.meta.keys), tables), stores.clock.now()
-    except STORE_AWAY as error:
-        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)

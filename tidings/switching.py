@@ -9,14 +9,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.redis_faults import STORE_AWAY
-from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect, open_meta
 from lake.redis_switches import RedisSwitches
 from lake.switches import name_of
-from tidings.console import Json, emit, facts, fail
-from tidings.home import store_url
+from tidings.console import Json, emit, facts
+from tidings.reaching import reachable
 
 What = Annotated[str, typer.Argument(help="everything, lane:urgent, lane:scheduled, channel:CHANNEL, kind:KIND or source:SOURCE.")]
 
@@ -55,10 +53,6 @@ def on(what: What, as_json: Json = False) -> None:
 
 @contextmanager
 def _store() -> Iterator[tuple[RedisSwitches, RedisClock, Callable[[str], str]]]:
-    url = store_url()
-    try:
-        with connect(url) as client:
-            meta = open_meta(client)
-            yield RedisSwitches(client), RedisClock(client), lambda what: name_of(what, meta)
-    except STORE_AWAY as error:
-        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
+    with reachable() as url, connect(url) as client:
+        meta = open_meta(client)
+        yield RedisSwitches(client), RedisClock(client), lambda what: name_of(what, meta)

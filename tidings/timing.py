@@ -19,8 +19,9 @@ from rich.table import Table
 from gateway.weeks import WeekPicture, population, window_marks
 from lake.dataset import Dataset
 from lake.errors import InputError
+from scheduler.activity import WEEK_HOURS
 from scheduler.loading import windows_of
-from scheduler.send_time import LEVELS, WEEK_HOURS, SendTimes, fit
+from scheduler.send_time import LEVELS, SendTimes, fit
 from tidings.console import Json, emit, facts, step
 from tidings.learning import DataOption, instant
 

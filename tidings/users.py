@@ -13,14 +13,13 @@ import typer
 
 from gateway.redis_erasure import RedisErasure
 from gateway.redis_exporting import export_of
-from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
 from lake.history import History
-from lake.redaction import without_password
 from lake.redis_rewriting import rewrite_log
 from scheduler.redis_stores import RedisStores
-from tidings.console import Json, emit, facts, fail, out, step
-from tidings.home import folder, running, store_url
+from tidings.console import Json, emit, facts, out, step
+from tidings.home import history_url
+from tidings.reaching import reachable
 
 User = Annotated[str, typer.Argument(metavar="ID", help="The user's id.")]
 HistoryOption = Annotated[str | None, typer.Option(help="Where what happens is filed; by default that of the system that runs here.")]
@@ -33,7 +32,7 @@ def export(
 ) -> None:
     """Write everything held about a user as one JSON document."""
     with _stores() as stores, step("reading what is held"):
-        document = export_of(stores, History(_history(history)))(user_id, stores.clock.now())
+        document = export_of(stores, History(history_url(history)))(user_id, stores.clock.now())
     if document is None:
         raise InputError(f"nothing is held about {user_id!r} in this store and history")
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
@@ -49,7 +48,7 @@ def erase(user_id: User, history: HistoryOption = None, as_json: Json = False) -
     """Forget a user everywhere, and return once the store's append-only file holds nothing of them either."""
     with _stores() as stores:
         with step("erasing"):
-            removed = RedisErasure(stores, History(_history(history)))(user_id, stores.clock.now())
+            removed = RedisErasure(stores, History(history_url(history)))(user_id, stores.clock.now())
         with step("rewriting the append-only file"):
             log = rewrite_log(stores.client, wait=True)
     report = {"user_id": user_id, "removed": removed, "append_only_file": log}
@@ -65,18 +64,10 @@ def _write_privately(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from error
 
 
-def _history(given: str | None) -> str:
-    state = running()
-    return given or (state.history if state else "") or str(folder() / "history")
-
-
 @contextmanager
 def _stores() -> Iterator[RedisStores]:
-    url = store_url()
-    try:
+    with reachable() as url:
         yield RedisStores.open(url)
-    except STORE_AWAY as error:
-        fail(f"the store at {without_password(url)} does not answer: {error}", code=1)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,12 +12,12 @@ from rich.table import Table
 from gateway.api_keys import new_key
 from gateway.limits import MAX_REHEARSED
 from gateway.redis_api_keys import RedisApiKeys
-from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from tidings.console import Json, emit, fail
-from tidings.home import running, store_url
+from tidings.home import running
+from tidings.reaching import reachable
 
 KEY_S = 60.0
 """How long the key holds with which the gateway is asked."""
@@ -65,14 +65,10 @@ def _ask(url: str, users: list[str]) -> dict[str, Any]:
 
 
 def _token() -> str:
-    store = store_url()
-    try:
-        with connect(store) as client:
-            key, token = new_key(("read",), RedisClock(client).now(), name="tidings window", lifetime_s=KEY_S)
-            RedisApiKeys(client).put(key)
-    except STORE_AWAY as error:
-        fail(f"the store at {store} does not answer: {error}", code=1)
-    return token
+    with reachable() as store, connect(store) as client:
+        key, token = new_key(("read",), RedisClock(client).now(), name="tidings window", lifetime_s=KEY_S)
+        RedisApiKeys(client).put(key)
+        return token
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -43,10 +43,10 @@ from ranking.bundle import BundleError
 from ranking.explain import Explained, explain
 from ranking.scorer import Scorer, ScoreRequest
 from ranking.store import MemoryFeatureStore
-from scheduler.commit import MemoryCommitter
 from scheduler.due import MemoryDueIndex
 from scheduler.held import MemoryHeldStore
 from scheduler.lanes import ScheduledLane
+from scheduler.memory_commit import MemoryCommitter
 from scheduler.pipeline import Pipeline
 from scheduler.scoring import by_model
 from scheduler.sources import NewPosts

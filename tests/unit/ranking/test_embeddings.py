@@ -9,8 +9,9 @@ import pytest
 from lake.dataset import Dataset
 from lake.ids import author_key
 from ranking.blocks import DIMENSIONS
+from ranking.embeddings import embed, epoch_of
 from ranking.labels import DAY_S
-from ranking.offline import AUDIENCE_HALF_LIFE_S, State, embed, epoch_of
+from ranking.offline import AUDIENCE_HALF_LIFE_S, State
 from ranking.past import Past
 
 START = pd.Timestamp("2024-01-01T00:00:00Z")

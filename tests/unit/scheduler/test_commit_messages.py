@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lake.messages import Message
 from lake.meta import CHANNELS
-from scheduler.commit import message_of
+from scheduler.memory_commit import message_of
 from scheduler.outgoing import pack_messages
 from tests.batches import Row, batch
 

@@ -27,12 +27,13 @@ from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, ProfileStore, blank
 from lake.redis_decision_log import RedisDecisionStream
 from lake.seen import MemorySeenStore, SeenStore
-from scheduler.commit import Committer, MemoryCommitter
+from scheduler.commit import Committer
 from scheduler.decide import DecideConfig
 from scheduler.due import DueIndex, MemoryDueIndex
 from scheduler.held import HeldStore
 from scheduler.lanes import ScheduledLane, UrgentLane, UrgentRequest
 from scheduler.lease import Leases, shard_lease
+from scheduler.memory_commit import MemoryCommitter
 from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.planning import PlanConfig
 from scheduler.redis_stores import RedisStores

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lake.profiles import MAX_WINDOWS
-from scheduler.send_time import LEVELS, WEEK_HOURS, SendTimeParams, best_windows, fit
+from scheduler.activity import WEEK_HOURS
+from scheduler.best_windows import best_windows
+from scheduler.send_time import LEVELS, fit
+from scheduler.send_time_params import SendTimeParams
 
 MONDAY = pd.Timestamp("2025-01-06", tz="UTC")
 NOBODY = pd.DataFrame({"user_id": pd.Series([], dtype="str")})

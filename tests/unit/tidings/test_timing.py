@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lake.errors import InputError
-from scheduler.send_time import WEEK_HOURS, SendTimes
+from scheduler.activity import WEEK_HOURS
+from scheduler.send_time import SendTimes
 from tidings.cli import app
 from tidings.timing import ANYONE, draw, week_of
 
