@@ -19,6 +19,7 @@ from lake.meta import Meta
 from lake.profiles import EVERYBODY, MAX_WINDOWS, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
 from scheduler.due import DueIndex
 from scheduler.send_time import F32, SendTimes, best_windows
+from scheduler.waiting import hours_of
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
 
 PAGE = 2000
@@ -103,6 +104,7 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
     rows["windows"], rows["window_share"] = windows_of(users.index.tolist(), times, windows_per_week)
+    rows["hours"] = hours_of(times.for_users(users.index.tolist()))
     _apply_budgets(rows, dataset.budgets, users.index, meta)
     _apply_addressed(rows, dataset.addresses, users.index, meta)
     return applied(rows, preference_rows(dataset.preferences, users.index), meta)
@@ -143,6 +145,7 @@ def put_usual(profiles: ProfileStore, times: SendTimes, per_week: int, now: floa
     profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
     row = blank(1)
     row["windows"], row["window_share"] = _windows(times.population[None, :], per_week, np.zeros(1, np.uint16))
+    row["hours"] = hours_of(times.population[None, :])
     profiles.put_usual(row)
 
 
@@ -167,6 +170,7 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
         windows, shares = windows_of(page, times, windows_per_week)
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
+        stores.profiles.write(page, "hours", hours_of(times.for_users(page)))
         stores.profiles.put_weeks(page, weeks_of(page, times, now))
         reenroll(page, stores, now)
 
