@@ -101,6 +101,7 @@ from scheduler.sources.registry import check_rules
 from scheduler.thresholds import believed, last_week, learn
 from scheduler.ticker import Ticker
 from scheduler.waiting import HourConfig
+from scheduler.window_counts import WindowRule
 from tidings.home import folder
 
 log = logging.getLogger(__name__)
@@ -372,7 +373,8 @@ def refresh_of(settings: Settings) -> Refresh:
     """Return the daily refresh of this deployment."""
     stores = stores_of(settings)
     living = Living(History(settings.history), stores.user_keys, stores.profiles, stores.items)
-    return Refresh(living, stores.loading(), features_of(settings), settings.tables, stores.half_lives)
+    windows = WindowRule(settings.scheduled_channels, settings.weekly)
+    return Refresh(living, stores.loading(), features_of(settings), settings.tables, stores.half_lives, windows=windows)
 
 
 def assign_budgets(settings: Settings, now: float) -> int:

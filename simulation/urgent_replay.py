@@ -66,7 +66,7 @@ def _share(word: str) -> float:
         share = 1.0 if word == "all" else float(word)
     except ValueError:
         share = -1.0
-    if not 0 < share <= 1:
+    if not 0 < share <= 1:  # nor NaN
         raise ValueError(f"{word!r} is not all, a share such as 0.1, kind:NAME or topic:NAME")
     return share
 
