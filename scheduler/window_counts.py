@@ -48,7 +48,8 @@ def by_habit(scores: F32, rule: WindowRule) -> Ints:
     first, second = np.zeros((len(scores), 7), bool), np.zeros((len(scores), 7), np.int64)
     np.logical_or.at(first, (np.arange(len(scores))[:, None], day), share >= rule.least)
     np.add.at(second, (np.arange(len(scores))[:, None], day), share >= rule.second)
-    return np.maximum(first.sum(axis=1) + (second >= 2).sum(axis=1), rule.fewest).astype(np.int64)
+    windows: Ints = np.maximum(first.sum(axis=1) + (second >= 2).sum(axis=1), rule.fewest).astype(np.int64)
+    return windows
 
 
 def units(profiles: Profiles, meta: Meta, rule: WindowRule) -> Ints:
@@ -56,7 +57,8 @@ def units(profiles: Profiles, meta: Meta, rule: WindowRule) -> Ints:
     default = np.array([rule.weekly.get(name, rule.weekly_default) for name in meta.channels], np.uint8)
     weekly = weekly_budget(profiles["budget"], default, profiles["dial"], profiles["learned"])
     codes = [code for code, name in enumerate(meta.channels) if name in rule.channels]
-    return weekly[:, codes].sum(axis=1, dtype=np.int64)
+    found: Ints = weekly[:, codes].sum(axis=1, dtype=np.int64)
+    return found
 
 
 def spread(scores: F32, counts: Ints, quarter: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
