@@ -166,7 +166,7 @@ def put_usual(stores: Stores, times: SendTimes, windows_per_week: WindowsPerWeek
 def _windows(
     scores: F32, counts: npt.NDArray[np.integer], quarter: npt.NDArray[np.uint16]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-    windows = spread(scores, counts, quarter)
+    windows = spread(scores, counts.astype(np.int64), quarter)
     there = windows != NO_WINDOW
     score = np.where(there, np.take_along_axis(scores, np.where(there, windows, 0).astype(np.intp) // 4, axis=1), 0)
     likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))

@@ -101,7 +101,7 @@ class Audiences:
         wanted = np.concatenate([topic_key(item.get("topics") or []), author_key([author] if author else [])])
         first, last = (np.searchsorted(self.key, wanted, side=side) for side in ("left", "right"))
         followers = [self.user[slice(*span)] for span in zip(first.tolist(), last.tolist(), strict=True)]
-        return self.users[np.unique(np.concatenate([self.idle, *followers]))].tolist()
+        return list(self.users[np.unique(np.concatenate([self.idle, *followers]))].tolist())
 
 
 @dataclass

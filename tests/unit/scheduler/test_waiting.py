@@ -39,7 +39,7 @@ def evenings() -> npt.NDArray[np.float32]:
     """Looks at 20 h on working days four times as often as at any other hour, and at 9 h at weekends twice as often."""
     week = np.ones((7, 24), np.float32)
     week[:5, 20], week[5:, 9] = 4, 2
-    return (week / week.sum()).ravel()
+    return np.asarray(week / week.sum(), np.float32).ravel()
 
 
 def test_the_hour_of_the_window_is_weighed_against_this_one(evenings: npt.NDArray[np.float32]) -> None:

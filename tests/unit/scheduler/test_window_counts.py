@@ -20,7 +20,7 @@ def week(*peaks: int) -> npt.NDArray[np.float32]:
     """Return the scores of someone who looks at these hours of the week, and hardly at any other."""
     scores = np.full((1, 168), 0.001, np.float32)
     scores[0, list(peaks)] = 1
-    return scores / scores.sum()
+    return np.asarray(scores / scores.sum(), np.float32)
 
 
 DAILY = week(*range(9, 168, 24))
