@@ -100,6 +100,8 @@ from scheduler.sources import Needs, Source, SourceRule, open_sources
 from scheduler.sources.registry import check_rules
 from scheduler.thresholds import believed, last_week, learn
 from scheduler.ticker import Ticker
+from scheduler.waiting import HourConfig
+from scheduler.window_counts import WindowRule
 from tidings.home import folder
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,8 @@ class Settings(BaseModel):
     plan: PlanConfig = PlanConfig()
     """How a scheduled window is decided together with the user's next ones, under a cap per local day and a least gap between sends; off
     unless its `windows` is above 0."""
+    hours: HourConfig = HourConfig()
+    """How much a better hour counts where the urgent lane weighs sending now against the user's next window."""
     late: LateConfig = LateConfig()
     """What a window that is decided late still sends: all of it up to `grace_s`, then ever less, the least valuable first, nothing from
     `bound_s` on."""
@@ -284,6 +288,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
         plan=settings.plan,
+        hours=settings.hours,
         late=settings.late,
         critical_per_day=settings.critical_per_day,
         holdout=settings.holdout,
@@ -376,7 +381,8 @@ def refresh_of(settings: Settings) -> Refresh:
     """Return the daily refresh of this deployment."""
     stores = stores_of(settings)
     living = Living(History(settings.history), stores.user_keys, stores.profiles, stores.items)
-    return Refresh(living, stores.loading(), features_of(settings), settings.tables, stores.half_lives)
+    windows = WindowRule(settings.scheduled_channels, settings.weekly)
+    return Refresh(living, stores.loading(), features_of(settings), settings.tables, stores.half_lives, windows=windows)
 
 
 def assign_budgets(settings: Settings, now: float) -> int:

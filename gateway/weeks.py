@@ -123,7 +123,7 @@ def why_then(row: Mapping[Any, Any], minute: int, windows: npt.NDArray[np.uint16
     if row["reason"] == "critical":
         return "critical: at once, whatever the hour"
     if row["lane"] == "urgent":
-        return "asked for at that moment, and worth too little, or too late, by the next window"
+        return "asked for at that moment, and worth no more, or too late, by the next window"
     since = (minute // 15 - windows.astype(np.int64)) % (7 * DAY_QUARTERS)
     since[windows == NO_WINDOW] = 7 * DAY_QUARTERS
     nearest = int(since.argmin())

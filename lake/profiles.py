@@ -45,6 +45,7 @@ PROFILE = np.dtype(
         ("locale", "S16"),
         ("place", "<f4", (2,)),
         ("learned", "u1", (MAX_CHANNELS,)),
+        ("hours", "u1", (48,)),
     ]
 )
 """One user's settings.
@@ -56,9 +57,10 @@ local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at
 `window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown.
 `digest_days`: where it is not 0, the weekdays (bit 0 = Monday) at whose `digest_quarter` (local quarter-hour of the day) the user
 wants to be told, whatever `windows` says.
-`window_share`: how likely the user is to engage at each of the windows, 255 at the likeliest, 0: unknown. `locale`: the language they
-read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0: unknown.
+`locale`: the language they read, as BCP 47 such as pt-BR, empty: unknown. `place`: latitude and longitude in degrees, NaN or both 0:
+unknown.
 `learned`: the budget that was learned for the user and channel, plus 1; 0: none was, and the deployment's default applies.
+`hours`: how likely the user is to look at each local hour of a working day, then of a weekend's, 255 at the likeliest, all 0: unknown.
 """
 
 WEEK = np.dtype([("scores", "u1", (168,)), ("rests_on", "u1"), ("as_of", "<f8")])

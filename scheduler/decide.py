@@ -1,8 +1,8 @@
 """Which eligible, scored candidates go now: pure, vectorised, the same for both lanes.
 
 Per user, rows are taken by descending value: a row is taken if it beats its threshold, its channel has allowance left,
-its entity has not been taken on another row, and fewer than `top_n` rows have been taken. A row that may wait (urgent lane
-only) and will still be worth sending in the user's next window is held for it instead.
+its entity has not been taken on another row, and fewer than `top_n` rows have been taken. A row that may wait and will be worth
+sending, and no less than now, in a later window of the user's is held for it instead, be it worth too little now.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class DecideConfig:
-    """`top_n`: most sends one window may make. `least_kept`: share of its value a held row must keep until the next window."""
+    """`top_n`: most sends one window may make. `least_kept`: share of its value that a row planned for a later window must keep until
+    then; an urgent row must be worth as much then as now, by what is known of the hours, or where nothing is, keep this share.
+    """
 
     top_n: int = 3
     least_kept: float = 0.5
@@ -63,7 +65,7 @@ def decide(
     if len(rows.user) == 0:
         return disposition, reason
     worthy = (rows.value >= rows.threshold) & ~rows.critical
-    holds = worthy & can_wait(rows, config)
+    holds = can_wait(rows, config) & (worthy | (np.isfinite(rows.value_later) & ~rows.critical))
     disposition[holds] = HOLD
     reason[holds] = np.where(np.isposinf(rows.value_later[holds]), REASON["quiet_hours"], REASON["better_next_window"])
     contenders = worthy & ~holds

@@ -16,13 +16,16 @@ from lake.dataset import Dataset
 from lake.follows import Followed, FollowStore
 from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
-from lake.profiles import EVERYBODY, MAX_WINDOWS, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
+from lake.profiles import EVERYBODY, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
 from scheduler.activity import F32
-from scheduler.best_windows import best_windows
 from scheduler.due import DueIndex
 from scheduler.send_time import SendTimes
+from scheduler.waiting import hours_of
+from scheduler.window_counts import WindowRule, spread, window_counts
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of
 
+WindowsPerWeek = int | WindowRule
+BY_HABIT = WindowRule()
 PAGE = 2000
 DERIVED_FOLLOWS_DAYS = 90
 DERIVED_FOLLOWS_LEAST = 2
@@ -48,19 +51,20 @@ def load(
     *,
     items: bool = True,
     only: Sequence[str] | None = None,
-    windows_per_week: int = 7,
+    windows_per_week: WindowsPerWeek = BY_HABIT,
 ) -> int:
     """Fill the stores with what the tables say as of `now` (seconds) and put users into the due index; returns how many.
 
     `times`: when users are likely to look (scheduler.send_time.fit).
     `items`: whether to put the live items too; a replay puts each at its own time instead. `only`: these users, else all.
+    `windows_per_week`: how many windows each has, or the rule that says.
     Repeating it replaces profiles and follows, and leaves what users were granted as it is.
     """
     users = dataset.users if only is None else dataset.users[dataset.users["user_id"].isin(list(only))]
     dataset = replace(dataset, users=users)
     user_ids = users["user_id"].tolist()
     profiles = profiles_of(dataset, stores.meta, times, windows_per_week)
-    put_usual(stores.profiles, times, windows_per_week, now)
+    put_usual(stores, times, windows_per_week, now)
     followed = follows_of(dataset, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
@@ -98,16 +102,19 @@ def reenroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
         enroll([user for user, slot in zip(page, waits, strict=True) if slot < 0 or slot > now // SLOT_S], stores, now)
 
 
-def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: int) -> Profiles:
+def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: WindowsPerWeek) -> Profiles:
     """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
     users = dataset.users.set_index("user_id", drop=False)
     rows = told_of(users)
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
-    rows["windows"], rows["window_share"] = windows_of(users.index.tolist(), times, windows_per_week)
     _apply_budgets(rows, dataset.budgets, users.index, meta)
     _apply_addressed(rows, dataset.addresses, users.index, meta)
-    return applied(rows, preference_rows(dataset.preferences, users.index), meta)
+    rows = applied(rows, preference_rows(dataset.preferences, users.index), meta)
+    scores, user_ids = times.for_users(users.index.tolist()), users.index.tolist()
+    rows["windows"], rows["window_share"] = _windows(scores, counted(scores, rows, meta, windows_per_week), quarter_of(user_ids))
+    rows["hours"] = hours_of(scores)
+    return rows
 
 
 def told_of(users: pd.DataFrame) -> Profiles:
@@ -128,7 +135,14 @@ def told_of(users: pd.DataFrame) -> Profiles:
 
 def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """Return the `windows` and `window_share` of profiles, (users, MAX_WINDOWS) each, by when users are likely to look."""
-    return _windows(times.for_users(user_ids), per_week, quarter_of(user_ids))
+    return _windows(times.for_users(user_ids), np.full(len(user_ids), per_week), quarter_of(user_ids))
+
+
+def counted(scores: F32, profiles: Profiles, meta: Meta, windows_per_week: WindowsPerWeek) -> npt.NDArray[np.int64]:
+    """Return how many windows users have, (n,): a number for all, or by a rule."""
+    if isinstance(windows_per_week, WindowRule):
+        return window_counts(scores, profiles, meta, windows_per_week)
+    return np.full(len(scores), windows_per_week, np.int64)
 
 
 def weeks_of(user_ids: list[str], times: SendTimes, now: float) -> npt.NDArray[np.void]:
@@ -140,35 +154,40 @@ def weeks_of(user_ids: list[str], times: SendTimes, now: float) -> npt.NDArray[n
     return rows
 
 
-def put_usual(profiles: ProfileStore, times: SendTimes, per_week: int, now: float) -> None:
+def put_usual(stores: Stores, times: SendTimes, windows_per_week: WindowsPerWeek, now: float) -> None:
     """Let whoever is new from now on begin with the windows at which most people look, and keep when that is."""
-    profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
-    row = blank(1)
-    row["windows"], row["window_share"] = _windows(times.population[None, :], per_week, np.zeros(1, np.uint16))
-    profiles.put_usual(row)
+    stores.profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
+    row, scores = blank(1), times.population[None, :]
+    counts = counted(scores, row, stores.meta, windows_per_week)
+    row["windows"], row["window_share"] = _windows(scores, counts, np.zeros(1, np.uint16))
+    row["hours"] = hours_of(scores)
+    stores.profiles.put_usual(row)
 
 
-def _windows(scores: F32, per_week: int, quarter: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-    windows, shares = np.full((len(scores), MAX_WINDOWS), NO_WINDOW, np.uint16), np.zeros((len(scores), MAX_WINDOWS), np.uint8)
-    best = best_windows(scores, per_week, quarter)[:, :MAX_WINDOWS]
-    score = np.take_along_axis(scores, best.astype(np.intp) // 4, axis=1)
+def _windows(
+    scores: F32, counts: npt.NDArray[np.integer], quarter: npt.NDArray[np.uint16]
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
+    windows = spread(scores, counts.astype(np.int64), quarter)
+    there = windows != NO_WINDOW
+    score = np.where(there, np.take_along_axis(scores, np.where(there, windows, 0).astype(np.intp) // 4, axis=1), 0)
     likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
-    windows[:, : best.shape[1]] = best
-    shares[:, : best.shape[1]] = np.clip(np.rint(255 * score / likeliest), 1, 255)
-    return windows, shares
+    return windows, np.where(there, np.clip(np.rint(255 * score / likeliest), 1, 255), 0).astype(np.uint8)
 
 
-def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTimes, windows_per_week: int = 7) -> None:
+def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTimes, windows_per_week: WindowsPerWeek = BY_HABIT) -> None:
     """Give users the windows at which they are likely to look by now, and their place in the due index; see `reenroll`.
 
     Who chose a time of their own keeps it: it is no part of the windows that are written here.
     """
-    put_usual(stores.profiles, times, windows_per_week, now)
+    put_usual(stores, times, windows_per_week, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
-        windows, shares = windows_of(page, times, windows_per_week)
+        scores = times.for_users(page)
+        counts = counted(scores, stores.profiles.get(page), stores.meta, windows_per_week)
+        windows, shares = _windows(scores, counts, quarter_of(page))
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
+        stores.profiles.write(page, "hours", hours_of(scores))
         stores.profiles.put_weeks(page, weeks_of(page, times, now))
         reenroll(page, stores, now)
 

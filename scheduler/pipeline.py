@@ -57,7 +57,8 @@ from scheduler.rehearsal import Rehearsal, log_only
 from scheduler.released import released, released_of
 from scheduler.riders import Leads, digests_of, follow, last_end
 from scheduler.thresholds import MemoryThresholds, Thresholds
-from scheduler.windows import NO_SLOT, SLOT_S, local_minutes
+from scheduler.waiting import HourConfig, likelier, value_later
+from scheduler.windows import NO_SLOT, SLOT_S, LocalTimes
 
 LEARNED_FRESH_S = 60.0
 """How long a pipeline goes by the thresholds and half-lives it has read."""
@@ -99,7 +100,8 @@ class PipelineConfig:
 
     `weekly`: default budget per channel name and rolling 7 days, `weekly_default` where a channel is absent.
     `threshold`: least value worth a unit, per channel name (0 where absent), under the learned ones. `addressless`: channels that need no
-    address. `half_life_s`: how fast value decays where neither the item nor its kind says. `deliver_within_s`: a grant not delivered
+    address. `half_life_s`: how fast value decays where neither the item nor its kind says. `hours`: how much the hour of the next window
+    counts against that. `deliver_within_s`: a grant not delivered
     by then expires. `log_share`: share of the unsent rows that is logged, with its weight. `diversity`: how much less is worth what is like
     what was sent lately. `explore`: how often a runner-up is sent instead. `plan`: how far ahead a scheduled window looks.
     `late`: what a window that is decided late still sends.
@@ -114,6 +116,7 @@ class PipelineConfig:
     threshold: dict[str, float] = field(default_factory=dict)
     addressless: tuple[str, ...] = ("in_app", "console", "maildir")
     half_life_s: float = 86400.0
+    hours: HourConfig = field(default_factory=HourConfig)
     deliver_within_s: float = 86400.0
     log_share: float = 1.0
     decide: DecideConfig = field(default_factory=DecideConfig)
@@ -282,7 +285,7 @@ class Pipeline:
             channel=rows.channel,
             value=decided.value[pending],
             threshold=decided.threshold[pending],
-            value_later=self._value_later(decided.value[pending], pending, batch, keys),
+            value_later=self._value_later(decided, pending, batch, keys),
             critical=batch.critical[pending],
         )
         if not self.config.digests:
@@ -305,7 +308,8 @@ class Pipeline:
             plan = self._plan(contest, pending, batch)
             contest, may_go = replace(contest, value_later=plan.later), plan.allowance
             places = plan.places if places is None else np.minimum(plan.places, places)
-        best, draws = decide(contest, may_go, self.config.decide, places), self._draws(batch, batch.rows.take(pending))
+        rule = self.config.decide if batch.occasion.lane == "scheduled" else replace(self.config.decide, least_kept=1.0)
+        best, draws = decide(contest, may_go, rule, places), self._draws(batch, batch.rows.take(pending))
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
         shed = too_late(contest, disposition, batch.late_s, self.config.late)
         disposition[shed], reason[shed], propensity[shed] = OVER_BUDGET, REASON["window_late"], 0.0
@@ -337,16 +341,20 @@ class Pipeline:
         slot, decision = batch.occasion.slot, hash64(batch.decision_ids)[request]
         return draws_of(np.where(slot == NO_SLOT, decision, slot.astype(np.uint64)), hash64(batch.rows.users))
 
-    def _value_later(self, value: F32, pending: npt.NDArray[np.intp], batch: Batch, keys: Keyed) -> F32:
-        """What a row will be worth in its user's next window: halved every half-life, nothing once expired.
+    def _value_later(self, decided: Decided, pending: npt.NDArray[np.intp], batch: Batch, keys: Keyed) -> F32:
+        """What a row will be worth in its user's next window: halved every half-life, more at a better hour, nothing once expired.
 
         What is to be told with others waits for them, where that window is not too far.
         """
         if batch.occasion.lane == "scheduled":
             return np.full(len(pending), -np.inf, np.float32)
         item, user, half_life_s = batch.item[pending], batch.rows.user[pending], self._half_life_s(batch, pending)
-        later = value * np.exp2(-batch.wait_s[user] / half_life_s)
-        quiet = in_quiet_hours(batch.profiles, local_minutes(batch.profiles, batch.now))
+        profiles, now, value = batch.profiles, batch.now, decided.value[pending]
+        times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+        better = likelier(profiles, times, now, now + batch.wait_s, self.config.hours)[user]
+        kept = np.exp2(-batch.wait_s[user] / half_life_s)
+        later = value_later(value, decided.threshold[pending], kept, better, self.config.decide.least_kept)
+        quiet = in_quiet_hours(profiles, times.minutes_at(now))
         later = np.where(quiet[user] | self._awaits_others(keys, user, item, batch), np.inf, later)
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)

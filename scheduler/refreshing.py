@@ -11,11 +11,15 @@ from ranking.store import FeatureStore
 from scheduler.half_lives import HalfLifeConfig, HalfLives, MemoryHalfLives, learned_half_lives
 from scheduler.loading import Stores, move_windows
 from scheduler.send_time import fit
+from scheduler.window_counts import WindowRule
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """What a refresh reads and writes. `tables`: the folder that the deployment was loaded from, "" for none."""
+    """What a refresh reads and writes. `tables`: the folder that the deployment was loaded from, "" for none.
+
+    `windows`: how many each user has.
+    """
 
     living: Living
     stores: Stores
@@ -23,6 +27,7 @@ class Refresh:
     tables: str = ""
     half_lives: HalfLives = field(default_factory=MemoryHalfLives)
     fading: HalfLifeConfig = field(default_factory=HalfLifeConfig)
+    windows: WindowRule = field(default_factory=WindowRule)
 
     def run(self, now: float) -> Refreshed | None:
         """Publish everybody's features as of the last midnight before `now` (seconds), and the windows and half-lives that follow.
@@ -35,7 +40,7 @@ class Refresh:
         if dataset is None:
             return None
         done = refresh(dataset, now, self.features)
-        move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now))
+        move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now), self.windows)
         self.half_lives.write(learned_half_lives(dataset, now, self.fading))
         return done
 

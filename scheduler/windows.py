@@ -125,6 +125,11 @@ class LocalTimes:
         """Return the seconds that local time is ahead of UTC at `at` (seconds, one for all or one each), shape (n,)."""
         return self.offset_s[self._stretch_at(at)]
 
+    def minutes_at(self, at: float) -> npt.NDArray[np.int32]:
+        """Return the local minute of the day, 0..1439, at `at` (seconds), int32 (n,)."""
+        second = int(np.floor(at))
+        return ((second + self.offset_at(second)) // 60 % 1440).astype(np.int32)
+
     def latest_at(self, at: Seconds) -> Ints:
         """Return the latest local time in seconds that was ever reached until `at`; it never runs backwards, as local time may."""
         stretch = self._stretch_at(at)
@@ -224,13 +229,6 @@ def windows_due_of(profiles: Profiles, slot: int) -> npt.NDArray[np.int32]:
     """Return `windows_due` of users by their profiles."""
     quiet = np.stack([profiles["quiet_from"], profiles["quiet_to"]], axis=1)
     return windows_due(slot, profiles["zone"], profiles["utc_offset_minutes"], chosen_windows(profiles), quiet)
-
-
-def local_minutes(profiles: Profiles, now: float) -> npt.NDArray[np.int32]:
-    """Return the local minute of the day, 0..1439, of users by their profiles, int32 (n,)."""
-    at = int(np.floor(now))
-    offset_s = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"]).offset_at(at)
-    return ((at + offset_s) // 60 % 1440).astype(np.int32)
 
 
 def local_quarters(times: LocalTimes, slot: Seconds) -> npt.NDArray[np.int32]:

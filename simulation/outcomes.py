@@ -37,8 +37,8 @@ def report(
 
     `decisions`: rows of the decision log, all dispositions. `engaged_48h`, `engaged_7d`, `engaged_in_horizon`: sends
     whose user engaged with the item within that time after the send. `returned_users`: users with any event in the week
-    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`, `lanes`: see there.
-    `items`: item_id, created_at; without it `lanes` tells no delays.
+    after one of their sends. `overspent`: grants beyond a budget, as counted by `overspends`. `by_activity_decile`: see there. `lanes`,
+    `sources`: see `apart`. `items`: item_id, created_at; without it these tell no delays.
     `known_until`: when the recorded events end. `known_sends`: sends whose horizon is over by then. Only these count in
     `engaged_per_send`: a younger send that nobody engaged with yet is no failure, and keeping only its successes would flatter.
     """
@@ -46,6 +46,7 @@ def report(
     after = engaged_at(sends, events) - sends["at"]
     known = sends["at"] + horizon_days * DAY <= known_until if known_until is not None else pd.Series(True, sends.index)
     engaged = after <= horizon_days * DAY
+    judged = sends.assign(engaged_48h=after <= 2 * DAY, engaged=engaged, known=known)
     within = {"engaged_48h": 2 * DAY, "engaged_7d": 7 * DAY, "engaged_in_horizon": horizon_days * DAY}
     counts = {name: int((after <= limit).sum()) for name, limit in within.items()}
     return {
@@ -57,23 +58,24 @@ def report(
         "sends_per_user": len(sends) / max(int(sends["user_id"].nunique()), 1),
         "returned_users": returned_users(sends, events),
         "overspent": overspent,
-        "by_activity_decile": by_activity_decile(decisions, sends.assign(engaged=engaged, known=known), events),
+        "by_activity_decile": by_activity_decile(decisions, judged, events),
         "by_lane": sends.groupby("lane").size().to_dict(),
-        "lanes": lanes(sends.assign(engaged_48h=after <= 2 * DAY, engaged=engaged, known=known), items),
+        "lanes": apart(judged, "lane", items),
+        "sources": apart(judged, "source", items) if "source" in judged else {},
         "by_channel": sends.groupby("channel").size().to_dict(),
         "dispositions": decisions.groupby("disposition").size().to_dict(),
         "reasons": decisions[decisions["reason"] != ""].groupby("reason").size().to_dict(),
     }
 
 
-def lanes(sends: pd.DataFrame, items: pd.DataFrame | None) -> dict[str, dict[str, Any]]:
-    """Return what each lane's sends were worth, and how many hours after its item was made each went (median and 90 % quantile).
+def apart(sends: pd.DataFrame, column: str, items: pd.DataFrame | None) -> dict[str, dict[str, Any]]:
+    """Return what the sends of each lane or source were worth, and how many hours after its item was made each went (median, 90 %).
 
     `sends`: with `engaged_48h`, `engaged`, and `known`, whether the horizon is over; the rate is that of the known ones alone.
     """
     made = None if items is None else items.set_index(items["item_id"].astype(object))["created_at"]
     found = {}
-    for lane, mine in sends.groupby("lane"):
+    for name, mine in sends.groupby(column, observed=True):
         known = mine[mine["known"]]
         row: dict[str, Any] = {
             "sends": len(mine),
@@ -85,7 +87,7 @@ def lanes(sends: pd.DataFrame, items: pd.DataFrame | None) -> dict[str, dict[str
             delay_h = (mine["at"] - mine["item_id"].astype(object).map(made)).dt.total_seconds().dropna().to_numpy(np.float64) / 3600
             quantiles = np.quantile(delay_h, (0.5, 0.9)).round(3).tolist() if len(delay_h) else (None, None)
             row |= dict(zip(("delay_h_median", "delay_h_p90"), quantiles, strict=True))
-        found[str(lane)] = row
+        found[str(name)] = row
     return found
 
 

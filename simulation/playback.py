@@ -106,7 +106,7 @@ class Playback:
     features: Features
     at: float
     windows_per_week: int = 7
-    _loaded: set[str] = field(default_factory=set)
+    _loaded: dict[str, None] = field(default_factory=dict)
 
     @cached_property
     def _events(self) -> Engagements:
@@ -121,6 +121,11 @@ class Playback:
         """The send times as of the start; people who join later keep the population's until they are fitted anew."""
         known = self._known(self.at)
         return fit(known.events, known.users, now=self.at)
+
+    @property
+    def joined(self) -> list[str]:
+        """Who has joined so far, in no order that matters."""
+        return list(self._loaded)
 
     def start(self) -> None:
         """Bring the system to what was known before `at`."""
@@ -158,7 +163,7 @@ class Playback:
         fresh = users.loc[~users["user_id"].isin(self._loaded), "user_id"].tolist()
         if fresh:
             load(known, self.stores, now, self._times, items=False, only=fresh, windows_per_week=self.windows_per_week)
-            self._loaded.update(fresh)
+            self._loaded.update(dict.fromkeys(fresh))
 
     def _known(self, now: float) -> Dataset:
         return Dataset.of_checked(self.history.tables, pd.Timestamp(now, unit="s", tz="UTC"))
@@ -187,12 +192,24 @@ Tick = Callable[[int, float], None]
 """(slot, now): decide everyone who is due."""
 
 
-def play(playback: Playback, until: float, due: Callable[[int], int], tick: Tick, told: Callable[[float], None]) -> None:
-    """Play history slot by slot until `until`, ticking where somebody is due; `told` hears the time after each slot."""
+def play(
+    playback: Playback,
+    until: float,
+    due: Callable[[int], int],
+    tick: Tick,
+    told: Callable[[float], None],
+    before: Callable[[float], None] = lambda _: None,
+) -> None:
+    """Play history slot by slot until `until`, ticking where somebody is due; `told` hears the time after each slot.
+
+    `before`: what else is to be done that lies before a slot, and at last before `until`.
+    """
     for slot in slots_between(playback.at, until):
         now = float(slot * SLOT_S)
+        before(now)
         if due(slot):
             playback.advance(now)
             tick(slot, now)
         told(now)
+    before(until)
     playback.advance(until)

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from simulation.beside import beside
 from simulation.outcomes import cut_of, overspends, report
 from simulation.playback import Engagements, Features, Playback, play
 from simulation.policies import PolicyName, Random, popular, popular_week, recent
+from simulation.urgent_replay import Posted, UrgentReplay, urgent_report
 
 REPLAY_META = Meta(shards=1)
 """One shard: a replay decides in one process, and one shard makes the fewest, largest batches."""
@@ -47,7 +49,9 @@ Told = Callable[[PolicyName, float], None]
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """What is replayed. `since`, `until`: seconds. `budget`: sends per user and rolling 7 days, on the one `channel`."""
+    """What is replayed. `since`, `until`: seconds. `budget`: sends per user and rolling 7 days, on the one `channel`. `urgent`: what is
+    posted to the urgent lane, None: nothing, and the scheduled lane plays alone.
+    """
 
     since: float
     until: float
@@ -56,6 +60,7 @@ class ReplayConfig:
     channel: str = "in_app"
     horizon_days: int = 14
     seed: int = 0
+    urgent: Posted | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
             rows, history.events, horizon_days=config.horizon_days, overspent=over, known_until=known_until, items=history.items
         )
         reports[policy]["budget_use"] = budget_use(rows, config)
+        if config.urgent is not None:
+            reports[policy]["urgent"] = urgent_report(rows)
     compared = {
         policy: beside(sent["ranked"], sends, history.events, horizon_days=config.horizon_days, known_until=known_until)
         for policy, sends in sent.items()
@@ -109,15 +116,33 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
         playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
-        log: list[Entry] = []
+        urgent = urgent_of(lane, playback, config, policy, partial(drained, stores)) if config.urgent is not None else None
+        log: list[Entry] = [] if urgent is None else urgent.log
 
         def tick(slot: int, now: float) -> None:
             fence = stores.leases.acquire(shard_lease(0), policy, now, SLOT_S)
             lane.run(0, slot, fence or 0, HeldClock(now))
-            log.extend(drained(stores))
+            if urgent is None:
+                log.extend(drained(stores))
+            else:
+                urgent.ticked(drained(stores), now)
 
-        play(playback, config.until, lambda slot: int(stores.due.counts(slot)[0]), tick, lambda at: told(policy, at))
+        def before(at: float) -> None:
+            if urgent is not None:
+                urgent.until(at)
+
+        play(playback, config.until, lambda slot: int(stores.due.counts(slot)[0]), tick, lambda at: told(policy, at), before)
         return unpack(log)
+
+
+def urgent_of(
+    scheduled: ScheduledLane, playback: Playback, config: ReplayConfig, policy: PolicyName, drained: Callable[[], list[Entry]]
+) -> UrgentReplay:
+    """Return the urgent lane of a replay, ready to be posted to."""
+    posted, channel, budget = config.urgent or Posted(), config.channel, config.budget
+    urgent = UrgentReplay.beside(scheduled, playback, posted=posted, channel=channel, budget=budget, policy=policy, drained=drained)
+    urgent.start()
+    return urgent
 
 
 WHATEVER_IT_IS_WORTH = -1e9

@@ -1,13 +1,14 @@
 """What two lanes are worth beside one: at once, in windows only, or by the rule that serves, at equal volume in a world of known truth.
 
 Every item has an audience, a ranker with known errors says what telling each of them is worth at a moment, and the share of tellings that
-are answered is known. What is compared is when things are told, nothing else: the budgets and the readers' weariness stay out of it.
+are answered is known. Windows and hours are learned from the weeks before, as a deployment does. What is compared is when things are told,
+nothing else: the budgets and the readers' weariness stay out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -15,16 +16,31 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
+from lake.profiles import Profiles
 from scheduler.decide import DecideConfig, Rows, can_wait
+from scheduler.loading import seconds, told_of
+from scheduler.send_time import fit
+from scheduler.waiting import HourConfig, hours_of, likelier, value_later
+from scheduler.windows import LocalTimes
 from simulation.world import World, stream
-from simulation.world_parameters import DAY_S, KINDS, WorldParameters
+from simulation.world_parameters import DAY_S, KINDS, WEEK_S, WorldParameters
 
 Floats = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-Lanes = Literal["urgent", "scheduled", "both"]
+Lanes = Literal["urgent", "scheduled", "both", "both_by_age"]
 LANES: tuple[Lanes, ...] = get_args(Lanes)
+"""`both_by_age`: without the hour, waiting where half of the value is left in the next window, as where a user's hours are not known."""
+LEARNED_WEEKS = 4
+"""Weeks of visits and engagement that hours and windows are learned from."""
+SPOKEN: dict[Lanes, str] = {
+    "urgent": "at once only",
+    "scheduled": "in windows only",
+    "both": "by both lanes",
+    "both_by_age": "by both lanes, blind to the hour",
+}
 ITEMS_A_WEEK = 190
 TOPICS_EACH = 3
 """A user is in the audience of items of so many topics, those that interest them most, and of the authors they follow."""
@@ -44,6 +60,7 @@ class LanesWorld:
     per_week: float = 5.0
     error: float = 0.7
     top_n: int = 3
+    hours: HourConfig = field(default_factory=HourConfig)
 
 
 @dataclass(frozen=True)
@@ -63,26 +80,29 @@ class Audience:
     user: Ints
     item: Ints
     error: Floats
+    profiles: Profiles
+    scores: F32
 
     @staticmethod
     def of(config: LanesWorld) -> Audience:
-        """Return everybody's pairs."""
-        world = World.of(WorldParameters(users=config.users, items=ITEMS_A_WEEK * config.weeks, weeks=config.weeks), config.seed)
+        """Return everybody's pairs of the weeks that are told of, and what is known of everybody's hours by then."""
+        weeks = LEARNED_WEEKS + config.weeks
+        world = World.of(WorldParameters(users=config.users, items=ITEMS_A_WEEK * weeks, weeks=weeks), config.seed)
         people, things = world.people, world.things
         liked = np.argsort(-people.interest, axis=1)[:, :TOPICS_EACH]
         wants = (liked[:, :, None] == things.topic).any(axis=1) | (people.authors[:, :, None] == things.author).any(axis=1)
-        inside = (things.created_at >= world.params.start_at) & (things.created_at < world.params.end_at - OFFERED * DAY_S)
+        inside = (things.created_at >= begins(world)) & (things.created_at < world.params.end_at - OFFERED * DAY_S)
         user, item = np.nonzero(wants & inside)
-        return Audience(config, world, user, item, stream(config.seed, "two lanes").normal(0, config.error, len(user)))
+        profiles, scores = learned(world)
+        return Audience(config, world, user, item, stream(config.seed, "two lanes").normal(0, config.error, len(user)), profiles, scores)
 
     @cached_property
     def windows(self) -> Floats:
-        """The moments of each user's windows, (users, days): the hour of each day at which they are likeliest to look."""
-        params, people = self.world.params, self.world.people
-        hours = params.start_at + 3600.0 * np.arange(int((params.end_at - params.start_at) // 3600))
-        everybody = np.repeat(np.arange(len(people.ids)), len(hours))
-        local = self.world.hour_of_week(everybody, np.tile(hours, len(people.ids))).reshape(len(people.ids), -1)
-        likely = np.take_along_axis(people.hours, local, axis=1).reshape(len(people.ids), -1, 24)
+        """The moments of each user's windows, (users, days): the hour of each day at which they are thought likeliest to look."""
+        since, ids = begins(self.world), self.world.people.ids
+        hours = since + 3600.0 * np.arange(int((self.world.params.end_at - since) // 3600))
+        local = self.world.hour_of_week(np.repeat(np.arange(len(ids)), len(hours)), np.tile(hours, len(ids))).reshape(len(ids), -1)
+        likely = np.take_along_axis(self.scores, local, axis=1).reshape(len(ids), -1, 24)
         return np.asarray(hours.reshape(-1, 24)[np.arange(likely.shape[1]), likely.argmax(axis=2)])
 
     @cached_property
@@ -110,6 +130,19 @@ class Audience:
         return self.score(self.created_at)
 
     @cached_property
+    def kept(self) -> Floats:
+        """What age leaves of the value of each pair until the next window, by the half-life of its kind."""
+        half_life_s = np.array([kind.half_life_h * 3600 for kind in KINDS])[self.world.things.kind[self.item]]
+        return np.asarray(np.exp2(-(self.in_windows[0][0] - self.created_at) / half_life_s))
+
+    @cached_property
+    def better(self) -> F32:
+        """How many times as much each pair counts at the hour of the next window, by what is known of hours and zones."""
+        profiles = self.profiles[self.user]
+        times = LocalTimes.of(self.profiles["zone"], self.profiles["utc_offset_minutes"]).take(self.user)
+        return likelier(profiles, times, self.created_at, self.in_windows[0][0], self.config.hours)
+
+    @cached_property
     def in_windows(self) -> tuple[Floats, Floats]:
         """The moments and scores of telling each pair in the next windows, (OFFERED, n) each; -1 where there is no such window."""
         number = self.first + np.arange(OFFERED)[:, None]
@@ -118,30 +151,45 @@ class Audience:
         return at, np.where(there, np.stack([self.score(row) for row in at]), -1.0)
 
 
+def begins(world: World) -> float:
+    """Return when telling begins: after the weeks that are learned from."""
+    return world.params.start_at + LEARNED_WEEKS * WEEK_S
+
+
+def learned(world: World) -> tuple[Profiles, F32]:
+    """Return everybody's profile, with hours, and the scores of their hours of the week (users, 168), as of when telling begins."""
+    tables, since = world.tables(), begins(world)
+    events, users, ids = tables["events"], tables["users"], world.people.ids.tolist()
+    scores = fit(events[seconds(events["at"]) < since], users, now=since).for_users(ids)
+    profiles = told_of(users.set_index("user_id", drop=False).loc[ids])
+    profiles["hours"] = hours_of(scores)
+    return profiles, scores
+
+
 def told(audience: Audience, lanes: Lanes, threshold: float) -> Told:
     """Return what is told when nothing under a threshold is; in each window the best `top_n`."""
     now = audience.at_once >= threshold
     if lanes == "scheduled":
         now[:] = False
-    elif lanes == "both":
-        now &= ~_waits(audience, threshold)
+    elif lanes != "urgent":
+        now &= ~_waits(audience, threshold, by_hour=lanes == "both")
     when = np.where(now, audience.created_at, np.nan)
     if lanes != "urgent":
         _open_windows(audience, threshold, when)
     return Told(when, now)
 
 
-def _waits(audience: Audience, threshold: float) -> Bools:
-    """Return which pairs the rule that serves holds for the next window, by the half-lives of their kinds."""
+def _waits(audience: Audience, threshold: float, *, by_hour: bool) -> Bools:
+    """Return which pairs the rule that serves holds for the next window, by half-lives of kinds and what is known of hours."""
     n = len(audience.user)
-    half_life_s = np.array([kind.half_life_h * 3600 for kind in KINDS])[audience.world.things.kind[audience.item]]
-    opens = audience.in_windows[0][0]
-    later = audience.at_once * np.exp2(-(opens - audience.created_at) / half_life_s)
-    later[audience.world.things.expires_at[audience.item] <= opens] = -np.inf
-    codes, least = np.zeros(n, np.uint8), np.full(n, threshold, np.float32)
-    values, keys = audience.at_once.astype(np.float32), audience.item.astype(np.uint64)
-    user, item = audience.user.astype(np.int32), audience.item.astype(np.int32)
-    return can_wait(Rows(user, item, keys, codes, values, least, later.astype(np.float32), np.zeros(n, bool)), DecideConfig())
+    values, least = audience.at_once.astype(np.float32), np.full(n, threshold, np.float32)
+    half = DecideConfig().least_kept
+    better = audience.better if by_hour else np.full(n, np.nan, np.float32)
+    later = value_later(values, least, audience.kept, better, half)
+    later[audience.world.things.expires_at[audience.item] <= audience.in_windows[0][0]] = -np.inf
+    user, item, codes = audience.user.astype(np.int32), audience.item.astype(np.int32), np.zeros(n, np.uint8)
+    rows = Rows(user, item, audience.item.astype(np.uint64), codes, values, least, later, np.zeros(n, bool))
+    return can_wait(rows, DecideConfig(least_kept=1.0))
 
 
 def _open_windows(audience: Audience, threshold: float, when: Floats) -> None:
@@ -170,13 +218,47 @@ def at_volume(audience: Audience, lanes: Lanes) -> Told:
 
 
 def report(config: LanesWorld, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Return what each way is worth: sends, expected answers, the median hours between an item and its telling, and the same by lane."""
+    """Return what each way is worth: sends, expected answers, the median hours between an item and its telling, and the same by lane.
+
+    `both_beside`: the answers of both lanes over those of each other way; `both_beside_best_single`: over the better of the single lanes.
+    """
     audience, found = Audience.of(config), {}
     for lanes in LANES:
-        step(f"telling {'by ' + lanes if lanes != 'both' else 'by both lanes'}")
+        step(f"world {config.seed}: telling {SPOKEN[lanes]}")
         found[lanes] = figures(audience, at_volume(audience, lanes))
-    best = max(found[name]["answers"] for name in LANES if name != "both")
-    return {**asdict(config), "pairs": len(audience.user), "ways": found, "both_beside_best_single": found["both"]["answers"] / best}
+    beside = {name: found["both"]["answers"] / row["answers"] for name, row in found.items() if name != "both"}
+    best = min(beside["urgent"], beside["scheduled"])
+    return {**asdict(config), "pairs": len(audience.user), "ways": found, "both_beside": beside, "both_beside_best_single": best}
+
+
+def over_worlds(config: LanesWorld, worlds: int, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Return the reports of worlds whose seeds follow one another, what each way comes to in all, and in how many both lanes win."""
+    reports = [report(replace(config, seed=config.seed + number), step) for number in range(worlds)]
+    ways = {name: _together([each["ways"][name] for each in reports]) for name in LANES}
+    wins = {name: sum(each["both_beside"][name] > 1 for each in reports) for name in LANES if name != "both"}
+    beside = [each["both_beside_best_single"] for each in reports]
+    return {
+        **asdict(config),
+        "ways": ways,
+        "both_wins": wins,
+        "both_beside_best_single": float(np.mean(beside)),
+        "least_beside_best_single": min(beside),
+        "worlds": reports,
+    }
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of one way over several worlds: sums, and the mean of their median delays in hours."""
+    sends, answers = (sum(row[name] for row in rows) for name in ("sends", "answers"))
+    delay_h, at_once = ([row["delay_h_median"] for row in rows], sum(row["lanes"]["urgent"]["sends"] for row in rows))
+    mean = round(float(np.mean(delay_h)), 2) if sends else None
+    return {
+        "sends": sends,
+        "answers": round(answers, 1),
+        "per_send": round(answers / max(sends, 1), 4),
+        "delay_h": mean,
+        "at_once": at_once,
+    }
 
 
 def figures(audience: Audience, made: Told) -> dict[str, Any]:

@@ -116,12 +116,13 @@ def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
     stores = serve_app.stores_of(settings)
     now = stores.clock.now()
     began = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
-    load_users(began, stores.loading(), now, fit(began.events, began.users, now=now))
-    known = serve_app.refresh_of(settings).dataset(now)
+    job = serve_app.refresh_of(settings)
+    load_users(began, stores.loading(), now, fit(began.events, began.users, now=now), windows_per_week=job.windows)
+    known = job.dataset(now)
     refresh(known or began, now, serve_app.features_of(settings), with_counts=True)
     if known is not None and len(known.events) > len(began.events):
         users = known.users["user_id"].tolist()
-        move_windows(users, stores.loading(), now, fit(known.events, known.users, now=now))
+        move_windows(users, stores.loading(), now, fit(known.events, known.users, now=now), job.windows)
 
 
 @contextmanager

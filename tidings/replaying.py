@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 import pandas as pd
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from lake.dataset import Dataset
@@ -16,9 +17,15 @@ from ranking.bundle import Bundle
 from ranking.bundle import load as load_bundle
 from simulation.policies import COMPARED, POLICIES, PolicyName
 from simulation.replay import ReplayConfig, replay
+from simulation.urgent_replay import Posted
 from tidings.console import Json, emit, progress, step
 from tidings.demo import demo
 from tidings.learning import DataOption, instant, train_bundle
+
+URGENT_HELP = (
+    "Post new items to the urgent lane, too, each at its own time, to those who follow a topic or the author of it, or nothing at all: "
+    "all, a share such as 0.1, kind:NAME or topic:NAME; the last two may be repeated."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +44,7 @@ def replay_command(
     channel: Annotated[str, typer.Option(help="The channel to send on.")] = "in_app",
     horizon: Annotated[int, typer.Option(min=1, help="Days after a send within which an engagement counts for it.")] = 14,
     model: Annotated[Path | None, typer.Option(help="The model folder, for the policy `ranked`; else one is trained.")] = None,
+    urgent: Annotated[list[str] | None, typer.Option(help=URGENT_HELP)] = None,
     as_json: Json = False,
 ) -> None:
     """Play history through the pipeline and compare policies at equal volume."""
@@ -45,7 +53,15 @@ def replay_command(
         raise InputError(f"--from {start.isoformat()} must be before --to {end.isoformat()}")
     policies = checked(policy)
     history = Dataset.load(data)
-    config = ReplayConfig(start.timestamp(), end.timestamp(), policies, budget=budget, channel=channel, horizon_days=horizon)
+    config = ReplayConfig(
+        start.timestamp(),
+        end.timestamp(),
+        policies,
+        budget=budget,
+        channel=channel,
+        horizon_days=horizon,
+        urgent=posted(urgent, history.items, start, end),
+    )
     bundle = bundle_for(data, start, model, out) if "ranked" in policies else None
     with progress() as bars:
         tasks = {name: bars.add_task(f"replaying {name}", total=(end - start).total_seconds() / 86400) for name in policies}
@@ -57,7 +73,8 @@ def replay_command(
     out.mkdir(parents=True, exist_ok=True)
     replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
     (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=compared(replayed.report))
+    lanes = [by_lane(replayed.report)] if urgent else []
+    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=Group(compared(replayed.report), *lanes))
 
 
 def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
@@ -66,6 +83,36 @@ def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
         if name not in POLICIES:
             raise InputError(f"unknown policy {name!r}: choose from {', '.join(POLICIES)}")
     return tuple(name for name in POLICIES if name in names) if names else COMPARED
+
+
+def posted(words: list[str] | None, items: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> Posted | None:
+    """Return what the urgent lane is posted, None where nothing is asked for; raises InputError for what means nothing here."""
+    if not words:
+        return None
+    try:
+        found = Posted.of(words)
+    except ValueError as error:
+        raise InputError(f"--urgent: {error}") from error
+    made = items[(items["created_at"] >= start) & (items["created_at"] < end)]
+    if not found.among(made).any():
+        raise InputError(f"--urgent {' '.join(words)}: none of the {len(made):,} items made between --from and --to is meant by that")
+    return found
+
+
+def by_lane(report: dict[str, Any]) -> Table:
+    """Return each policy's lanes side by side."""
+    table = Table(title="what each lane's sends were worth", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy, lane")
+    for title in ("sends", "in 48 h", "engaged", "per send", "delay, h", "of nine in ten"):
+        table.add_column(title, justify="right")
+    for policy, row in report["policies"].items():
+        for lane, each in row["lanes"].items():
+            delays = (f"{each[name]:,.2f}" if each[name] is not None else "" for name in ("delay_h_median", "delay_h_p90"))
+            counts = (f"{each[name]:,}" for name in ("sends", "engaged_48h", "engaged_in_horizon"))
+            table.add_row(f"{policy}, {lane}", *counts, f"{each['engaged_per_send']:.4f}", *delays)
+    held = (f"{policy} {row['urgent']['held_sent']:,} of {row['urgent']['held']:,}" for policy, row in report["policies"].items())
+    table.caption = f"held by the urgent lane and told in a later window: {', '.join(held)}"
+    return table
 
 
 def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -> Bundle:

@@ -26,5 +26,6 @@ class HeldRows:
             return Proposals.none()
         item = table.codes([item_id for _, item_id in rows])
         user = np.array([user for user, _ in rows], np.int32)
-        alive = (item >= 0) & (table.items.expires_at[item] > now)
+        user, item = user[item >= 0], item[item >= 0]
+        alive = table.items.expires_at[item] > now
         return Proposals(user[alive], item[alive])

@@ -13,6 +13,7 @@ from ranking import bundle as bundles
 from ranking.bundle import Bundle
 from simulation.policies import PolicyName
 from simulation.replay import ReplayConfig, Replayed, replay
+from simulation.urgent_replay import Posted
 from tests.integration.conftest import SmallWorld
 
 pytestmark = pytest.mark.timeout(300)
@@ -100,3 +101,23 @@ def test_a_model_that_has_seen_the_days_is_refused(small_world: SmallWorld, mode
         replay(small_world.history, model, replace(config, since=config.since - 1), untold)
     with pytest.raises(InputError, match="needs a model"):
         replay(Dataset.of({"events": small_world.history.events.head(5)}), None, config, untold)
+
+
+def test_what_is_posted_to_the_urgent_lane_goes_at_once_or_waits_for_a_window(small_world: SmallWorld, config: ReplayConfig) -> None:
+    played = replay(small_world.history, None, replace(config, policies=("recent",), urgent=Posted.of(["all"])), untold)
+    report, rows = played.report["policies"]["recent"], played.decisions
+    born = small_world.history.items.set_index("item_id")["created_at"]
+    at_once = rows[rows["lane"] == "urgent"]
+    assert (at_once["item_id"].map(born) == at_once["at"]).all()
+    assert set(at_once["source"]) == {"urgent"}
+    made = small_world.history.items
+    since, until = (pd.Timestamp(at, unit="s", tz="UTC") for at in (config.since, config.until))
+    assert report["urgent"]["items"] == int(((made["created_at"] >= since) & (made["created_at"] < until)).sum())
+    assert report["by_lane"].keys() == report["lanes"].keys() == {"scheduled", "urgent"}
+    assert report["lanes"]["urgent"]["delay_h_p90"] == 0
+    assert report["lanes"]["scheduled"]["delay_h_median"] > 0
+    assert 0 < report["urgent"]["held_sent"] <= report["urgent"]["held"]
+    assert report["overspent"] == 0
+    sent = rows[rows["disposition"] == "send"]
+    assert not sent.duplicated(["user_id", "item_id"]).any()
+    assert (rows["at"] >= rows["item_id"].map(born)).all()

@@ -21,11 +21,11 @@ def scalar_twin(rows: Rows, allowance: npt.NDArray[np.int16], config: DecideConf
         user, channel = int(rows.user[row]), int(rows.channel[row])
         if rows.critical[row]:
             decided[row] = (SEND, "critical")
-        elif rows.value[row] < rows.threshold[row]:
-            continue
+        elif rows.value_later[row] == np.inf:
+            decided[row] = (HOLD, "quiet_hours") if rows.value[row] >= rows.threshold[row] else decided[row]
         elif rows.value_later[row] >= max(rows.threshold[row], np.float32(config.least_kept) * rows.value[row]):
-            decided[row] = (HOLD, "quiet_hours" if rows.value_later[row] == np.inf else "better_next_window")
-        else:
+            decided[row] = (HOLD, "better_next_window")
+        elif rows.value[row] >= rows.threshold[row]:
             contenders.append(row)
             entities = {int(rows.entity[other]) for other in taken[user]}
             if int(rows.entity[row]) not in entities and left[user, channel] > 0 and len(taken[user]) < config.top_n:

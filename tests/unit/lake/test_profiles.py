@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from lake.meta import MAX_CHANNELS
 from lake.profiles import KNOWN, MAX_WINDOWS, PROFILE, MemoryProfileStore, blank, from_packed
 
 
@@ -12,7 +11,8 @@ def test_a_row_of_before_window_shares_is_the_same_user_with_unknown_shares() ->
     row = blank(1)
     row["zone"], row["windows"][0, 0], row["window_share"] = b"UTC", 36, 200
     old = row.tobytes()[: PROFILE.fields["window_share"][1]] if PROFILE.fields else b""
-    assert len(old) == PROFILE.itemsize - MAX_WINDOWS - 2 - MAX_CHANNELS - PROFILE["locale"].itemsize - PROFILE["place"].itemsize
+    since = ("locale", "place", "learned", "hours")
+    assert len(old) == PROFILE.itemsize - MAX_WINDOWS - 2 - sum(PROFILE[name].itemsize for name in since)
     read = from_packed([old, None])
     assert read["flags"].tolist() == [KNOWN, 0]
     assert (read["zone"][0], read["windows"][0, 0], read["window_share"][0].any()) == (b"UTC", 36, np.False_)

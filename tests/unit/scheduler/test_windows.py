@@ -12,7 +12,6 @@ from scheduler.windows import (
     NO_SLOT,
     SLOT_S,
     LocalTimes,
-    local_minutes,
     local_quarters,
     next_slots,
     next_slots_of,
@@ -157,7 +156,8 @@ def test_a_profile_says_when_its_user_is_next_due_and_what_is_due_then() -> None
     slot, window = next_slots_of(profiles, seconds("2025-06-01 12:00"))
     assert slot.tolist() == [int(seconds(text)) // SLOT_S for text in ("2025-06-02 07:00", "2025-06-02 10:00")]
     assert windows_due_of(profiles, int(slot[0])).tolist() == [window[0], NO_SLOT]
-    assert local_minutes(profiles, seconds("2025-06-01 12:00")).tolist() == [14 * 60, 12 * 60]
+    times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+    assert times.minutes_at(seconds("2025-06-01 12:00")).tolist() == [14 * 60, 12 * 60]
 
 
 def test_events_take_the_local_time_of_their_user() -> None:
