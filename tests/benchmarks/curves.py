@@ -55,7 +55,7 @@ def evidence(rows: Rows) -> dict[str, Any]:
     `as_sure_as`: so many people who engage equally often would tell as much. `most_of_one`: the share of one person.
     """
     user, item = rows.user[rows.label], rows.item[rows.label]
-    each = np.bincount(user, rows.weight[rows.label])
+    each = np.bincount(user, rows.weight[rows.label]).astype(np.float64)
     pairs = len(np.unique(np.stack([user, item]), axis=1).T)
     return {
         "positives": len(user),
