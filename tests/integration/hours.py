@@ -12,7 +12,9 @@ import pandas as pd
 
 from lake.items import rows_of_frame
 from lake.profiles import blank
+from ranking.blocks import ITEM_COUNTS
 from ranking.redis_features import RedisFeatureStore
+from ranking.rows import Records
 from scheduler.windows import SLOT_S, windows_due_of
 from tests.integration.conftest import SmallWorld
 from tests.integration.systems import Running
@@ -23,7 +25,9 @@ YOUNG_S = 3 * 86400.0
 
 @dataclass
 class Hours:
-    """Hours of a running system, ticked by hand. `items`: what each of them brings, as old as it was when the history ended."""
+    """Hours of a running system, ticked by hand. `items`, `counts`: what each of them brings, as old and as much read as it was when the
+    history ended.
+    """
 
     running: Running
     users: list[str]
@@ -31,6 +35,7 @@ class Hours:
     end_at: float
     tick: Callable[[], dict[str, Any] | None]
     slot: int
+    counts: Records
     brought: list[str] = field(default_factory=list)
 
     @property
@@ -50,6 +55,9 @@ class Hours:
         ]
         stores.items.put(anew)
         self.brought = [item["item_id"] for item in anew]
+        counts = self.counts.copy()
+        counts["counts"][:, ITEM_COUNTS.index("last_at")] += now - self.end_at
+        self.features.put_items(self.brought, counts, [np.zeros(0, np.uint64)] * len(counts))
         rows = blank(len(self.users))
         rows["zone"] = b"UTC"
         rows["windows"][:, 0] = (self.slot + 3 * 96) % 672  # the quarter-hour of the week; 1970 began on a Thursday
@@ -76,5 +84,7 @@ def hours(running: Running, world: SmallWorld) -> Iterator[Hours]:
     items = [
         {name: value for name, value in row.items() if name not in ("entity_id", "version", "expires_at")} for row in rows_of_frame(young)
     ]
+    stores = running.stores
+    counts = RedisFeatureStore(stores.client, stores.meta.keys).get([], [item["item_id"] for item in items]).items
     with running.ticks() as tick:
-        yield Hours(running, world.users, items, world.end_at, tick, int(running.stores.clock.now() // SLOT_S))
+        yield Hours(running, world.users, items, world.end_at, tick, int(stores.clock.now() // SLOT_S), counts)
