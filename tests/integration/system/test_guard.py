@@ -19,7 +19,7 @@ from tests.integration.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 
-WEEKLY = 40
+WEEKLY = 100
 LEARNING, CALM, MOST_FAULTY, UNDER_RELIEF, MOST_AFTER = 8, 4, 6, 3, 10
 """Hours: until the guards know what is usual, to compare with, at most until they trip, under relief, at most until they rest."""
 WANTED_PER_USER = 1.0
