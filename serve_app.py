@@ -195,8 +195,9 @@ class Settings(BaseModel):
     """Further options of Serve's autoscaling of rankers, such as upscale_delay_s."""
     most_per_user: int = Field(default=MOST_PER_USER, ge=1)
     """Candidates of one user that the heavy model ranks; the light one cuts the others."""
-    guard: bool = False
-    """Whether rankers watch features and scores, and keep to the usual volume where those are not what they were (docs/drift.md)."""
+    guard: bool | GuardRule = False
+    """Whether rankers watch features and scores, and keep to the usual volume where those are not what they were, and what of their rule
+    is set otherwise, such as {"block_rows": 500} where little is scored (docs/drift.md)."""
     shards_in_flight: int = 8
     """Shards that are decided at once."""
     ticking: bool = True
@@ -242,7 +243,7 @@ def app(settings: Settings) -> serve.Application:
         partial(ranker_stores, settings),
         max(int(settings.ranker_cpus), 1),
         most_per_user=settings.most_per_user,
-        guard=GuardRule() if settings.guard else None,
+        guard=GuardRule() if settings.guard is True else settings.guard or None,
     )
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
     courier = CourierReplica.bind(partial(make_courier, settings))

@@ -139,9 +139,15 @@ def interval_of_few(expected: float, observed: Floats) -> tuple[float, float]:
     total = float(observed.sum())
     if not total:
         return float("nan"), float("nan")
-    effective = total**2 / float((observed**2).sum())
+    effective = effective_owners(observed)
     least, most = scipy.special.gammaincinv(effective, (1 - LEVEL) / 2), scipy.special.gammaincinv(effective + 1, (1 + LEVEL) / 2)
     return expected / total * effective / float(most), expected / total * effective / float(least)
+
+
+def effective_owners(observed: Floats) -> float:
+    """Return how many owners who engage alike would say as much as these (Kish 1965), 0 where none did; `observed`: one per owner."""
+    squares = float((observed**2).sum())
+    return float(observed.sum()) ** 2 / squares if squares else 0.0
 
 
 @dataclass(frozen=True)

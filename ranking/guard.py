@@ -27,6 +27,8 @@ WIDTH = len(COLUMNS)
 IS_SCORE = np.arange(WIDTH) >= len(FEATURES)
 OF_USERS, OF_ITEMS = (np.isin(COLUMNS, names) for names in (USER_FEATURES, ITEM_FEATURES))
 """Which columns say the same in all rows of a user, and of an item."""
+GROWS = np.isin(COLUMNS, ("user_tenure_d",))
+"""Which columns grow by themselves: days after a log began, all who were there then are known for longer than training ever saw."""
 KINDS = ("PSI", "missing", "beyond training")
 CELL_SCORES = 120
 """Scores kept of each hour."""
@@ -250,5 +252,5 @@ class Guard:
 
 def missing_and_beyond(share: Floats) -> Floats:
     """Return what part of each column is missing, and what part of the rest lies beyond training, (2, columns), from shares of bins."""
-    beyond = (share[:, BELOW] + share[:, ABOVE]) / np.maximum(1 - share[:, MISSING], 1e-9)
+    beyond = (share[:, BELOW] + np.where(GROWS, 0.0, share[:, ABOVE])) / np.maximum(1 - share[:, MISSING], 1e-9)
     return np.stack([share[:, MISSING], beyond])

@@ -122,8 +122,10 @@ def ray_environment() -> dict[str, str]:
 
     Throughput mode and HAProxy are on where HAProxy's wheel is installed; every connection needs this system's token. A
     gateway that ends gives the one proxy beside it a second to notice: by default it waits for remote load balancers for
-    30 s, as long as Serve waits for everything, and the courier would be killed in the middle of its work. On one machine Serve's
-    controller need not look around ten times a second: its own doing took a fifth of a core, half of all that an idle system took.
+    30 s, as long as Serve waits for everything, and the courier would be killed in the middle of its work. A proxy has a
+    minute to start, all that Serve itself waits: by default it is killed after 15 s, which a busy machine needs for its imports.
+    On one machine Serve's controller need not look around ten times a second: its own doing took a fifth of a core, half of all
+    that an idle system took.
     """
     wanted = {
         "RAY_AUTH_MODE": "token",
@@ -134,6 +136,7 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     return {name: os.environ.get(name, value) for name, value in wanted.items()}

@@ -19,7 +19,7 @@ from lake.dataset import Dataset
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
 from ranking.calibration import Calibration, moved
-from ranking.evaluation import Resampled, Tenth, expected_over_observed, log_loss, rounded, tenths
+from ranking.evaluation import Resampled, Tenth, effective_owners, expected_over_observed, log_loss, rounded, tenths
 from ranking.examples import ExampleRule, Rows
 from ranking.fitting import Margins
 from ranking.join import features_at
@@ -46,7 +46,24 @@ def curves(dataset: Dataset, bundle: Bundle, until: float) -> dict[str, Any]:
         "moved each week": followed(rows, margin, bundle, rule, 7 * DAY_S),
         "moved each day": followed(rows, margin, bundle, rule, DAY_S),
     }
-    return {"rows": len(rows), "positives": int(rows.label.sum())} | {name: measured(rows, values) for name, values in told.items()}
+    return {"rows": len(rows), "rests_on": evidence(rows)} | {name: measured(rows, values) for name, values in told.items()}
+
+
+def evidence(rows: Rows) -> dict[str, Any]:
+    """Return what the figures rest on: engaged rows, engagements (one labels rows of several days), who made them, and how alike in number.
+
+    `as_sure_as`: so many people who engage equally often would tell as much. `most_of_one`: the share of one person.
+    """
+    user, item = rows.user[rows.label], rows.item[rows.label]
+    each = np.bincount(user, rows.weight[rows.label]).astype(np.float64)
+    pairs = len(np.unique(np.stack([user, item]), axis=1).T)
+    return {
+        "positives": len(user),
+        "engagements": pairs,
+        "people": int((each > 0).sum()),
+        "as_sure_as": effective_owners(each),
+        "most_of_one": float(each.max(initial=0.0) / max(each.sum(), 1e-300)),
+    }
 
 
 def followed(rows: Rows, margin: Margins, bundle: Bundle, rule: ExampleRule, every_s: float) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from ranking.evaluation import (
     auc,
     by_activity,
     cut_at,
+    effective_owners,
     expected_over_observed,
     interval_of_few,
     log_loss,
@@ -91,6 +92,11 @@ def test_one_engagement_says_next_to_nothing_of_a_promise() -> None:
     assert low < 0.5
     assert high > 20
     assert np.isnan(interval_of_few(2.0, np.zeros(3))).all()
+
+
+@pytest.mark.parametrize(("observed", "said"), [([2.0, 2.0, 2.0, 0.0], 3.0), ([9.0, 1.0], 100 / 82), ([5.0], 1.0), ([0.0], 0.0)])
+def test_owners_who_engage_alike_count_fully_and_few_busy_ones_hide_the_rest(observed: list[float], said: float) -> None:
+    assert effective_owners(np.array(observed)) == pytest.approx(said)
 
 
 @pytest.mark.parametrize("of", ["rows", "engagement"])

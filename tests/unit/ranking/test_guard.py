@@ -191,3 +191,14 @@ def test_steadied_scores_keep_their_order_and_spread_over_what_was_usual_even_wh
         assert np.quantile(scores, [0.05, 0.5, 0.95]) == pytest.approx(np.quantile(usual, [0.05, 0.5, 0.95]), abs=0.15)
     assert np.isnan(Steady.of(now, usual)(np.full((1, 2), np.nan, np.float32), draws_of(rows[:1]))).all()
     assert np.array_equal(draws_of(rows), draws_of(rows.copy()))
+
+
+def test_that_everybody_is_known_for_longer_than_training_saw_is_no_fault() -> None:
+    normal = model().normal
+    assert normal is not None
+    tenure, other = Watched(Guard(normal, RULE), Relieving()), Watched(Guard(normal, RULE), Relieving())
+    for found, name in ((tenure, "user_tenure_d"), (other, "user_recency_h")):
+        rows = World().day(40)
+        rows[:, FEATURES.index(name)] = np.nanmax(rows[:, FEATURES.index(name)]) + 1_000
+        found.score(rows, 40)
+    assert [tenure.was_out, other.was_out] == [False, True]
