@@ -24,6 +24,7 @@ from ray.serve.handle import DeploymentHandle
 
 from budgets.allowance import MAX_WEEKLY
 from budgets.experiments import Holdout
+from budgets.keeping import KeptName
 from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
@@ -86,7 +87,7 @@ from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.late import LateConfig
 from scheduler.learned_budgets import BudgetJob, BudgetJobConfig
 from scheduler.loading import reenroll
-from scheduler.own_thresholds import FAR_SLOT, OwnJob
+from scheduler.own_thresholds import FAR_SLOT, OwnConfig, OwnJob
 from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.planning import PlanConfig
 from scheduler.ray_scorer import HandleScorer, MixedModelsError
@@ -150,8 +151,10 @@ class Settings(BaseModel):
     """Default budget per channel and rolling 7 days."""
     threshold: dict[str, float] = Field(default_factory=dict)
     """Least value worth a unit, per channel, before one is learned."""
-    own_thresholds: bool = False
-    """Whether a daily job steers each user's thresholds to 0.8 of their budget (docs/thresholds.md tells where it falls short)."""
+    own_thresholds: bool | KeptName = False
+    """Whether a daily job keeps thresholds for each user, and how: "steered" (or true) to 0.8 of their budget (docs/thresholds.md), "paced" so
+    that what is left of the budget goes to the best that is still to come (docs/pacing.md).
+    """
     learned_budgets: dict[str, Annotated[float, Field(ge=0.5, le=MAX_WEEKLY / 2)]] = Field(default_factory=dict)
     """Mean weekly sends of a user by channel, for the channels whose default budgets give way to learned ones (docs/budgets.md)."""
     explored_budgets: float = Field(default=BudgetJobConfig.explore, ge=0.0, le=1.0)
@@ -439,7 +442,8 @@ def own_job(settings: Settings) -> OwnJob:
         History(settings.history),
         settings.scheduled_channels,
         weekly_of(settings),
-        holdout=settings.holdout,
+        OwnConfig("steered" if settings.own_thresholds in (True, False) else settings.own_thresholds),
+        settings.holdout,
     )
 
 

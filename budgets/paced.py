@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from budgets.thresholds import BINS, LEAST, PERIOD_DAYS, Cells, DayOfCells, Floats, Sent, bin_of, level_of
+from budgets.thresholds import BINS, LEAST, PERIOD_DAYS, Cells, DayOfCells, Floats, Sent, bin_of, level_of, where_known
 
 F32 = npt.NDArray[np.float32]
 
@@ -22,6 +22,10 @@ class PacedState:
     of_group: Floats
     days: float
     threshold: F32
+
+    def taken(self, place: npt.NDArray[np.intp]) -> PacedState:
+        """Return the state of the cells at some places, (n,)."""
+        return replace(self, sent=Sent(self.sent.days[place]), own=self.own[place], threshold=self.threshold[place])
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,17 @@ class PacedController:
     def thresholds(self, state: PacedState) -> F32:
         """See budgets.thresholds.Controller."""
         return state.threshold
+
+    def carried(self, state: PacedState, place: npt.NDArray[np.intp], cells: Cells) -> PacedState:
+        """See budgets.keeping.Keeping."""
+        known, begun = place >= 0, self.start(cells)
+        size = np.maximum(np.bincount(cells.group, minlength=len(state.of_group)), 1)
+        begun = replace(begun, own=(state.of_group / size[:, None])[cells.group])
+        old = state.taken(np.where(known, place, 0)) if len(state.threshold) else begun
+        sent = Sent(where_known(known, old.sent.days, begun.sent.days))
+        threshold = where_known(known, old.threshold, begun.threshold)
+        return replace(state, sent=sent, own=where_known(known, old.own, begun.own), threshold=threshold)
+
+    def usual(self, state: PacedState) -> float:
+        """See budgets.keeping.Keeping."""
+        return float(state.of_group.sum() / max(state.days, 1e-9))

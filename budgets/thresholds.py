@@ -291,15 +291,19 @@ class SteeredController:
         """See Controller."""
         return state.threshold
 
+    def usual(self, state: SteeredState) -> float:
+        """See budgets.keeping.Keeping."""
+        return float(state.of_group.sum() / max(state.group_days, 1e-9))
+
     def carried(self, state: SteeredState, place: npt.NDArray[np.intp], cells: Cells) -> SteeredState:
-        """Return the state for other cells of the same groups: each as at its place in `state`, like its group where that is -1."""
+        """See budgets.keeping.Keeping."""
         known, fresh = place >= 0, self.start(cells)
         size = np.maximum(np.bincount(cells.group, minlength=len(state.bias)), 1)
         typical = state.of_group / np.float32(max(state.group_days, 1e-9)) / size[:, None]
         begun = replace(fresh, own=(typical[cells.group] * state.own_days).astype(np.float32))
         old = state.taken(np.where(known, place, 0)) if len(state.threshold) else begun
-        merged: dict[str, Any] = {name: _where(known, getattr(old, name), getattr(begun, name)) for name in _OF_CELLS}
-        return replace(state, sent=Sent(_where(known, old.sent.days, begun.sent.days)), **merged)
+        merged: dict[str, Any] = {name: where_known(known, getattr(old, name), getattr(begun, name)) for name in _OF_CELLS}
+        return replace(state, sent=Sent(where_known(known, old.sent.days, begun.sent.days)), **merged)
 
     def _wanted(self, state: SteeredState, cells: Cells) -> Floats:
         """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, and part of what the other six days lack."""
@@ -391,8 +395,8 @@ def steering_of(evenness: float) -> Floats:
 _OF_CELLS = ("threshold", "own", "expected", "promised", "kept")
 
 
-def _where(known: Bools, old: npt.NDArray[Any], new: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return rows of `old` where known, else of `new`."""
+def where_known(known: Bools, old: npt.NDArray[Any], new: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows of `old` where known, (n,), else of `new`."""
     return np.where(known.reshape(-1, *[1] * (old.ndim - 1)), old, new)
 
 

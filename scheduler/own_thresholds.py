@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from budgets.allowance import weekly_budget
 from budgets.experiments import Holdout
-from budgets.thresholds import Cells, DayOfCells, Sent, SteeredController, SteeredState
+from budgets.keeping import KEPT, Kept, KeptName, KeptState
+from budgets.thresholds import Cells, DayOfCells
 from lake.decision_log import TABLE
 from lake.history import History
 from lake.ids import Keys64, hash64, shards_of
@@ -101,21 +102,22 @@ def day_of(rows: pd.DataFrame, users: int, channels: Sequence[str], lately: Late
 class ShardState:
     """What a shard's controller knows. `day`: the last UTC day number it has seen. `blind`: days in a row that it did not believe.
 
-    `key`: hash64 of the users whose cells these are, ascending. `channels`: their codes, in the order of the cells.
+    `key`: hash64 of the users whose cells these are, ascending. `channels`: their codes, in the order of the cells. `name`: of the way
+    that `kept` is the state of.
     """
 
     day: int
     blind: int
     key: Keys64
     channels: tuple[int, ...]
-    steered: SteeredState
+    name: KeptName
+    kept: KeptState
 
     def pack(self) -> bytes:
         """Return the state as bytes."""
         parts: dict[str, Any] = {"day": self.day, "blind": self.blind, "key": self.key, "channels": np.array(self.channels, np.int64)}
-        steered = {each.name: getattr(self.steered, each.name) for each in fields(SteeredState)}
         file = BytesIO()
-        np.savez_compressed(file, **parts, **(steered | {"sent": self.steered.sent.days}))
+        np.savez_compressed(file, **parts, name=np.array(self.name), **KEPT[self.name].pack(self.kept))
         return file.getvalue()
 
     @staticmethod
@@ -123,15 +125,14 @@ class ShardState:
         """Return the state of bytes."""
         with np.load(BytesIO(packed), allow_pickle=False) as file:
             parts = {name: file[name][()] for name in file.files}
-        sent = Sent(parts.pop("sent"))
-        own = {name: int(parts.pop(name)) for name in ("day", "blind")}
-        key, channels = parts.pop("key"), tuple(parts.pop("channels").tolist())
-        return ShardState(**own, key=key, channels=channels, steered=SteeredState(sent=sent, **parts))
+        name: KeptName = "paced" if str(parts.get("name", "")) == "paced" else "steered"
+        day, blind, channels = int(parts["day"]), int(parts["blind"]), tuple(parts["channels"].tolist())
+        return ShardState(day, blind, parts["key"], channels, name, KEPT[name].unpack(parts))
 
     def without(self, key: Keys64) -> ShardState:
         """Return the state without some users."""
         stays = np.flatnonzero(~np.isin(self.key, key))
-        return replace(self, key=self.key[stays], steered=self.steered.taken(cells_at(stays, len(self.channels))))
+        return replace(self, key=self.key[stays], kept=self.kept.taken(cells_at(stays, len(self.channels))))
 
 
 def cells_at(users: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
@@ -154,15 +155,20 @@ def _without(key: Keys64, table: OwnThresholds, state: bytes) -> tuple[OwnThresh
 
 @dataclass(frozen=True)
 class OwnConfig:
-    """`share`: of the hard budget, the soft one to aim at. `believed`: least rows, as a share of the usual, of a day to learn from, and
-    `most_blind` the days in a row that may be disbelieved before few rows are what is usual now. `most_days`: most days to catch up with.
+    """`name`: of the way that thresholds are kept; where it changes they begin anew, from the log's last days. `believed`: least rows, as a
+    share of the usual, of a day to learn from, and `most_blind` the days in a row that may be disbelieved before few rows are what is usual
+    now. `most_days`: most days to catch up with.
     """
 
-    share: float = 0.8
+    name: KeptName = "steered"
     believed: float = 0.3
     most_blind: int = 4
     most_days: int = 7
-    controller: SteeredController = field(default_factory=SteeredController)
+
+    @property
+    def kept(self) -> Kept:
+        """The way that thresholds are kept."""
+        return KEPT[self.name]
 
 
 @dataclass(frozen=True)
@@ -192,16 +198,18 @@ class OwnJob:
         users = [user for user, held_out in zip(everyone, self.holdout.holds(everyone).tolist(), strict=True) if not held_out]
         last, packed = int(now // DAY_S) - 1, self.thresholds.state(shard)
         state = ShardState.unpack(packed) if packed else None
+        if state is not None and state.name != self.config.name:
+            state = None
         first = max(-1 if state is None else state.day + 1, last - self.config.most_days + 1)
         if not users or first > last:
             return 0
         users = [users[place] for place in np.argsort(hash64(users), kind="stable")]
         codes = tuple(self.meta.channel_codes(self.channels))
-        cells = cells_of(soft_budgets(self.profiles.get(users), self.weekly, codes, self.config.share))
+        cells = cells_of(soft_budgets(self.profiles.get(users), self.weekly, codes, self.config.kept.share))
         state = self._carried(state, hash64(users), codes, cells)
         lately = Lately()
         rows = self._rows(shard, first - LATELY_DAYS, last, users)
-        if not packed:
+        if state.day < 0:
             # What the log holds of the week before the first run is how the week stands; an empty log is no outage.
             first = max(first, int(rows["day"].min())) if len(rows) else last
         for number in range(first - LATELY_DAYS, last + 1):
@@ -209,7 +217,7 @@ class OwnJob:
             if number >= first:
                 state = self._stepped(state, day, cells, number)
         own = np.full((len(users), len(self.meta.channels)), np.nan, np.float32)
-        own[:, codes] = self.config.controller.thresholds(state.steered).reshape(len(users), -1)
+        own[:, codes] = self.config.kept.controller.thresholds(state.kept).reshape(len(users), -1)
         self.thresholds.write_own(shard, OwnThresholds.of(users, own), state.pack())
         # Whoever was erased meanwhile has left the due index before their row was taken out, or is taken out here.
         gone = [user for user, slot in zip(users, self.due.slots(users).tolist(), strict=True) if slot < 0]
@@ -220,18 +228,19 @@ class OwnJob:
     def _carried(self, state: ShardState | None, key: Keys64, codes: tuple[int, ...], cells: Cells) -> ShardState:
         """Return the state for today's users: those who are new begin as those like them are."""
         if state is None or state.channels != codes:
-            return ShardState(-1, 0, key, codes, self.config.controller.start(cells))
+            return ShardState(-1, 0, key, codes, self.config.name, self.config.kept.controller.start(cells))
         place = np.minimum(np.searchsorted(state.key, key), max(len(state.key) - 1, 0))
         known = (state.key[place] == key) if len(state.key) else np.zeros(len(key), bool)
         at = cells_at(np.where(known, place, -1), len(codes))
-        return replace(state, key=key, steered=self.config.controller.carried(state.steered, at, cells))
+        return replace(state, key=key, kept=self.config.kept.controller.carried(state.kept, at, cells))
 
     def _stepped(self, state: ShardState, day: DayOfCells, cells: Cells, number: int) -> ShardState:
-        usual = state.steered.of_group.sum() / max(state.steered.group_days, 1e-9)
+        controller = self.config.kept.controller
+        usual = controller.usual(state.kept)
         few = day.weight[day.fresh].sum() < self.config.believed * usual and state.blind < self.config.most_blind
         observed = day.observed and not few
-        steered = self.config.controller.step(state.steered, replace(day, observed=observed), cells)
-        return replace(state, day=number, blind=0 if observed else state.blind + 1, steered=steered)
+        kept = controller.step(state.kept, replace(day, observed=observed), cells)
+        return replace(state, day=number, blind=0 if observed else state.blind + 1, kept=kept)
 
     def _rows(self, shard: int, first: int, last: int, users: Sequence[str]) -> pd.DataFrame:
         """Return the rows of a shard's decision log of whole UTC days, with their day number and the codes of users."""

@@ -27,6 +27,10 @@ class SchedulerReplica:
         """Decide everybody who is due now; None where another scheduler leads or a tick is under way."""
         return await asyncio.to_thread(self._loop.ticker.tick)
 
+    async def every_day(self) -> bool:
+        """Do the day's work now; False where another scheduler leads."""
+        return await asyncio.to_thread(self._loop.ticker.every_day)
+
     def check_health(self) -> None:
         """Raise where the loop has stopped; a store that is away is no reason to replace it, the next tick tries again."""
         if self._ticking and not self._loop.scheduler.running:

@@ -86,11 +86,13 @@ class Ticker:
             finally:
                 self._busy.release()
 
-    def every_day(self) -> None:
-        """Do the day's work, if this ticker leads."""
+    def every_day(self) -> bool:
+        """Do the day's work, if this ticker leads; returns whether it does."""
         now = self.clock.now()
-        if self.leases.acquire(LEADER, self.owner, now, self.ttl_s) is not None:
-            self.daily(now)
+        if self.leases.acquire(LEADER, self.owner, now, self.ttl_s) is None:
+            return False
+        self.daily(now)
+        return True
 
     def heartbeat(self) -> None:
         """Renew the leases of a tick that is under way; the commit refuses the work of one that was lost."""

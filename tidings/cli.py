@@ -58,6 +58,7 @@ COMMANDS = {
     "doctor": Command("tidings.doctor", "Say what was found, what is wrong, and what to do.", _RUN),
     "deadletters": Command("tidings.deadletters", "List and replay what could not be delivered.", _RUN),
     "refresh": Command("tidings.refreshing", "Publish features and windows by what is known now, as happens once a day.", _RUN),
+    "nightly": Command("tidings.nightly", "Do now what the scheduler does once a day: thresholds, features, windows, budgets.", _RUN),
     "collect": Command("tidings.refreshing", "Write tables of all that is known now, to train on.", _DATA),
     "models": Command("tidings.models", "Say which model serves, promote another, or go back.", _RUN),
     "window": Command("tidings.windowing", "Say what a window would send if it opened now, sending nothing.", _RUN),

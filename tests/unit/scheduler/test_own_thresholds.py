@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,14 @@ import pytest
 from redis import Redis
 
 from budgets.experiments import Holdout
+from budgets.keeping import KeptName
 from lake.history import History
 from lake.ids import hash64
 from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, ProfileStore, blank
 from lake.user_keys import MemoryUserKeys, UserKeys
 from scheduler.due import DueIndex, MemoryDueIndex
-from scheduler.own_thresholds import DAY_S, OwnJob, ShardState, forget, soft_budgets
+from scheduler.own_thresholds import DAY_S, OwnConfig, OwnJob, ShardState, forget, soft_budgets
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from serve_app import Settings, learn_thresholds, stores_of
 
@@ -37,11 +40,12 @@ class House:
     profiles: ProfileStore = field(default_factory=MemoryProfileStore)
     thresholds: Thresholds = field(default_factory=MemoryThresholds)
     holdout: Holdout = field(default_factory=Holdout)
+    name: KeptName = "steered"
 
     @property
     def job(self) -> OwnJob:
         weekly = np.array([10, 5], np.uint8)
-        return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly, holdout=self.holdout)
+        return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly, OwnConfig(self.name), self.holdout)
 
     def own(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         found = self.thresholds.own(USERS, np.zeros(len(USERS), np.int64), 0.0)
@@ -70,9 +74,9 @@ class House:
         return float(sent.sum() / len(USERS))
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return settled(House(History(str(tmp_path / "history"))))
+@pytest.fixture(params=get_args(KeptName))
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    return settled(House(History(str(tmp_path / "history")), name=request.param))
 
 
 def settled(house: House) -> House:
@@ -86,12 +90,12 @@ def noon_after(number: int) -> float:
     return (number + 1) * DAY_S + 12 * 3600.0
 
 
-def test_a_job_each_day_brings_sends_to_four_fifths_of_the_hard_budget(house: House) -> None:
+def test_a_job_each_day_brings_sends_to_four_fifths_of_the_hard_budget_or_near_to_it(house: House) -> None:
     sends = []
     for number in range(FIRST, FIRST + 16):
         sends.append(house.pass_day(number))
         assert house.job.run(0, noon_after(number)) == 1
-    assert sum(sends[-7:]) == pytest.approx(8.0, rel=0.1)
+    assert sum(sends[-7:]) == (pytest.approx(8.0, rel=0.1) if house.name == "steered" else pytest.approx(10.0, rel=0.15))
     assert np.isnan(house.own()[:, 1]).all()
 
 
@@ -170,7 +174,7 @@ def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_m
 ) -> None:
     del redis_client  # empties the store
     url = str(tmp_path / "served")
-    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10}, own_thresholds=True)
+    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10}, own_thresholds=house.name)
     stores = stores_of(settings)
     served = settled(House(History(url), stores.due, stores.user_keys, stores.profiles, stores.thresholds))
     for number in range(FIRST, FIRST + 8):
@@ -181,6 +185,30 @@ def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_m
     assert 0 < served.own()[:, 0].min() < served.own()[:, 0].max() < 1
 
 
+def test_another_way_of_keeping_them_begins_anew_from_the_last_week_of_the_log(house: House) -> None:
+    for number in range(FIRST, FIRST + 9):
+        house.pass_day(number)
+        house.job.run(0, noon_after(number))
+    kept, last = house.own(), noon_after(FIRST + 8)
+    others: dict[KeptName, KeptName] = {"steered": "paced", "paced": "steered"}
+    house.name = others[house.name]
+    assert house.job.run(0, last) == 7
+    assert ShardState.unpack(house.thresholds.state(0)).name == house.name
+    assert not np.allclose(house.own()[:, 0], kept[:, 0])
+    assert house.job.run(0, last) == 0
+
+
+def test_a_state_written_before_ways_had_names_is_a_steered_one(house: House) -> None:
+    house.name = "steered"
+    house.pass_day(FIRST)
+    house.job.run(0, noon_after(FIRST))
+    with np.load(BytesIO(house.thresholds.state(0))) as file:
+        nameless = {name: file[name] for name in file.files if name != "name"}
+    written = BytesIO()
+    np.savez_compressed(written, **nameless)
+    assert ShardState.unpack(written.getvalue()).name == "steered"
+
+
 def test_those_who_are_held_out_have_no_threshold_and_leave_that_of_others_as_it_is(house: House) -> None:
     house.holdout = Holdout(0.3)
     held = house.holdout.holds(USERS)
@@ -189,7 +217,7 @@ def test_those_who_are_held_out_have_no_threshold_and_leave_that_of_others_as_it
         house.pass_day(number)
         house.job.run(0, noon_after(number))
     assert (np.isnan(house.own()[:, 0]) == held).all()
-    alone = settled(House(house.history, keys=house.keys))
+    alone = settled(House(house.history, keys=house.keys, name=house.name))
     alone.due.remove(np.array(USERS)[held].tolist())
     alone.job.run(0, noon_after(FIRST + 2))
     assert alone.own() == pytest.approx(house.own(), nan_ok=True)
