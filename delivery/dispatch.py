@@ -21,17 +21,17 @@ from jinja2 import TemplateError
 from delivery.backoff import Backoff
 from delivery.breaker import Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Permanent, Transient, Unknown
-from delivery.locales import reader_of
+from delivery.locales import Reader, readers_of
 from delivery.outbox import Entry, Outbox, Outcome, Retry, State
 from delivery.preferences import KindRules
 from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, screen
 from delivery.suppression import Suppression
 from delivery.telling import Told, actors_of, items_of, told_of
-from delivery.templates import Templates
+from delivery.templates import Seen, Templates
 from delivery.ways import Way
 from lake.actors import Actors
 from lake.ids import Keys64
-from lake.items import ItemRow, ItemStore
+from lake.items import ItemStore
 from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
@@ -95,11 +95,6 @@ class _Ready:
     delivery: Delivery
     until: float
 
-    @property
-    def told(self) -> set[str]:
-        """The items that its content names."""
-        return set(self.delivery.told)
-
 
 @dataclass(frozen=True)
 class _Ended:
@@ -109,10 +104,9 @@ class _Ended:
     refund: bool = False
 
 
-def _names(message: Message, item: ItemRow | None) -> set[str]:
+def _names(message: Message, told: Told) -> set[str]:
     """Return by which names a message could be switched off."""
-    kind = (item or {}).get("kind", "")
-    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{kind}"}
+    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{told.kind}"}
 
 
 class Dispatcher:
@@ -163,15 +157,16 @@ class Dispatcher:
         """Return what to send by channel, what has ended, and what waits because it is switched off."""
         facts, off = self._facts(entries, now), self._parts.off()
         actors = actors_of([entry.message for entry in entries], facts.told, self._parts.items)
+        readers, seen = readers_of(facts.profiles), Seen()
         ready: dict[str, list[_Ready]] = defaultdict(list)
         ended: list[_Ended] = []
         waiting: list[Retry] = []
         for place, (entry, drop) in enumerate(zip(entries, screen(entries, facts, self._parts.channels, now), strict=True)):
             told, message = facts.told[place], entry.message
-            if drop is None and off & _names(message, told.item):
+            if off and drop is None and off & _names(message, told):
                 waiting.append(Retry(entry, min(now + self._settings.off_s, message.deliver_by)))
                 continue
-            content = self._render(message, told, actors[place], facts.profiles, place) if drop is None else drop
+            content = self._render(message, told, actors[place], readers[place], seen) if drop is None else drop
             if isinstance(content, Content):
                 delivery = Delivery(message, facts.addresses[place] or "", content, now, told.item_ids)
                 ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told)))
@@ -192,7 +187,7 @@ class Dispatcher:
             profiles=profiles,
             rules=self._rules(users, profiles),
             codes=np.array([known.get(message.channel, -1) for message in messages], np.int64),
-            told=[told_of(message, items, now) for message in messages],
+            told=told_of(messages, items, now),
             addresses=addresses,
             address_suppressed=self._suppressed(entries, addresses),
         )
@@ -226,13 +221,21 @@ class Dispatcher:
             suppressed[places] = self._parts.suppression.addresses_suppressed(names, [str(addresses[place]) for place in places])
         return suppressed
 
-    def _render(self, message: Message, told: Told, actors: Actors, profiles: Profiles, place: int) -> Content | Drop:
+    def _render(self, message: Message, told: Told, actors: Actors, reader: Reader, seen: Seen) -> Content | Drop:
         if told.item is None:
             return NO_ITEM
-        needs, reader = self._parts.channels[message.channel].traits, reader_of(profiles, place)
-        wanted = {"bodies": needs.needs_bodies, "unsubscribe": needs.needs_unsubscribe}
+        needs = self._parts.channels[message.channel].traits
         try:
-            return self._parts.templates.render(message, told.item, **wanted, reader=reader, actors=actors, others=told.others)
+            return self._parts.templates.render(
+                message,
+                told.item,
+                bodies=needs.needs_bodies,
+                unsubscribe=needs.needs_unsubscribe,
+                reader=reader,
+                actors=actors,
+                others=told.others,
+                seen=seen,
+            )
         except TEMPLATE_ERRORS as error:
             return Drop("failed", f"the template failed: {error}", dead=True)
 
@@ -301,18 +304,21 @@ class _Turn:
         A digest that has lost some of its items is put back, to be written anew.
         """
         now = self.now + self.stopwatch() - self.began_s
-        names = list({name: None for row in wave for name in row.told})
-        there = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if is_there}
+        names = list({name: None for row in wave for name in row.delivery.told})
+        gone = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if not is_there}
         kept: list[_Ready] = []
         ended: list[_Ended] = []
+        thinned: list[Retry] = []
         for row in wave:
-            drop = EXPIRED if row.until <= now else NO_ITEM if not row.told & there else None
-            if drop is not None:
-                ended.append(_Ended(Outcome(row.entry, drop.state, drop.reason), drop.refund))
-            elif row.told <= there:
+            if row.until <= now:
+                ended.append(_Ended(Outcome(row.entry, EXPIRED.state, EXPIRED.reason), EXPIRED.refund))
+            elif gone.isdisjoint(row.delivery.told):
                 kept.append(row)
-        thinned = [row for row in wave if row.until > now and row.told & there and not row.told <= there]
-        self.settle(ended, [Retry(row.entry, self.now) for row in thinned])
+            elif gone.issuperset(row.delivery.told):
+                ended.append(_Ended(Outcome(row.entry, NO_ITEM.state, NO_ITEM.reason), NO_ITEM.refund))
+            else:
+                thinned.append(Retry(row.entry, self.now))
+        self.settle(ended, thinned)
         return kept
 
     def _marked(self, wave: Sequence[_Ready]) -> list[_Ready]:
@@ -324,7 +330,11 @@ class _Turn:
         ended: list[_Ended] = []
         retries: list[Retry] = []
         for row, answer in answered:
-            judged = self._judge(row.entry.answered(), answer, elsewhere=elsewhere)
+            entry = row.entry.answered()
+            if isinstance(answer, Accepted):
+                ended.append(_Ended(Outcome(entry, "accepted", provider_id=answer.provider_id)))
+                continue
+            judged = self._judge(entry, answer, elsewhere=elsewhere)
             if isinstance(judged, Retry):
                 retries.append(judged)
             else:
@@ -334,10 +344,8 @@ class _Turn:
                 self.parts.suppression.suppress_address(channel, row.delivery.address, answer.reason, channel, self.now)
         self.settle(ended, retries)
 
-    def _judge(self, entry: Entry, answer: Answer, *, elsewhere: bool) -> _Ended | Retry:
+    def _judge(self, entry: Entry, answer: Unknown | Permanent | Transient, *, elsewhere: bool) -> _Ended | Retry:
         match answer:
-            case Accepted(provider_id):
-                return _Ended(Outcome(entry, "accepted", provider_id=provider_id))
             case Unknown(reason):
                 return _Ended(Outcome(entry, "unknown", reason))
             case Permanent(reason):

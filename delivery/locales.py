@@ -67,11 +67,16 @@ def _parsed(locale: str) -> Locale | None:
     return None
 
 
-def reader_of(profile: Profiles, row: int) -> Reader:
-    """Return the reader of a profile."""
-    zone, offset = profile["zone"][row].decode(), int(profile["utc_offset_minutes"][row])
-    place = _place(zone) or (UTC if offset == NO_OFFSET else timezone(timedelta(minutes=offset)))
-    return Reader(profile["locale"][row].decode(), place)
+def readers_of(profiles: Profiles) -> list[Reader]:
+    """Return the reader of each profile."""
+    columns = (profiles[name].tolist() for name in ("locale", "zone", "utc_offset_minutes"))
+    return [_reader_of(*facts) for facts in zip(*columns, strict=True)]
+
+
+@lru_cache(1024)
+def _reader_of(locale: bytes, zone: bytes, offset: int) -> Reader:
+    place = _place(zone.decode()) or (UTC if offset == NO_OFFSET else timezone(timedelta(minutes=offset)))
+    return Reader(locale.decode(), place)
 
 
 @lru_cache(1024)

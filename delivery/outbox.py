@@ -46,21 +46,28 @@ class Outcome:
 
     def record(self, now: float) -> OutcomeRecord:
         """Return what is kept of the outcome for the audit."""
+        return OutcomeRecord(**self._kept(now))
+
+    def packed(self, now: float) -> bytes:
+        """Return the record as the value of a stream field."""
+        return bytes(msgpack.packb(self._kept(now)))
+
+    def _kept(self, now: float) -> dict[str, Any]:
         message = self.entry.message
-        return OutcomeRecord(
-            grant_id=message.grant_id,
-            user_id=message.user_id,
-            item_id=message.item_id,
-            channel=message.channel,
-            decision_id=message.decision_id,
-            lane=message.lane,
-            state=self.state,
-            detail=self.detail,
-            provider_id=self.provider_id,
-            attempts=self.entry.attempts,
-            granted_at=message.granted_at,
-            at=now,
-        )
+        return {
+            "grant_id": message.grant_id,
+            "user_id": message.user_id,
+            "item_id": message.item_id,
+            "channel": message.channel,
+            "decision_id": message.decision_id,
+            "lane": message.lane,
+            "state": self.state,
+            "detail": self.detail,
+            "provider_id": self.provider_id,
+            "attempts": self.entry.attempts,
+            "granted_at": message.granted_at,
+            "at": now,
+        }
 
 
 @dataclass(frozen=True, slots=True)

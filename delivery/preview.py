@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from delivery.channels.base import Content
 from delivery.links import Links, LinkSettings
-from delivery.locales import DEFAULT, fallbacks, reader_of
+from delivery.locales import DEFAULT, fallbacks, readers_of
 from delivery.telling import Told, actors_of
 from delivery.templates import Templates, TemplateSettings
 from lake.errors import InputError
@@ -50,10 +50,10 @@ def preview(wanted: Wanted, items: ItemStore, profile: Profiles, templates: Temp
         raise InputError(f"there is no user {wanted.user_id!r}; name one that was put or loaded")
     if wanted.locale and not fallbacks(wanted.locale):
         raise InputError(f"{wanted.locale!r} is no locale; write a language and perhaps a territory, such as de or pt-BR")
-    reader = reader_of(profile, 0)
+    reader = readers_of(profile)[0]
     reader = replace(reader, locale=wanted.locale or reader.locale)
     message = _message(wanted, int(item.get("version") or 0))
-    (actors,) = actors_of([message], [Told(item)], items)
+    (actors,) = actors_of([message], [Told.of([item])], items)
     content = Templates(templates or TemplateSettings(), _LINKS).render(message, item, bodies=True, reader=reader, actors=actors)
     return Preview(content, (*fallbacks(reader.locale), DEFAULT)[0], str(reader.zone))
 

@@ -37,10 +37,12 @@ class RedisInbox:
         for entry in entries:
             by_shard[shard_of(entry.user_id, self._keys.shards)].append(entry)
         for shard, mine in by_shard.items():
-            names = [name for entry in mine for name in self._names(entry.user_id)]
+            users = [entry.user_id for entry in mine]
+            pairs = zip(*(self._keys.of_users(kind, users) for kind in (Keys.INBOX, STATE)), strict=True)
+            names = [name for pair in pairs for name in pair]
             arguments: list[str | bytes | int] = [self._capacity, self._keys.of_shard(Keys.INBOX, shard)]
             for entry in mine:
-                arguments += [entry.user_id, entry.entity, entry.version, _pack(entry)]
+                arguments += [entry.user_id, entry.entity, str(entry.version), _pack(entry)]
             self._add(names, arguments)
 
     def latest(self, user_id: str, limit: int = 50) -> list[InboxEntry]:
@@ -138,7 +140,8 @@ class _Listener:
 
 
 def _pack(entry: InboxEntry) -> bytes:
-    kept = {name: value for name, value in entry.__dict__.items() if name not in ("entry_id", "user_id", "read")}
+    kept = dict(entry.__dict__)
+    del kept["entry_id"], kept["user_id"], kept["read"]
     return bytes(msgpack.packb(kept))
 
 

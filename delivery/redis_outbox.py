@@ -62,7 +62,7 @@ class RedisOutbox:
             message = outcome.entry.message
             dead = (message.pack(), _facts(outcome.detail, outcome.entry.attempts, now)) if outcome.dead else (b"", b"")
             counter = outcome_field(message.channel, outcome.state)
-            arguments += [outcome.entry.entry_id, outcome.record(now).pack(), counter, *dead]
+            arguments += [outcome.entry.entry_id, outcome.packed(now), counter, *dead]
         return self._run_settle(shard, arguments)
 
     def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:

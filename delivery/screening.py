@@ -13,7 +13,6 @@ from delivery.outbox import Entry, State
 from delivery.preferences import KindRules, allowed
 from delivery.telling import Told
 from lake.ids import Keys64, hash64
-from lake.items import ItemRow
 from lake.profiles import KNOWN, Profiles
 
 Bools = npt.NDArray[np.bool_]
@@ -62,7 +61,7 @@ def screen(entries: Sequence[Entry], facts: Facts, channels: Mapping[str, Channe
     messages = [entry.message for entry in entries]
     codes = np.maximum(facts.codes, 0)
     critical = _column([message.critical for message in messages])
-    preferred = allowed(facts.profiles, facts.rules, np.arange(len(entries)), _kinds([told.item for told in facts.told]), codes)
+    preferred = allowed(facts.profiles, facts.rules, np.arange(len(entries)), _kinds(facts.told), codes)
     rules = (
         (_column([message.channel not in channels for message in messages]) | (facts.codes < 0), NO_CHANNEL),
         (_left_open(entries, channels), LEFT_OPEN),
@@ -84,8 +83,8 @@ def _column(values: Sequence[bool]) -> Bools:
     return np.array(values, np.bool_)
 
 
-def _kinds(items: Sequence[ItemRow | None]) -> Keys64:
-    names = [str((item or {}).get("kind") or "") for item in items]
+def _kinds(told: Sequence[Told]) -> Keys64:
+    names = [each.kind for each in told]
     return np.where(_column([name != "" for name in names]), hash64(names), np.uint64(0))
 
 

@@ -12,21 +12,33 @@ from lake.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`item`: what a message tells of first, None: it is gone. `others`: the further items of a digest."""
+    """What a message tells of: `item` first, None: it is gone, then the `others` of a digest.
+
+    `item_ids`: all of them. `kind`: of the first, "" where it has none. `ends_at`: when there is nothing left of them to tell, epoch
+    seconds, inf: never. `has_actors`: whether people act on what it tells of, so that its words say who did.
+    """
 
     item: ItemRow | None
     others: tuple[ItemRow, ...] = ()
+    item_ids: tuple[str, ...] = ()
+    kind: str = ""
+    ends_at: float = float("inf")
+    has_actors: bool = False
 
-    @property
-    def item_ids(self) -> tuple[str, ...]:
-        """The items that are told of."""
-        return tuple(str(item["item_id"]) for item in (self.item, *self.others) if item is not None)
-
-    @property
-    def ends_at(self) -> float:
-        """When there is nothing left of it to tell, epoch seconds, inf: never."""
-        items = [item for item in (self.item, *self.others) if item is not None]
-        return max((ends_at(item) for item in items), default=float("inf"))
+    @staticmethod
+    def of(items: Sequence[ItemRow]) -> Told:
+        """Return what a message tells of that tells of these items."""
+        if not items:
+            return Told(None)
+        first, *others = items
+        return Told(
+            item=first,
+            others=tuple(others),
+            item_ids=tuple([str(item["item_id"]) for item in items]),
+            kind=str(first.get("kind") or ""),
+            ends_at=max([ends_at(item) for item in items]),
+            has_actors=not others and act_of(first) is not None,
+        )
 
 
 def ends_at(item: ItemRow) -> float:
@@ -40,11 +52,17 @@ def items_of(messages: Sequence[Message]) -> list[str]:
     return list(dict.fromkeys(item_id for message in messages for item_id in message.item_ids))
 
 
-def told_of(message: Message, items: Mapping[str, ItemRow | None], now: float) -> Told:
-    """Return what a message tells of at a time, given the rows of its items."""
-    there = [row for item_id in message.item_ids if (row := items[item_id]) is not None]
+def told_of(messages: Sequence[Message], items: Mapping[str, ItemRow | None], now: float) -> list[Told]:
+    """Return what each message tells of at a time, given the rows of their items: the same object where it is the same."""
+    asked = [message.item_ids for message in messages]
+    told = {item_ids: _told(item_ids, items, now) for item_ids in dict.fromkeys(asked)}
+    return [told[item_ids] for item_ids in asked]
+
+
+def _told(item_ids: Sequence[str], items: Mapping[str, ItemRow | None], now: float) -> Told:
+    there = [row for item_id in item_ids if (row := items[item_id]) is not None]
     alive = [row for row in there if ends_at(row) > now] or there[:1]
-    return Told(alive[0], tuple(alive[1:])) if alive else Told(None)
+    return Told.of(alive)
 
 
 def actors_of(messages: Sequence[Message], told: Sequence[Told], store: ItemStore) -> list[Actors]:
@@ -52,7 +70,8 @@ def actors_of(messages: Sequence[Message], told: Sequence[Told], store: ItemStor
     asked = {
         place: Asked(entity_of(each.item), message.version, message.user_id)
         for place, (message, each) in enumerate(zip(messages, told, strict=True))
-        if each.item is not None and not each.others and act_of(each.item)
+        if each.has_actors and each.item is not None
     }
     found = dict(zip(asked, store.actors(list(asked.values())), strict=True)) if asked else {}
-    return [found.get(place, Actors()) for place in range(len(messages))]
+    nobody = Actors()
+    return [found.get(place, nobody) for place in range(len(messages))]

@@ -22,6 +22,8 @@ from lake.messages import Message
 TITLE_CHARACTERS = 150
 MOST_FOUND = 1024
 """Words that are remembered: one item goes to many."""
+MOST_CHOSEN = 1000
+"""Kinds and locales whose templates are remembered; items may name any kind."""
 PARTS = ("people", "why", "subject")
 PERSONAL = frozenset(("items", "link", "unsubscribe_url", "preferences_url", "pixel"))
 """Facts that are of one message alone."""
@@ -70,14 +72,20 @@ class _Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class Words:
     """What a message says without links of its own, and the `facts` its bodies are written from."""
 
-    title: str
-    text: str
-    url: str
-    why: str
+    bare: Content
     facts: dict[str, Any]
+
+    def linked(self, plain: str = "", html: str = "", unsubscribe_url: str = "") -> Content:
+        """Return the content of one message."""
+        bare = self.bare
+        return Content(bare.title, bare.text, bare.url, bare.why, plain, html, unsubscribe_url)
+
+
+Seen = dict[tuple[object, ...], Words]
+"""What was worded of a batch's items, by the very objects: good for as long as the batch holds them, and does not change them."""
 
 
 class Templates:
@@ -100,8 +108,9 @@ class Templates:
         )
         self._environment.filters.update(FILTERS)
         self._chosen: dict[tuple[str, str, str], Template] = {}
-        self._found: dict[tuple[object, ...], _Words] = {}
+        self._found: dict[tuple[object, ...], Words] = {}
         self._personal_by_name: dict[str, bool] = {}
+        self._personal_by_kind: dict[tuple[str, str], bool] = {}
 
     def render(
         self,
@@ -113,26 +122,36 @@ class Templates:
         reader: Reader | None = None,
         actors: Actors | None = None,
         others: Sequence[ItemRow] = (),
+        seen: Seen | None = None,
     ) -> Content:
         """Return what a message about an item says, with full `plain` and `html` bodies and an unsubscribe link where wanted.
 
-        `reader`: for whom. `actors`: who acted on the item's entity. `others`: further items of a digest.
+        `reader`: for whom. `actors`: who acted on the item's entity. `others`: further items of a digest. `seen`: of the messages that
+        are rendered together, so that what many are told alike is looked up once.
         """
-        reader, about = reader or Reader(), (item, *others)
-        kind = DIGEST if others else str(item.get("kind") or "default")
-        subject = _Subject(kind, about, reader, actors or Actors(), message.digest_by, message.update, message.reason, message.source)
-        if any(self._is_personal(self._template(kind, part, reader.locale)) for part in PARTS):
-            facts = subject.facts()
-            words = self._worded(subject, facts | self._personal(message, facts["items"], unsubscribe))
-        else:
-            words = self._alike(subject)
-        if not bodies:
-            return Content(words.title, words.text, words.url, words.why, unsubscribe_url=self._unsubscribe(message, unsubscribe))
-        facts = words.facts | {"title": words.title} | self._personal(message, words.facts["items"], unsubscribe)
-        plain, html = (self._template(kind, twin, reader.locale).render(facts) for twin in ("txt", "html"))
-        return Content(words.title, words.text, words.url, words.why, plain, html, facts["unsubscribe_url"])
+        reader, seen = reader or Reader(), {} if seen is None else seen
+        key = (id(item), *map(id, others), reader, actors, message.digest_by, message.update, message.reason, message.source)
+        words = seen.get(key)
+        if words is None:
+            kind = DIGEST if others else _kind_of(item)
+            subject = _Subject(
+                kind, (item, *others), reader, actors or Actors(), message.digest_by, message.update, message.reason, message.source
+            )
+            if self._has_personal_parts(kind, reader.locale):
+                facts = subject.facts()
+                words = self._worded(subject, facts | self._personal(message, facts["items"], unsubscribe))
+            else:
+                words = seen[key] = self._alike(subject)
+        if bodies:
+            return self._with_bodies(message, words, DIGEST if others else _kind_of(item), reader.locale, unsubscribe)
+        return words.linked(unsubscribe_url=self._unsubscribe(message, unsubscribe)) if unsubscribe else words.bare
 
-    def _alike(self, subject: _Subject) -> _Words:
+    def _with_bodies(self, message: Message, words: Words, kind: str, locale: str, unsubscribe: bool) -> Content:
+        facts = words.facts | {"title": words.bare.title} | self._personal(message, words.facts["items"], unsubscribe)
+        plain, html = (self._template(kind, twin, locale).render(facts) for twin in ("txt", "html"))
+        return words.linked(plain, html, facts["unsubscribe_url"])
+
+    def _alike(self, subject: _Subject) -> Words:
         """Return the words for a subject; they are found once for all whom the same is told."""
         key = subject.key()
         words = self._found.get(key)
@@ -142,13 +161,21 @@ class Templates:
             words = self._found[key] = self._worded(subject, subject.facts())
         return words
 
-    def _worded(self, subject: _Subject, facts: dict[str, Any]) -> _Words:
+    def _worded(self, subject: _Subject, facts: dict[str, Any]) -> Words:
         for part in ("people", "why"):
             facts[part] = one_line(self._template(subject.kind, part, subject.reader.locale).render(facts))
         title = one_line(self._template(subject.kind, "subject", subject.reader.locale).render(facts))[:TITLE_CHARACTERS] or "Something new"
         is_digest = len(subject.items) > 1
         text = "\n".join(each["title"] for each in facts["items"] if each["title"]) if is_digest else facts["text"]
-        return _Words(title, text, facts["url"], facts["why"], facts)
+        return Words(Content(title, text, facts["url"], facts["why"]), facts)
+
+    def _has_personal_parts(self, kind: str, locale: str) -> bool:
+        known = self._personal_by_kind.get((kind, locale))
+        if known is None:
+            known = any(self._is_personal(self._template(kind, part, locale)) for part in PARTS)
+            if len(self._personal_by_kind) < MOST_CHOSEN:
+                self._personal_by_kind[kind, locale] = known
+        return known
 
     def _is_personal(self, template: Template) -> bool:
         """Return whether what a template says may differ between two who are told the same: it asks for links, or plays with chance."""
@@ -192,6 +219,10 @@ class Templates:
             kinds = (kind, "default")
             names = [f"{each}{place}.{twin}.j2" for each in kinds for place in (*(f".{name}" for name in fallbacks(locale)), "")]
             known = self._environment.select_template(names)
-            if len(self._chosen) < 1000:
+            if len(self._chosen) < MOST_CHOSEN:
                 self._chosen[kind, twin, locale] = known
         return known
+
+
+def _kind_of(item: ItemRow) -> str:
+    return str(item.get("kind") or "default")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 import msgpack
 
@@ -43,7 +43,7 @@ class Message:
     @property
     def item_ids(self) -> tuple[str, ...]:
         """The items it tells of, the first of them the one it was granted for."""
-        return (self.item_id, *(item_id for item_id, _ in self.digest))
+        return (self.item_id, *(item_id for item_id, _ in self.digest)) if self.digest else (self.item_id,)
 
     @property
     def grant_ids(self) -> tuple[str, ...]:
@@ -53,9 +53,16 @@ class Message:
     @staticmethod
     def unpack(packed: bytes) -> Message:
         """Return the message of a packed stream field."""
-        fields = dict(msgpack.unpackb(packed))
-        fields["digest"] = tuple((item_id, grant_id) for item_id, grant_id in fields.get("digest", ()))
-        return Message(**fields)
+        found = dict(msgpack.unpackb(packed))
+        if "digest" in found:
+            found["digest"] = tuple((item_id, grant_id) for item_id, grant_id in found["digest"])
+        if _REQUIRED <= found.keys() <= _NAMES:
+            # As Message(**found), which sets one frozen field after the other: the most of what reading costs.
+            message = object.__new__(Message)
+            message.__dict__.update(_DEFAULTS)
+            message.__dict__.update(found)
+            return message
+        return Message(**found)
 
     def pack(self) -> bytes:
         """Return the message as the value of a stream field."""
@@ -64,3 +71,7 @@ class Message:
 
 _OPTIONAL = ("digest_by", "digest")
 """Fields that most messages lack, and then do not carry."""
+
+_DEFAULTS = {each.name: each.default for each in fields(Message) if each.default is not MISSING}
+_NAMES = frozenset(each.name for each in fields(Message))
+_REQUIRED = _NAMES - _DEFAULTS.keys()

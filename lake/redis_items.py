@@ -62,15 +62,18 @@ class RedisItemStore:
         """See ItemStore."""
         if not item_ids:
             return []
-        packed: Any = self.client.mget([self._key(item_id) for item_id in item_ids])
+        packed: Any = self.client.mget(self.keys.of_users(Keys.ITEM, list(item_ids)))
         return [None if row is None else msgpack.unpackb(row) for row in packed]
 
     def there(self, item_ids: Sequence[str]) -> list[bool]:
-        """See ItemStore."""
+        """See ItemStore. One command where all are there, which is usual; only where some are not, one for each."""
+        names = self.keys.of_users(Keys.ITEM, list(item_ids))
+        if not names or self.client.exists(*names) == len(names):
+            return [True] * len(names)
         pipe = self.client.pipeline(transaction=False)
-        for item_id in item_ids:
-            pipe.exists(self._key(item_id))
-        return [bool(found) for found in pipe.execute()] if item_ids else []
+        for name in names:
+            pipe.exists(name)
+        return [bool(found) for found in pipe.execute()]
 
     def actors(self, asked: Sequence[Asked]) -> list[Actors]:
         """See ItemStore."""

@@ -54,7 +54,7 @@ class _Packer:
         Raises DataError where an argument is none of these.
         """
         if not set(map(type, args)) <= _AS_IT_IS:
-            args = tuple(map(_plain, args))
+            args = tuple([value if type(value) in _AS_IT_IS else _plain(value) for value in args])
         return [hiredis.pack_command((*name.split(), *args))]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from delivery.channels.base import Content
-from delivery.locales import Reader, babel_locale, fallbacks, reader_of
+from delivery.locales import Reader, babel_locale, fallbacks, readers_of
 from delivery.templates import Templates, TemplateSettings
 from lake.actors import Actors
 from lake.profiles import blank
@@ -69,7 +69,7 @@ def test_a_reader_has_the_locale_and_the_clock_of_the_profile() -> None:
     rows = np.concatenate([blank(1), blank(1), blank(1)])
     rows["locale"][0], rows["zone"][0], rows["utc_offset_minutes"][1] = b"pt-BR", b"Europe/Berlin", 90
     rows["zone"][2] = b"Nowhere/Land"
-    readers = [reader_of(rows, row) for row in range(3)]
+    readers = readers_of(rows)
     assert readers[0] == Reader("pt-BR", BERLIN)
     assert str(readers[1].zone) == "UTC+01:30"
     assert readers[2].zone is UTC
