@@ -152,9 +152,8 @@ class Settings(BaseModel):
     threshold: dict[str, float] = Field(default_factory=dict)
     """Least value worth a unit, per channel, before one is learned."""
     own_thresholds: bool | KeptName = False
-    """Whether a daily job keeps thresholds for each user, and how: "steered" (or true) to 0.8 of their budget (docs/thresholds.md), "paced" so
-    that what is left of the budget goes to the best that is still to come (docs/pacing.md).
-    """
+    """Whether a daily job keeps thresholds for each user, and how: "steered" (or true) to 0.8 of their budget (docs/thresholds.md), "paced"
+    so that what is left of the budget goes to the best that is still to come (docs/pacing.md)."""
     learned_budgets: dict[str, Annotated[float, Field(ge=0.5, le=MAX_WEEKLY / 2)]] = Field(default_factory=dict)
     """Mean weekly sends of a user by channel, for the channels whose default budgets give way to learned ones (docs/budgets.md)."""
     explored_budgets: float = Field(default=BudgetJobConfig.explore, ge=0.0, le=1.0)
@@ -442,7 +441,7 @@ def own_job(settings: Settings) -> OwnJob:
         History(settings.history),
         settings.scheduled_channels,
         weekly_of(settings),
-        OwnConfig("steered" if settings.own_thresholds in (True, False) else settings.own_thresholds),
+        OwnConfig("steered" if isinstance(settings.own_thresholds, bool) else settings.own_thresholds),
         settings.holdout,
     )
 

@@ -45,7 +45,7 @@ MEAN = 4.0
 def running(home: Path, small_world: SmallWorld) -> Iterator[Running]:
     """The small world's system at the end of its history, with one more user and one more item."""
     prepare_store(home / "store", small_world.end_at)
-    learned = {"learned_budgets": {"in_app": MEAN}, "explored_budgets": 0.5}
+    learned: dict[str, Any] = {"learned_budgets": {"in_app": MEAN}, "explored_budgets": 0.5}
     with system(home, "--model", str(small_world.model), "--data", str(small_world.data), **learned) as started:
         with started.client() as api:
             assert api.put(f"/v1/users/{ANN}", json={"timezone": "Europe/Berlin"}).status_code == 204

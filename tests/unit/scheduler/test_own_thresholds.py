@@ -45,7 +45,9 @@ class House:
     @property
     def job(self) -> OwnJob:
         weekly = np.array([10, 5], np.uint8)
-        return OwnJob(META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly, OwnConfig(self.name), self.holdout)
+        return OwnJob(
+            META, self.due, self.profiles, self.keys, self.thresholds, self.history, ("in_app",), weekly, OwnConfig(self.name), self.holdout
+        )
 
     def own(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         found = self.thresholds.own(USERS, np.zeros(len(USERS), np.int64), 0.0)
@@ -174,7 +176,9 @@ def test_a_deployment_keeps_the_same_thresholds_on_its_server_as_a_job_does_in_m
 ) -> None:
     del redis_client  # empties the store
     url = str(tmp_path / "served")
-    settings = Settings(model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10}, own_thresholds=house.name)
+    settings = Settings(
+        model="not asked for", redis_url=embedded_store, shards=1, history=url, weekly={"in_app": 10}, own_thresholds=house.name
+    )
     stores = stores_of(settings)
     served = settled(House(History(url), stores.due, stores.user_keys, stores.profiles, stores.thresholds))
     for number in range(FIRST, FIRST + 8):
