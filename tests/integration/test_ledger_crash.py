@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from budgets.redis_ledger import RedisLedger
 from lake.decisions import SEND
@@ -22,6 +17,7 @@ from lake.embedded import EmbeddedStore
 from lake.ids import shards_of
 from scheduler.commit import CommitBatch
 from scheduler.redis_commit import RedisCommitter
+from tests.integration.killed_stores import kill_and_restart, patient, written
 from tidings.bench_ledger import META, NOW, Proposal, audit, crowd
 
 USERS = [f"user-{number}" for number in range(300)]
@@ -41,8 +37,7 @@ def propose(random: np.random.Generator, decision_id: str) -> CommitBatch:
 
 def decide(start: Callable[[], None], url: str, seed: int) -> set[int]:
     """Commit batches through every outage and return the grants that were promised."""
-    patience = Retry(ConstantBackoff(0.02), 2000)
-    committer = RedisCommitter(Redis.from_url(url, retry=patience), META)
+    committer = RedisCommitter(patient(url), META)
     random, promised = np.random.default_rng(seed), set[int]()
     start()
     for number in range(BATCHES):
@@ -50,30 +45,6 @@ def decide(start: Callable[[], None], url: str, seed: int) -> set[int]:
         result = committer.commit([proposed])[0]
         promised |= set(proposed.grant_id[result.disposition == SEND].tolist())
     return promised
-
-
-def kill_and_restart(folder: Path, store: EmbeddedStore, kills: int, log: list[int]) -> EmbeddedStore:
-    """Kill the store as soon as it has written some more, and start it again on the same folder."""
-    watcher = Redis.from_url(store.url)
-    for _ in range(kills):
-        goal = written(watcher) + 40
-        while written(watcher) < goal:
-            pass
-        log.append(written(watcher))
-        assert store.pid is not None
-        os.kill(store.pid, signal.SIGKILL)
-        store.stop()
-        store = EmbeddedStore(folder).start()
-        watcher = Redis.from_url(store.url)
-    return store
-
-
-def written(client: Redis) -> int:
-    """Return the number of entries of the shards' decision logs: the batches committed so far."""
-    pipe: Any = client.pipeline(transaction=False)
-    for shard in range(META.shards):
-        pipe.xlen(META.keys.of_shard("log", shard))
-    return int(sum(pipe.execute()))
 
 
 @pytest.mark.timeout(180)
