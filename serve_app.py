@@ -29,7 +29,7 @@ from budgets.pacing import PacingConfig
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels, open_stand_ins, providers_of
-from delivery.courier import Courier, CourierParts
+from delivery.courier import Courier, CourierParts, CourierSettings
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
 from delivery.inbox import Inbox
@@ -202,6 +202,8 @@ class Settings(BaseModel):
     is set otherwise, such as {"block_rows": 500} where little is scored (docs/drift.md)."""
     shards_in_flight: int = 8
     """Shards that are decided at once."""
+    couriers: int = Field(default=1, ge=1)
+    """Replicas that deliver, each of them its share of the shards."""
     ticking: bool = True
     """Whether the scheduler follows the clock by itself; a demo ticks by hand."""
     limits: Limits = Limits()
@@ -248,7 +250,7 @@ def app(settings: Settings) -> serve.Application:
         guard=GuardRule() if settings.guard is True else settings.guard or None,
     )
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
-    courier = CourierReplica.bind(partial(make_courier, settings))
+    courier = CourierReplica.options(num_replicas=settings.couriers).bind(partial(make_courier, settings))
     return Gateway.options(ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": ROUTER_ENV}}).bind(
         partial(gateway_services, settings), {"Ranker": ranker, "Scheduler": scheduler, "Courier": courier}, settings.limits
     )
@@ -515,6 +517,7 @@ def make_courier(settings: Settings, owner: str) -> Courier:
             away_errors=STORE_AWAY,
         ),
         owner,
+        CourierSettings(most_shards=None if settings.couriers == 1 else -(-stores.meta.shards // settings.couriers)),
     )
 
 
