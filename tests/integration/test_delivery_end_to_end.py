@@ -39,6 +39,7 @@ from scheduler.lease import MemoryLeases
 from tests.unit.delivery.examples import LINKS, NOW, Refunds, a_message
 
 META = Meta(shards=1)
+IMPATIENT = DispatchSettings(abandoned_after_s=0.0)
 SECRET = "whsec_" + base64.b64encode(b"twenty-four bytes of it!").decode()
 
 
@@ -57,7 +58,12 @@ class DiesBeforeMarking(RedisOutbox):
         os._exit(9)
 
 
-def dispatcher(client: Redis, channels: dict[str, Channel], outbox: type[RedisOutbox] = RedisOutbox) -> Dispatcher:
+def dispatcher(
+    client: Redis,
+    channels: dict[str, Channel],
+    outbox: type[RedisOutbox] = RedisOutbox,
+    settings: DispatchSettings = IMPATIENT,
+) -> Dispatcher:
     keys = META.keys
     profiles = RedisProfileStore(client, keys)
     parts = Parts(
@@ -70,7 +76,7 @@ def dispatcher(client: Redis, channels: dict[str, Channel], outbox: type[RedisOu
         refund=Refunds(),
         meta=META,
     )
-    return Dispatcher(parts, DispatchSettings(abandoned_after_s=0.0))
+    return Dispatcher(parts, settings)
 
 
 def webhook(kind: type[Webhook] = Webhook) -> Webhook:
