@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from budgets.allowance import weekly_budget
 from lake.dataset import Dataset
 from lake.history import History
-from lake.meta import MAX_CHANNELS
 from ranking.blocks import USER_STATS
 from ranking.redis_features import RedisFeatureStore
-from scheduler.learned_budgets import TABLE, week_of
 from scheduler.windows import SLOT_S
-from tests.integration.budget_weeks import file_past_weeks, kill_amid_assignment
 from tests.integration.conftest import SmallWorld
 from tests.integration.processes import descendants, living, of_home
 from tests.integration.systems import PORT, Running, answer_of, prepare_store, system, tidings, up
@@ -37,16 +31,13 @@ from tidings.ray_status import details
 pytestmark = pytest.mark.timeout(300)
 
 ANN, TALK = "ann", "talk"
-MEAN = 4.0
-"""Of learned budgets; the default is 3."""
 
 
 @pytest.fixture(scope="module")
 def running(home: Path, small_world: SmallWorld) -> Iterator[Running]:
     """The small world's system at the end of its history, with one more user and one more item."""
     prepare_store(home / "store", small_world.end_at)
-    learned: dict[str, Any] = {"learned_budgets": {"in_app": MEAN}, "explored_budgets": 0.5}
-    with system(home, "--model", str(small_world.model), "--data", str(small_world.data), **learned) as started:
+    with system(home, "--model", str(small_world.model), "--data", str(small_world.data)) as started:
         with started.client() as api:
             assert api.put(f"/v1/users/{ANN}", json={"timezone": "Europe/Berlin"}).status_code == 204
             item = {"title": "A talk", "topics": ["chess"], "half_life_s": 600, "created_at": iso(small_world.end_at - 60)}
@@ -231,45 +222,12 @@ def test_what_was_done_and_sent_shows_in_the_next_days_features_and_in_tables_to
     assert stores.due.slots([ANN])[0] > now // SLOT_S
 
 
-def test_budgets_are_learned_written_and_gone_by_though_their_worker_dies_in_the_middle(running: Running, small_world: SmallWorld) -> None:
-    stores, users = running.stores, [*small_world.users, ANN]
-    now, history = stores.clock.now(), History(running.state.history)
-    file_past_weeks(history, stores.user_keys, users, "in_app", MEAN, now)
-    before = stores.profiles.get(users)["learned"]
-    with ThreadPoolExecutor(1) as beside:
-        nightly = beside.submit(tidings, "nightly", "--json")
-        try:
-            kill_amid_assignment(Path(running.state.history), now, stores.client)
-            assert np.array_equal(stores.profiles.get(users)["learned"], before)
-        finally:
-            stores.client.client_unpause()
-        done = nightly.result()
-    assert done.returncode == 0, done.stderr
-    week = history.read(TABLE, now - 60, now + 60).query("channel == 'in_app'")
-    week = week[week["week"] == week_of(now)].set_index("user_key").loc[stores.user_keys.of(users)]
-    assert len(week) == len(users)
-    learned = week["learned"].to_numpy(bool)
-    assert (learned == ~week["drawn"].to_numpy(bool)).all()
-    assert 0.4 < learned.mean() < 0.6
-    assert MEAN * 0.85 * learned.sum() < week["weekly"].to_numpy()[learned].sum() <= round(MEAN * learned.sum())
-    weekly = np.array([3] * MAX_CHANNELS, np.uint8)
-    profiles = stores.profiles.get(users)
-    budget = weekly_budget(profiles["budget"], weekly, profiles["dial"], profiles["learned"])[:, 0]
-    assert budget.tolist() == week["weekly"].tolist()
-    again = tidings("nightly", "--json")
-    assert again.returncode == 0, again.stderr
-    assert np.array_equal(stores.profiles.get(users), profiles)
-    stores.clock.hold(now + 86400)
-    report = running.tick()
-    assert report is not None
-    assert report["sends"] > 0
-    rows = running.decisions().query("channel == 'in_app' and lane == 'scheduled'")
-    sent = rows[rows["disposition"] == "send"].groupby("user_key").size().reindex(week.index, fill_value=0).to_numpy()
-    assert sent.max() > 3
-    later = rows[rows["at"] > pd.Timestamp(now, unit="s", tz="UTC")]
-    told = later[later["disposition"] == "send"].groupby("user_key").size().reindex(week.index, fill_value=0).to_numpy()
-    assert (told[sent > budget] == 0).all()
-    assert (later[later["user_key"].isin(week.index[budget == 0])]["disposition"] != "send").all()
+def test_the_nights_work_can_be_had_now_and_is_not_done_twice(running: Running, small_world: SmallWorld) -> None:
+    users = small_world.users
+    first = answer_of("nightly")
+    windows = running.stores.profiles.get(users)["windows"]
+    assert [first, answer_of("nightly")] == [{"done": True}] * 2
+    assert (running.stores.profiles.get(users)["windows"] == windows).all()
 
 
 def in_inboxes(running: Running, users: list[str]) -> int:
