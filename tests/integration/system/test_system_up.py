@@ -222,14 +222,6 @@ def test_what_was_done_and_sent_shows_in_the_next_days_features_and_in_tables_to
     assert stores.due.slots([ANN])[0] > now // SLOT_S
 
 
-def test_the_nights_work_can_be_had_now_and_is_not_done_twice(running: Running, small_world: SmallWorld) -> None:
-    users = small_world.users
-    first = answer_of("nightly")
-    windows = running.stores.profiles.get(users)["windows"]
-    assert [first, answer_of("nightly")] == [{"done": True}] * 2
-    assert (running.stores.profiles.get(users)["windows"] == windows).all()
-
-
 def in_inboxes(running: Running, users: list[str]) -> int:
     with running.client() as api:
         return sum(len(api.get(f"/v1/users/{user}/inbox").json()["entries"]) for user in users)
@@ -267,6 +259,14 @@ def scraped(running: Running) -> str:
 def tags_of(running: Running, name: str) -> set[str]:
     lines = [line for line in scraped(running).splitlines() if line.startswith(name + "{")]
     return {tag for line in lines for tag in re.findall(r'\w+="[^"]*"', line)}
+
+
+def test_the_nights_work_can_be_had_now_and_is_not_done_twice(running: Running, small_world: SmallWorld) -> None:
+    users = small_world.users
+    first = answer_of("nightly")
+    windows = running.stores.profiles.get(users)["windows"]
+    assert [first, answer_of("nightly")] == [{"done": True}] * 2
+    assert (running.stores.profiles.get(users)["windows"] == windows).all()
 
 
 def test_it_goes_down_without_a_trace_and_comes_back_with_its_data(running: Running, small_world: SmallWorld) -> None:
