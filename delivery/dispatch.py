@@ -89,11 +89,15 @@ class DrainReport:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A message to send. `delivery.message` is the entry's. `until`: when it is too late to call the provider, epoch seconds."""
+    """A message to send. `delivery.message` is the entry's. `until`: when it is too late to call the provider, epoch seconds.
+
+    `kind`: of the item it tells of first.
+    """
 
     entry: Entry
     delivery: Delivery
     until: float
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,9 @@ class _Ended:
     refund: bool = False
 
 
-def _names(message: Message, told: Told) -> set[str]:
+def _names(message: Message, kind: str) -> set[str]:
     """Return by which names a message could be switched off."""
-    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{told.kind}"}
+    return {EVERYTHING, f"lane:{message.lane}", f"channel:{message.channel}", f"source:{message.source}", f"kind:{kind}"}
 
 
 class Dispatcher:
@@ -141,7 +145,7 @@ class Dispatcher:
         entries = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
         report = DrainReport(taken=len(entries))
         if entries:
-            turn = _Turn(self._parts, settings.backoff, shard, consumer, now, report, self._stopwatch, self._stopwatch())
+            turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
             await self._send(turn, ready)
@@ -163,13 +167,13 @@ class Dispatcher:
         waiting: list[Retry] = []
         for place, (entry, drop) in enumerate(zip(entries, screen(entries, facts, self._parts.channels, now), strict=True)):
             told, message = facts.told[place], entry.message
-            if off and drop is None and off & _names(message, told):
+            if off and drop is None and off & _names(message, told.kind):
                 waiting.append(Retry(entry, min(now + self._settings.off_s, message.deliver_by)))
                 continue
             content = self._render(message, told, actors[place], readers[place], seen) if drop is None else drop
             if isinstance(content, Content):
                 delivery = Delivery(message, facts.addresses[place] or "", content, now, told.item_ids)
-                ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told)))
+                ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told), told.kind))
             else:
                 ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
         return ready, ended, waiting
@@ -245,7 +249,7 @@ class _Turn:
     """One drain of one shard, begun at `now` when the stopwatch showed `began_s`."""
 
     parts: Parts
-    backoff: Backoff
+    settings: DispatchSettings
     shard: int
     consumer: str
     now: float
@@ -301,24 +305,26 @@ class _Turn:
     def _in_time(self, wave: Sequence[_Ready]) -> list[_Ready]:
         """Look again, the last thing before the provider is called: end what has expired, or was cancelled, while others were sent.
 
-        A digest that has lost some of its items is put back, to be written anew.
+        What was switched off meanwhile is put back, and a digest that has lost some of its items, to be written anew.
         """
-        now = self.now + self.stopwatch() - self.began_s
+        now, off = self.now + self.stopwatch() - self.began_s, self.parts.off()
         names = list({name: None for row in wave for name in row.delivery.told})
         gone = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if not is_there}
         kept: list[_Ready] = []
         ended: list[_Ended] = []
-        thinned: list[Retry] = []
+        waiting: list[Retry] = []
         for row in wave:
             if row.until <= now:
                 ended.append(_Ended(Outcome(row.entry, EXPIRED.state, EXPIRED.reason), EXPIRED.refund))
-            elif gone.isdisjoint(row.delivery.told):
-                kept.append(row)
             elif gone.issuperset(row.delivery.told):
                 ended.append(_Ended(Outcome(row.entry, NO_ITEM.state, NO_ITEM.reason), NO_ITEM.refund))
+            elif off and off & _names(row.entry.message, row.kind):
+                waiting.append(Retry(row.entry, min(now + self.settings.off_s, row.entry.message.deliver_by)))
+            elif gone.isdisjoint(row.delivery.told):
+                kept.append(row)
             else:
-                thinned.append(Retry(row.entry, self.now))
-        self.settle(ended, thinned)
+                waiting.append(Retry(row.entry, self.now))
+        self.settle(ended, waiting)
         return kept
 
     def _marked(self, wave: Sequence[_Ready]) -> list[_Ready]:
@@ -353,10 +359,10 @@ class _Turn:
             case Transient(reason, _, down=True) if elsewhere:
                 return self._again(entry, reason, self.now)
             case Transient(reason, retry_after_s):
-                return self._again(entry, reason, self.now + self.backoff.wait_s(entry.attempts, retry_after_s))
+                return self._again(entry, reason, self.now + self.settings.backoff.wait_s(entry.attempts, retry_after_s))
 
     def _again(self, entry: Entry, reason: str, due_at: float) -> _Ended | Retry:
-        if entry.attempts >= self.backoff.max_attempts:
+        if entry.attempts >= self.settings.backoff.max_attempts:
             return _Ended(Outcome(entry, "failed", f"gave up after {entry.attempts} attempts: {reason}", dead=True))
         if due_at >= entry.message.deliver_by:
             return _Ended(Outcome(entry, EXPIRED.state, f"no time left for another attempt: {reason}"), refund=True)

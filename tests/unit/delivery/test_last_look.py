@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from delivery.channels.base import Answer, Delivery, Traits
 from delivery.dispatch import Dispatcher
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
@@ -53,6 +55,17 @@ async def test_a_message_whose_item_is_deleted_while_those_before_it_are_sent_do
     assert [delivery.message.user_id for delivery in world.channel.sent] == ["u1"]
     assert report.ended == {("email", "accepted"): 1, ("email", "cancelled"): 2}
     assert world.refunds.given_back == [("u2", 2), ("u3", 3)]
+
+
+@pytest.mark.parametrize("name", ["everything", "channel:email", "kind:room", "lane:scheduled", "source:new_posts"])
+async def test_what_is_switched_off_while_those_before_it_are_sent_waits_and_goes_when_it_is_on(name: str) -> None:
+    world = World(channel=Slow(meanwhile=lambda: world.is_off.add(name)))
+    world.enqueue(a_message(1), a_message(2), a_message(3))
+    assert (await world.dispatcher().drain(0, "a", NOW)).ended == {("email", "accepted"): 1}
+    assert (await world.dispatcher().drain(0, "a", NOW + 1)).taken == 0
+    world.is_off.clear()
+    assert (await world.dispatcher().drain(0, "a", NOW + 60)).taken == 2
+    assert [delivery.message.user_id for delivery in world.channel.sent] == ["u1", "u2"]
 
 
 async def test_a_digest_tells_only_of_what_is_left_and_is_written_anew_where_an_item_goes_at_the_last_moment() -> None:
