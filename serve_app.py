@@ -273,7 +273,7 @@ def ranker_stores(settings: Settings) -> RankerStores:
     """Return what a ranker replica reads, and where it logs what a challenger scored."""
     stores = stores_of(settings)
     log = HistoryShadowLog(History(settings.history), stores.user_keys)
-    return RankerStores(features_of(settings), stores.items, log, stores.alarms, RayMetrics())
+    return RankerStores(features_of(settings), stores.items, log, stores.alarms, RayMetrics(), stores.clock)
 
 
 def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metrics) -> Pipeline:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lake.alarms import Alarm, Alarms
+from lake.alarms import FRESH_S, Alarm, Alarms
 from lake.errors import InputError
 from lake.logs import Reason
 from lake.metrics import Metrics
@@ -24,6 +24,8 @@ FILE = "guard.npz"
 """Beside the registry's pointer: what the replicas' guards have learned. Each writes its own; the last one is as good as any."""
 SAVE_EVERY_S = 600.0
 """By the time of the rows."""
+REPEAT_S = FRESH_S / 6
+"""How often a replica says again that its guard has tripped, so that it stands as long as the replica does, however seldom a block fills."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class Guarding:
     same in all replicas, whichever of them found out, so `proposed` is only what this one would have (packed, b"": nothing).
 
     `keep`: where what was learned is kept, if anywhere. `tripped_at`: since when, by the time of the rows; `seen_at`: of the last
-    block that was judged; `now`: of the last job.
+    block that was judged.
     """
 
     rule: GuardRule
@@ -43,7 +45,6 @@ class Guarding:
     proposed: bytes = b""
     tripped_at: float | None = None
     seen_at: float = 0.0
-    now: float = 0.0
     trips: int = 0
     _last: Relief | None = None
     _model_id: str = ""
@@ -110,7 +111,6 @@ class Guarding:
         """Look at some rows of a job that is done; urgent ones, many users to one item, are like nothing but themselves."""
         self.follow(held.serving.bundle)
         guard, now = self._guard, job.at
-        self.now = now
         room = guard.room(now) if guard is not None and not is_urgent else 0
         if guard is None or not room or not len(job.user):
             return
@@ -147,21 +147,23 @@ class Watchman:
     _name: str = field(default_factory=lambda: f"guard {uuid.uuid4().hex[:6]}")
     _trips: int = 0
     _rung_at: float = 0.0
+    _rung: bytes = b""
     _saved_at: float = 0.0
     _problem: str = ""
 
-    def tell(self, guarding: Guarding, serving: str, loaded: Callable[[str], Bundle]) -> None:
+    def tell(self, guarding: Guarding, now: float, serving: str, loaded: Callable[[str], Bundle]) -> None:
         """Say what changed since the last call, and rank by what the alarms of all replicas ask for; blocks for the store.
 
-        `serving`: the id of the model that serves; `loaded`: gives a model by its id. Keeps what the guard has learned from time to time.
+        `now`: of everybody's clock; `serving`: the id of the model that serves; `loaded`: gives a model by its id. Keeps what the guard has
+        learned from time to time.
         """
         alarm, since, at = guarding.alarm, guarding.tripped_at, guarding.seen_at
         self.metrics.count("tidings_guard_trips_total", guarding.trips - self._trips)
         self.metrics.gauge("tidings_guard_columns_out", guarding.columns_out)
         self._trips = guarding.trips
-        if alarm and since is not None and (not self.told or at > self._rung_at):
-            self.alarms.ring(self._name, Alarm(alarm, since, at, guarding.proposed))
-            self._rung_at = at
+        if alarm and since is not None and (alarm != self.told or guarding.proposed != self._rung or now - self._rung_at >= REPEAT_S):
+            self.alarms.ring(self._name, Alarm(alarm, since, now, guarding.proposed))
+            self._rung, self._rung_at = guarding.proposed, now
             if not self.told:
                 logger.warning("the guard tripped: %s", alarm)
         if self.told and not alarm:
@@ -169,7 +171,7 @@ class Watchman:
             logger.warning("the guard is at rest again: features and scores are what they were")
         self.told = alarm
         try:
-            guarding.take(remedies(self.alarms.ringing(guarding.now)), serving, loaded)
+            guarding.take(remedies(self.alarms.ringing(now)), serving, loaded)
         except InputError as error:
             self._complain(str(error))
         if at - self._saved_at >= SAVE_EVERY_S:

@@ -18,6 +18,7 @@ import pandas as pd
 from ray import serve
 
 from lake.alarms import Alarms, MemoryAlarms
+from lake.clock import Clock, HeldClock
 from lake.items import ItemStore, ItemTable
 from lake.logs import Reason
 from lake.metrics import MemoryMetrics, Metrics
@@ -48,7 +49,7 @@ Ticket = Future[Scores]
 @dataclass(frozen=True)
 class Stores:
     """What a replica reads: state of users and items, and the items themselves; where it logs a challenger's scores, if anywhere;
-    and where it tells that something is wrong.
+    where it tells that something is wrong, and everybody's clock, by which that is believed for a while.
     """
 
     features: FeatureStore
@@ -56,6 +57,7 @@ class Stores:
     shadow: ShadowLog | None = None
     alarms: Alarms = field(default_factory=MemoryAlarms)
     metrics: Metrics = field(default_factory=MemoryMetrics)
+    clock: Clock = field(default_factory=lambda: HeldClock(0.0))
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Ranking:
         guard: GuardRule | None = None,
     ) -> None:
         stores = open_stores()
-        self._features, self._log = stores.features, stores.shadow
+        self._features, self._log, self._clock = stores.features, stores.shadow, stores.clock
         self._watchman = Watchman(stores.alarms, stores.metrics)
         self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads, most_per_user)
         kept = Path(model) / GUARD_FILE if self._models.may_change else None
@@ -236,7 +238,7 @@ class Ranking:
         if self._models.problem and self._models.problem != problem:
             logger.error("goes on serving %s: %s", self._scorer.model_id, Reason(self._models.problem))
         if self._guarding is not None:
-            self._watchman.tell(self._guarding, self._scorer.model_id, self._models.loaded)
+            self._watchman.tell(self._guarding, self._clock.now(), self._scorer.model_id, self._models.loaded)
         frames = [self._shadowed.popleft() for _ in range(len(self._shadowed))]
         if frames and self._log is not None:
             self._log.write(pd.concat(frames, ignore_index=True))

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lake.alarms import Alarms, MemoryAlarms
+from lake.alarms import FRESH_S, Alarms, MemoryAlarms
 from lake.items import ItemTable, MemoryItemStore
 from lake.metrics import MemoryMetrics
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
 from ranking.features import FEATURES
 from ranking.guard import GuardRule
-from ranking.guarding import Guarding, Watchman
+from ranking.guarding import REPEAT_S, Guarding, Watchman
 from ranking.in_service import Held
 from ranking.ray_ranker import Ranking, Stores
 from ranking.reference import Reference
@@ -66,12 +66,12 @@ class Replica:
         for chunk in job.chunks():
             job.run(chunk)
         self.guarding.look(job, self.held, is_urgent=is_urgent)
-        self.tell()
+        self.tell(job.at)
         return job
 
-    def tell(self) -> None:
+    def tell(self, now: float) -> None:
         serving = self.held.serving.bundle
-        self.watchman.tell(self.guarding, serving.model_id, {serving.model_id: serving}.__getitem__)
+        self.watchman.tell(self.guarding, now, serving.model_id, {serving.model_id: serving}.__getitem__)
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(
         ringing = list(alarms.ringing(AT + 60 * 20).values())
         assert len(ringing) == 1
         assert "sends as much as before" in ringing[0].text
-        assert ringing[0].since < ringing[0].at == AT + 60 * 20
+        assert ringing[0].since < ringing[0].at
+        assert AT + 60 * 20 - ringing[0].at < REPEAT_S
         assert np.quantile(broken, [0.5, 0.9]) == pytest.approx(np.quantile(usual, [0.5, 0.9]), abs=0.05)
         assert metrics.gauges["tidings_guard_columns_out", ()] > 0
         replica.breaks = False
@@ -114,6 +115,19 @@ def test_it_trips_says_so_once_and_is_at_rest_again_after_the_features_are(
         "the guard tripped",
         "the guard is at rest again",
     ]
+
+
+def test_an_alarm_stands_as_long_as_its_replica_does_however_seldom_anything_is_scored(replica: Replica, alarms: MemoryAlarms) -> None:
+    replica.breaks = True
+    for seed in range(15, 18):
+        replica.play(seed)
+    other, tripped_at = Replica(alarms=alarms), AT + 60 * 17
+    for minute in range(0, 26 * 60, 5):  # the next windows are tomorrow's
+        replica.tell(tripped_at + 60 * minute)
+        other.tell(tripped_at + 60 * minute)
+        assert other.guarding.relief is not None
+    other.tell(tripped_at + 60 * minute + FRESH_S + 1)
+    assert other.guarding.relief is None, "it is gone, and nobody else has found anything"
 
 
 def test_urgent_jobs_are_not_looked_at(replica: Replica) -> None:
@@ -155,7 +169,7 @@ def test_replicas_that_saw_nothing_wrong_rank_as_the_one_that_did_and_one_id_is_
     for seed in range(15, 21):
         replica.play(seed)
     for each in (other, restarted):
-        each.tell()
+        each.tell(AT + 60 * 21)
     jobs = [each.play(30).scores() for each in (replica, other, restarted)]
     plain = replica.held.serving.model_id
     assert {scores.model_id for scores in jobs} == {jobs[0].model_id} != {plain}
@@ -207,7 +221,7 @@ def test_a_relief_whose_model_is_not_at_hand_is_told_once_and_the_model_ranks_as
 
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            other.watchman.tell(other.guarding, replica.held.serving.model_id, nowhere)
+            other.watchman.tell(other.guarding, AT + 60 * 15, replica.held.serving.model_id, nowhere)
     assert other.guarding.relief is None
     assert [record.getMessage() for record in caplog.records if "is gone" in record.getMessage()] == [
         f"ranks as ever, though the guard of a replica has tripped: model {replica.held.serving.model_id} is gone"
