@@ -219,9 +219,14 @@ def reached(user: Column, day: Column, engaged: Bools) -> int:
 
 
 def rounded(value: Any, digits: int = 4) -> Any:
-    """Return numbers of a report with few digits, in whatever dicts, lists and tuples they are; NaN becomes None."""
+    """Return numbers of a report with few digits, in whatever dicts, lists and tuples they are; NaN becomes None.
+
+    `digits`: after the point, and of what is below 1, such as a probability, that many that signify.
+    """
     if isinstance(value, float):
-        return round(value, digits) if np.isfinite(value) else None
+        if not np.isfinite(value):
+            return None
+        return round(value, digits) if abs(value) >= 1 else float(f"{value:.{digits}g}")
     if isinstance(value, dict):
         return {name: rounded(part, digits) for name, part in value.items()}
     return [rounded(part, digits) for part in value] if isinstance(value, list | tuple) else value

@@ -25,7 +25,7 @@ FILE = "guard.npz"
 SAVE_EVERY_S = 600.0
 """By the time of the rows."""
 REPEAT_S = FRESH_S / 6
-"""How often a replica says again that its guard has tripped, so that it stands as long as the replica does, however seldom a block fills."""
+"""How often a replica says again that its guard has tripped: it stands as long as the replica does, however seldom a block fills."""
 
 logger = logging.getLogger(__name__)
 

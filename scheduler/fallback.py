@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from delivery.breaker import Breaker, BreakerSettings
 from lake.decisions import Candidates, Lane
 from ranking.popularity import Popularity
-from scheduler.pipeline import Scorer, Scores
+from scheduler.scoring import Scorer, Scores
 
 SETTINGS = BreakerSettings(failures=2, rest_s=10.0)
 """After two calls in a row without an answer the ranker is asked by one call every ten seconds, and nobody else waits for it."""

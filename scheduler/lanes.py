@@ -16,11 +16,12 @@ from lake.ids import topic_key
 from lake.items import ItemRow
 from lake.meta import Meta
 from lake.profiles import Profiles
+from scheduler.batch import Occasion
 from scheduler.commit import MAX_USERS
 from scheduler.critical import Payer
 from scheduler.due import DueIndex
 from scheduler.gather import gather
-from scheduler.pipeline import Occasion, Pipeline
+from scheduler.pipeline import Pipeline
 from scheduler.report import LaneReport, Recorder, unrecorded
 from scheduler.sources import Source, UserChunk
 from scheduler.windows import NO_SLOT, SLOT_S, next_slots_of, windows_due_of

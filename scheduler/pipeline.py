@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,8 @@ from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, granted_by_others, used
 from budgets.pacing import PacingConfig, paced_budget, places_left, told_for_s
 from delivery.preferences import KindRules, allowed, in_quiet_hours
-from lake.decision_log import pack_parts
 from lake.decisions import (
     BELOW_THRESHOLD,
-    DIGEST,
     HOLD,
     INELIGIBLE,
     OVER_BUDGET,
@@ -29,19 +27,18 @@ from lake.decisions import (
     SUPPRESSED,
     Candidates,
     Decided,
-    Lane,
-    is_any,
 )
-from lake.ids import combine, hash64, shards_of
-from lake.items import Items, ItemTable
-from lake.key_lists import KeyLists
+from lake.ids import hash64, shards_of
+from lake.items import ItemTable
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
 from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
-from scheduler.commit import STALE_FENCE, CommitBatch, Committer
-from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
+from scheduler.batch import Batch, Bools, Occasion
+from scheduler.commit import Committer
+from scheduler.committing import Committing
+from scheduler.critical import PER_DAY, Bill, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
@@ -51,47 +48,17 @@ from scheduler.half_lives import HalfLives, MemoryHalfLives, OfKinds
 from scheduler.late import LateConfig, too_late
 from scheduler.lately import Lately
 from scheduler.novelty import Novelty
-from scheduler.parts import Parts, cut, spans
 from scheduler.planning import Lasting, Plan, PlanConfig, plan_ahead, sent_before, upcoming
-from scheduler.rehearsal import Rehearsal, log_only
-from scheduler.released import released, released_of
-from scheduler.riders import Leads, digests_of, follow, last_end
+from scheduler.riders import Leads, follow
+from scheduler.scoring import Scorer
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.waiting import HourConfig, likelier, value_later
-from scheduler.windows import NO_SLOT, SLOT_S, LocalTimes
+from scheduler.windows import NO_SLOT, LocalTimes
 
 LEARNED_FRESH_S = 60.0
 """How long a pipeline goes by the thresholds and half-lives it has read."""
 
 F32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-
-
-class Scores(Protocol):
-    """What a ranker says of rows, in their order: float32 (n,) each, NaN for a row that it cut, and which model said it."""
-
-    @property
-    def probability(self) -> F32:
-        """Calibrated probability of the model's target."""
-        ...
-
-    @property
-    def value(self) -> F32:
-        """What is ranked and compared with the threshold."""
-        ...
-
-    @property
-    def model_id(self) -> str:
-        """The model that scored."""
-        ...
-
-
-class Scorer(Protocol):
-    """Scores rows at a moment; blocks for the ranker, whether in this process or behind Serve."""
-
-    def __call__(self, rows: Candidates, channels: tuple[str, ...], now: float, lane: Lane, /) -> Scores:
-        """Return the scores of rows; `channels`: the store's channels, by code."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -130,67 +97,6 @@ class PipelineConfig:
     pacing: PacingConfig = field(default_factory=PacingConfig)
 
 
-@dataclass(frozen=True)
-class Occasion:
-    """Why a decision is made now, one entry per user of the batch.
-
-    Scheduled lane: `shard`, its lease's `fence`, the `slot` that fires, the users' `window_id`. Urgent lane: shard -1,
-    fence 0, slot and window_id -1. Both: `next_slot`, the users' next slots (int64 UTC quarter-hours, -1: none).
-    `critical`: bool per request. `payers`: whose quota each request spends if it is critical, one per request, none in the scheduled lane.
-    `dry`: a rehearsal, which decides and logs and does nothing else.
-    """
-
-    lane: Lane
-    window_id: npt.NDArray[np.int32]
-    slot: npt.NDArray[np.int64]
-    next_slot: npt.NDArray[np.int64]
-    critical: Bools
-    shard: int = -1
-    fence: int = 0
-    payers: Sequence[Payer] = ()
-    dry: bool = False
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the stages of one run share: the candidates and everything that was looked up about them. `shard`: of each user."""
-
-    rows: Candidates
-    profiles: Profiles
-    items: Items
-    item_row: npt.NDArray[np.int32]
-    seen: KeyLists
-    ledger: LedgerColumns
-    allowance: npt.NDArray[np.int16]
-    weekly: npt.NDArray[np.uint8]
-    occasion: Occasion
-    decision_ids: list[str]
-    now: float
-    shard: npt.NDArray[np.integer]
-
-    @cached_property
-    def critical(self) -> Bools:
-        """Which rows belong to a critical request."""
-        return self.occasion.critical[self.rows.request]
-
-    @cached_property
-    def item(self) -> npt.NDArray[np.int32]:
-        """The row of `items` of each candidate, -1: unknown."""
-        return self.item_row[self.rows.item]
-
-    @cached_property
-    def wait_s(self) -> npt.NDArray[np.float64]:
-        """Seconds until each user's next window, shape (users,), inf where there is none."""
-        next_slot = self.occasion.next_slot
-        return np.where(next_slot == NO_SLOT, np.inf, np.maximum(next_slot * float(SLOT_S) - self.now, 0.0))
-
-    @cached_property
-    def late_s(self) -> npt.NDArray[np.float64]:
-        """Seconds since each user's slot began, shape (users,), 0 where the user is in none."""
-        slot = self.occasion.slot
-        return np.where(slot == NO_SLOT, 0.0, np.maximum(self.now - slot * float(SLOT_S), 0.0))
-
-
 @dataclass
 class Pipeline:
     """Runs decisions. Blocks for the store (profiles, ledger, commit) and the ranker and raises what they raise; a
@@ -221,7 +127,7 @@ class Pipeline:
         decided = self._scored(decided, batch)
         leads = self._propose(decided, batch)
         bills = self._charge(decided, batch)
-        decided = self._commit(decided, batch, leads)
+        decided = self._committing.commit(decided, batch, leads)
         settle(decided, bills, self.critical_quota)
         return decided
 
@@ -385,93 +291,9 @@ class Pipeline:
         before = sent_before(batch.ledger, batch.profiles, batch.now)
         return plan_ahead(contest, lasting, ahead, before, batch.allowance, batch.now, config.decide, config.plan)
 
-    def _commit(self, decided: Decided, batch: Batch, leads: Leads) -> Decided:
-        """Let the store have the last word on what was proposed, shard by shard, and log every row with it."""
-        parts = Parts.of(batch.shard)
-        proposals = np.flatnonzero(is_any(decided.disposition, SEND, HOLD, DIGEST))
-        worth, user = np.nan_to_num(decided.value[proposals], nan=np.inf), batch.rows.user[proposals]
-        proposals = proposals[np.lexsort((-worth, user, parts.part[user]))]
-        decided.grant_id[proposals] = grant_ids(batch.rows, batch.items, batch.item[proposals], proposals)
-        batches = self._batches(decided, batch, parts, proposals, leads)
-        committer = Rehearsal(self.meta, batch.rows.users, batch.ledger) if decided.dry else self.committer
-        results = committer.commit(batches)
-        stale = False
-        for span, result in zip(parts.spans(batch.rows.user[proposals]), results, strict=True):
-            settled = proposals[span]
-            decided.disposition[settled], decided.reason[settled] = result.disposition, result.reason
-            decided.grant_id[settled[~result.granted]] = 0
-            stale |= bool((result.status == STALE_FENCE).any())
-        if decided.dry:
-            decided.grant_id[:] = 0
-            log_only(batches, self._log(decided, batch, parts, np.empty(0, np.intp)), self.committer)
-        return replace(decided, stale=stale)
-
-    def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads) -> list[CommitBatch]:
-        """Return the batch of each part, its columns cut from those of all proposals, which are in the order of parts."""
-        rows, occasion, user = batch.rows, batch.occasion, batch.rows.user[proposals]
-        columns, held = self._columns(decided, batch, parts, proposals, leads), released(decided)
-        blobs = self._log(decided, batch, parts, proposals)
-        return [
-            CommitBatch(
-                shard=shard,
-                lane=occasion.lane,
-                now=batch.now,
-                users=[rows.users[code] for code in members.tolist()],
-                window_id=occasion.window_id[members],
-                slot=occasion.slot[members],
-                next_slot=occasion.next_slot[members],
-                items=rows.items,
-                **cut(columns, span),
-                sources=rows.sources,
-                decision_ids=batch.decision_ids,
-                model_id=decided.model_id,
-                fence=occasion.fence,
-                released=released_of(decided, held, parts, number),
-                digests=digests_of(proposals[span], leads),
-                log_blob=blob,
-            )
-            for number, (shard, members, span, blob) in enumerate(zip(parts.shard, parts.members, parts.spans(user), blobs, strict=True))
-        ]
-
-    def _columns(
-        self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns of commit batches, one entry per proposal."""
-        rows, item, user = batch.rows, batch.item[proposals], batch.rows.user[proposals]
-        expires_at = batch.items.expires_at[item]
-        return {
-            "user": parts.place[user],
-            "budget": batch.weekly[user, rows.channel[proposals]],
-            "entity": batch.items.entity[item],
-            "version": batch.items.version[item],
-            "deliver_by": np.minimum(last_end(expires_at, proposals, leads), batch.now + self.config.deliver_within_s),
-            "expires_at": expires_at,
-            "critical": batch.critical[proposals],
-            **{name: getattr(rows, name)[proposals] for name in ("item", "channel", "source", "request")},
-            **{
-                name: getattr(decided, name)[proposals]
-                for name in ("grant_id", "disposition", "reason", "probability", "value", "threshold")
-            },
-        }
-
-    def _log(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp]) -> list[bytes]:
-        """Return the decision log's entry of each part."""
-        in_order = np.argsort(parts.part[batch.rows.user], kind="stable")
-        logged, weight = self._logged(decided, in_order, proposals)
-        cuts = np.searchsorted(parts.part[batch.rows.user[logged]], np.arange(len(parts) + 1))
-        settled = parts.spans(batch.rows.user[proposals])
-        committed = [np.searchsorted(logged[rows], proposals[span]) for rows, span in zip(spans(cuts), settled, strict=True)]
-        return pack_parts(decided, self.meta.channels, logged, cuts, committed, weight)
-
-    def _logged(self, decided: Decided, rows: npt.NDArray[np.intp], settled: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], F32]:
-        """Return the rows to log, in their order, and the weight of each: all of them, or all settled ones and a share of the others."""
-        if self.config.log_share >= 1.0 or decided.dry:
-            return rows, np.ones(len(rows), np.float32)
-        given = decided.candidates
-        draw = combine(hash64(given.users)[given.user[rows]], hash64(given.items)[given.item[rows]]) / np.float64(2**64)
-        kept = np.isin(rows, settled)
-        chosen = kept | (draw < self.config.log_share)
-        return rows[chosen], np.where(kept, 1.0, 1.0 / self.config.log_share).astype(np.float32)[chosen]
+    @cached_property
+    def _committing(self) -> Committing:
+        return Committing(self.meta, self.committer, self.config.deliver_within_s, self.config.log_share)
 
     def _allowed(self, batch: Batch) -> Bools:
         picky = np.flatnonzero(batch.profiles["flags"] & HAS_KIND_PREFERENCES)

@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from lake.decisions import Candidates, Lane
 from ranking.blocks import Matrix
 from ranking.scorer import ScoreRequest
-from scheduler.pipeline import Scores
+from scheduler.scoring import Scores
 
 TIMEOUT_S: dict[Lane, float] = {"urgent": 5.0, "scheduled": 60.0}
 """How long a lane waits for scores; a window can wait for a replica to start, a live room can't."""

@@ -18,7 +18,7 @@ from budgets.thresholds import SteeredController
 from lake.decision_log import unpack
 from lake.decisions import Candidates, Lane
 from lake.ids import combine, hash64
-from scheduler.pipeline import Scorer
+from scheduler.scoring import Scorer
 from simulation.difference import Moments, difference
 from simulation.filters import Filter, LabelName, Model, learned
 from simulation.observed import Known, Observer

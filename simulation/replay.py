@@ -29,9 +29,9 @@ from ranking.store import FeatureStore
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane
 from scheduler.lease import shard_lease
-from scheduler.pipeline import Pipeline, PipelineConfig, Scorer
+from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.redis_stores import RedisStores
-from scheduler.scoring import by_model
+from scheduler.scoring import Scorer, by_model
 from scheduler.sources import HeldRows, NewPosts, Trending
 from scheduler.windows import SLOT_S
 from simulation.beside import beside

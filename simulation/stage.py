@@ -27,10 +27,12 @@ from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, blank
 from lake.seen import MemorySeenStore
+from scheduler.batch import Occasion
 from scheduler.decide import DecideConfig
 from scheduler.due import MemoryDueIndex
 from scheduler.memory_commit import MemoryCommitter
-from scheduler.pipeline import Occasion, Pipeline, PipelineConfig, Scorer
+from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.scoring import Scorer
 from scheduler.thresholds import MemoryThresholds
 from scheduler.windows import SLOT_S
 from simulation.offers import SOURCE, Boom, Offers, draw, item_rows, places

@@ -17,8 +17,9 @@ from lake.items import ItemTable
 from scheduler.decide import DecideConfig
 from scheduler.lanes import ScheduledLane
 from scheduler.local_shards import LocalShards
-from scheduler.pipeline import Pipeline, PipelineConfig, Scores
+from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.redis_stores import RedisStores
+from scheduler.scoring import Scores
 from scheduler.sources import NewPosts
 from scheduler.ticker import HEARTBEAT_S, TTL_S, Ticker, TickLoop
 from scheduler.windows import SLOT_S

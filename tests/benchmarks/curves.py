@@ -19,7 +19,7 @@ from lake.dataset import Dataset
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
 from ranking.calibration import Calibration, moved
-from ranking.evaluation import Resampled, Tenth, effective_owners, expected_over_observed, log_loss, rounded, tenths
+from ranking.evaluation import Resampled, Tenth, cut_at, effective_owners, expected_over_observed, log_loss, recall_at, rounded, tenths
 from ranking.examples import ExampleRule, Rows
 from ranking.fitting import Margins
 from ranking.join import features_at
@@ -46,7 +46,8 @@ def curves(dataset: Dataset, bundle: Bundle, until: float) -> dict[str, Any]:
         "moved each week": followed(rows, margin, bundle, rule, 7 * DAY_S),
         "moved each day": followed(rows, margin, bundle, rule, DAY_S),
     }
-    return {"rows": len(rows), "rests_on": evidence(rows)} | {name: measured(rows, values) for name, values in told.items()}
+    about = {"rows": len(rows), "rests_on": evidence(rows), "threshold": kept(rows, margin, bundle)}
+    return about | {name: measured(rows, values) for name, values in told.items()}
 
 
 def evidence(rows: Rows) -> dict[str, Any]:
@@ -63,6 +64,19 @@ def evidence(rows: Rows) -> dict[str, Any]:
         "people": int((each > 0).sum()),
         "as_sure_as": effective_owners(each),
         "most_of_one": float(each.max(initial=0.0) / max(each.sum(), 1e-300)),
+    }
+
+
+def kept(rows: Rows, margin: Margins, bundle: Bundle) -> dict[str, Any]:
+    """Return what the threshold that training found for a recall keeps of later engagements, and how many rows it cuts."""
+    found = bundle.metrics["validation"]["threshold"]
+    above = bundle.calibration(margin) >= found["probability"]
+    engaged = rows.label * rows.weight
+    return {
+        "target_recall": found["target_recall"],
+        "recall": recall_at(above.astype(float), rows.label, rows.weight, 0.5),
+        "interval_95": list(Resampled.of(rows.user).ratio(above * engaged, engaged)),
+        "cut": cut_at(above.astype(float), rows.weight, 0.5),
     }
 
 

@@ -152,7 +152,7 @@ def test_days_of_users_are_reached_once_however_much_of_them_is_engaged_with() -
 
 
 def test_numbers_that_are_none_become_null_in_a_report() -> None:
-    assert rounded({"a": float("nan"), "b": [1.23456, (2, "x")]}) == {"a": None, "b": [1.2346, [2, "x"]]}
+    assert rounded({"a": float("nan"), "b": [1.23456, (2, "x")], "c": 0.00221349}) == {"a": None, "b": [1.2346, [2, "x"]], "c": 0.002213}
 
 
 def test_tenths_of_the_users_tell_apart_who_is_sent_most_and_who_answers() -> None:

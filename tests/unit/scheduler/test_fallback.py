@@ -12,7 +12,7 @@ from ranking.popularity import MODEL_ID, Popularity
 from ranking.store import MemoryFeatureStore
 from scheduler.fallback import SETTINGS, Fallback
 from scheduler.lanes import UrgentLane
-from scheduler.pipeline import Scores
+from scheduler.scoring import Scores
 from tests.unit.scheduler.test_pipeline import MONDAY_NOON, USERS, Fixed, World, furnished, urgent
 
 NOW = MONDAY_NOON - 1800
