@@ -12,6 +12,10 @@ from scheduler.activity import EPOCH_HOURS, F32, WEEK_HOURS, Activity, Ints
 from scheduler.send_time_params import SendTimeParams
 
 
+NEGLIGIBLE = 1e-12
+"""Shares of an event below this are nothing: kept, they would make denormal numbers, on which processors are many times slower."""
+
+
 @dataclass(frozen=True)
 class Smoothing:
     """Matrices (168, 168) that spread an event over the hours beside it and over days of its kind; rows sum to 1."""
@@ -31,7 +35,8 @@ def _smoother(bandwidth_hours: float, same_day: float) -> F32:
     weekend = np.arange(7) >= 5
     alike = weekend[:, None] == weekend
     days = same_day * np.eye(7) + (1 - same_day) * alike / alike.sum(axis=1, keepdims=True)
-    return np.kron(days, hours / hours.sum(axis=1, keepdims=True)).astype(np.float32)
+    spread = np.kron(days, hours / hours.sum(axis=1, keepdims=True))
+    return np.where(spread < NEGLIGIBLE, 0, spread).astype(np.float32)
 
 
 @dataclass(frozen=True)
