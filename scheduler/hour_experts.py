@@ -11,7 +11,6 @@ import scipy
 from scheduler.activity import EPOCH_HOURS, F32, WEEK_HOURS, Activity, Ints
 from scheduler.send_time_params import SendTimeParams
 
-
 NEGLIGIBLE = 1e-12
 """Shares of an event below this are nothing: kept, they would make denormal numbers, on which processors are many times slower."""
 

@@ -45,6 +45,7 @@ from scheduler.critical import PER_DAY, Bill, Payer, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
+from scheduler.evictions import log_evicted
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.grants import grant_ids
 from scheduler.half_lives import HalfLives, MemoryHalfLives, OfKinds
@@ -404,6 +405,8 @@ class Pipeline:
         if decided.dry:
             decided.grant_id[:] = 0
             log_only(batches, self._log(decided, batch, parts, np.empty(0, np.intp)), self.committer)
+        else:
+            log_evicted(decided, batches, results, self.meta.channels, self.committer)
         return replace(decided, stale=stale)
 
     def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads) -> list[CommitBatch]:
