@@ -15,6 +15,9 @@ WEEK_HOURS = 168
 _EVER_HOURS = 1 << 32
 """More hours than any time asked about is away from 1970."""
 
+_FORGOTTEN = -60
+"""Half-lives, negative, after which no more is forgotten: less than 1e-18 is nothing, and denormal numbers are many times slower."""
+
 EPOCH_HOURS = 72
 """1970-01-01 was a Thursday; weeks count from Monday."""
 
@@ -132,6 +135,7 @@ class Activity:
         owner, weight = self.owner, self.weight
         if np.isfinite(half_life_days):
             latest = self.hour[np.maximum(self.first[1:] - 1, 0)] if len(self.hour) else np.zeros(len(self), np.int64)
-            weight = weight * np.exp2((self.hour - latest[owner]) / np.float32(24 * half_life_days)).astype(np.float32)
+            half_lives = (self.hour - latest[owner]) / np.float32(24 * half_life_days)
+            weight = weight * np.exp2(np.maximum(half_lives, _FORGOTTEN)).astype(np.float32)
         cell = owner * WEEK_HOURS + (self.hour + EPOCH_HOURS) % WEEK_HOURS
         return np.bincount(cell, weight, len(self) * WEEK_HOURS).reshape(-1, WEEK_HOURS).astype(np.float32)

@@ -14,6 +14,7 @@ from lake.ids import combine, hash64
 from lake.meta import Meta
 from scheduler.batch import Batch
 from scheduler.commit import STALE_FENCE, CommitBatch, Committer
+from scheduler.evictions import log_evicted
 from scheduler.grants import grant_ids
 from scheduler.parts import Parts, cut, spans
 from scheduler.rehearsal import Rehearsal, log_only
@@ -54,6 +55,8 @@ class Committing:
         if decided.dry:
             decided.grant_id[:] = 0
             log_only(batches, self._log(decided, batch, parts, np.empty(0, np.intp)), self.committer)
+        else:
+            log_evicted(decided, batches, results, self.meta.channels, self.committer)
         return replace(decided, stale=stale)
 
     def _batches(self, decided: Decided, batch: Batch, parts: Parts, proposals: npt.NDArray[np.intp], leads: Leads) -> list[CommitBatch]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 MAX_HELD = 50
-"""Held rows per user; beyond it the least valuable gives way, and its eviction is logged."""
+"""Held rows per user; beyond it the least valuable gives way, and ends in the decision log as `held_evicted`."""
 
 
 @dataclass(frozen=True)

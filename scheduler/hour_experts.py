@@ -11,6 +11,9 @@ import scipy
 from scheduler.activity import EPOCH_HOURS, F32, WEEK_HOURS, Activity, Ints
 from scheduler.send_time_params import SendTimeParams
 
+NEGLIGIBLE = 1e-12
+"""Shares of an event below this are nothing: kept, they would make denormal numbers, on which processors are many times slower."""
+
 
 @dataclass(frozen=True)
 class Smoothing:
@@ -31,7 +34,8 @@ def _smoother(bandwidth_hours: float, same_day: float) -> F32:
     weekend = np.arange(7) >= 5
     alike = weekend[:, None] == weekend
     days = same_day * np.eye(7) + (1 - same_day) * alike / alike.sum(axis=1, keepdims=True)
-    return np.kron(days, hours / hours.sum(axis=1, keepdims=True)).astype(np.float32)
+    spread = np.kron(days, hours / hours.sum(axis=1, keepdims=True))
+    return np.where(spread < NEGLIGIBLE, 0, spread).astype(np.float32)
 
 
 @dataclass(frozen=True)

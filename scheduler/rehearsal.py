@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -50,7 +51,7 @@ def log_only(batches: Sequence[CommitBatch], blobs: Sequence[bytes], committer: 
 
 def _empty(batch: CommitBatch, blob: bytes) -> CommitBatch:
     nothing = {name: getattr(batch, name)[:0] for name in _PER_ROW}
-    return replace(unbound(batch), digests=Digests.none(), log_blob=blob, **nothing)
+    return replace(unbound(batch), digests=Digests.none(), log_blob=blob, batch_id=secrets.token_bytes(16), **nothing)
 
 
 def accounts_of(users: Sequence[str], ledger: LedgerColumns) -> dict[str, Account]:

@@ -68,7 +68,7 @@ def test_a_short_urgent_load_is_answered_without_errors_and_mostly_sent(tmp_path
 
 def test_send_times_are_measured_beside_a_plain_histogram(tmp_path: Path) -> None:
     report = _bench(tmp_path, "send-time", "--users", "500")
-    assert report.keys() >= {"users", "events", "users_per_s", "peer_name", "peer_users_per_s", "ratio"}
+    assert report.keys() >= {"users", "events", "users_per_s", "cpu_s", "peer_name", "peer_users_per_s", "ratio", "cpu_ratio"}
     assert report["users"] == 500
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lake.profiles import MAX_WINDOWS
-from scheduler.activity import WEEK_HOURS
+from scheduler.activity import WEEK_HOURS, Activity
 from scheduler.best_windows import best_windows
+from scheduler.hour_experts import Smoothing
 from scheduler.send_time import LEVELS, fit
 from scheduler.send_time_params import SendTimeParams
 
@@ -188,6 +189,23 @@ def test_small_chunks_give_what_one_chunk_gives() -> None:
     events = crowd(3, 25, [7, 19])
     whole, cut = (fit(events, NOBODY, SendTimeParams(chunk=chunk)) for chunk in (1000, 7))
     np.testing.assert_allclose(cut.scores, whole.scores, rtol=1e-4)
+
+
+def test_no_denormal_numbers_slow_the_arithmetic_and_nothing_is_lost_by_that() -> None:
+    """A processor is many times slower on them; what would be one is far below the precision of the rest."""
+    params, smallest = SendTimeParams(), 1e-30
+    smoothing = Smoothing.of(params)
+    years = np.arange(0, 24 * 365 * 8, 5)
+    long_ago = Activity.of(np.zeros(len(years), np.int64), years, 1, params)
+    for half_life_days in (*params.half_lives_days, params.session_hours / 24):
+        counts = long_ago.counts(half_life_days)
+        exact = np.bincount((years + 72) % WEEK_HOURS, np.exp2((years - years[-1]) / (24 * half_life_days)), WEEK_HOURS)
+        np.testing.assert_allclose(counts[0], exact, rtol=1e-4, atol=1e-12)
+        for matrix in (smoothing.habit, smoothing.session):
+            assert not ((matrix > 0) & (matrix < 1e-12)).any()
+            np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
+            spread = counts @ matrix
+            assert not ((spread > 0) & (spread < smallest)).any()
 
 
 def test_a_weight_for_each_expert_is_asked_for() -> None:
