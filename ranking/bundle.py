@@ -18,6 +18,7 @@ import numpy as np
 from lake.errors import InputError
 from lake.meta import CHANNELS
 from ranking.blocks import Matrix
+from ranking.boosting import xgboost
 from ranking.calibration import Calibration
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
@@ -36,6 +37,9 @@ OPTIONAL = (OPT_OUT, LIGHT, NORMAL)
 TRIAL_ROWS = 16
 TRIAL_TIMEOUT_S = 60.0
 REMEDY = "train it again, or take the folder from where it was made"
+
+_tried: set[frozenset[tuple[str, str]]] = set()
+"""The files, by name and SHA-256, of the bundles that a trial process of this one's has predicted with."""
 
 
 class BundleError(InputError):
@@ -180,7 +184,8 @@ def about(folder: Path) -> About:
 def verify(folder: Path) -> None:
     """Check a bundle's hashes and schema, then load it and predict in a child process; raises BundleError.
 
-    A flipped bit in a model file can crash XGBoost, so what is not known to be sound is loaded where a crash does no harm.
+    A flipped bit in a model file can crash XGBoost, so what is not known to be sound is loaded where a crash does no harm. What this
+    process has had tried before, to the byte, is not tried again.
     """
     manifest = _manifest(folder)
     for name, wanted in manifest["sha256"].items():
@@ -189,6 +194,13 @@ def verify(folder: Path) -> None:
         if _sha256(folder / name) != wanted:
             raise BundleError(f"{folder / name}: is not the file that was written (its SHA-256 differs); {REMEDY}")
     _schema(folder)
+    content = frozenset(manifest["sha256"].items())
+    if content not in _tried:
+        _try(folder)
+        _tried.add(content)
+
+
+def _try(folder: Path) -> None:
     command = [sys.executable, "-m", "ranking.bundle", str(folder)]
     try:
         trial = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, check=False)
@@ -223,9 +235,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
 
 
 def _booster(path: Path, threads: int) -> xgb.Booster:
-    import xgboost as xgb
-
-    booster = xgb.Booster(params={"nthread": threads} if threads else None, model_file=str(path))
+    booster: xgb.Booster = xgboost().Booster(params={"nthread": threads} if threads else None, model_file=str(path))
     try:
         order_of(booster.feature_names or [])
     except ValueError as error:

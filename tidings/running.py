@@ -8,26 +8,25 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 from rich.panel import Panel
 
 from gateway.redis_faults import STORE_AWAY
-from lake.dataset import Dataset
 from lake.errors import InputError
 from lake.redaction import without_password
 from lake.redis_alarms import RedisAlarms
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
-from ranking import bundle as bundles
-from ranking.registry import Registry
 from tidings.console import Json, emit, facts, fail, say, step
 from tidings.home import State, folder, running
-from tidings.learning import train_bundle
-from tidings.ray_status import deployments
 from tidings.system import Wanted, end_like_ctrl_c, has_ended, ray_folder, refuse_second, start, stop, store_folder
+
+if TYPE_CHECKING:
+    from ranking.registry import Registry
+
+# What reads models, tables or Ray is imported where it is used: `down` needs none of it, and it takes seconds to load.
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +89,8 @@ def status(as_json: Json = False) -> None:
     if state is None:
         emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
         raise typer.Exit(1)
+    from tidings.ray_status import deployments
+
     wrong = alarms(state)
     report = where(state) | {"deployments": deployments(state), "alarms": wrong}
     table = facts(where(state) | report["deployments"] | ({"alarm": "; ".join(wrong)} if wrong else {}))
@@ -132,12 +133,13 @@ def _settings(path: Path | None) -> dict[str, Any]:
 
 def _model(model: Path | None, data: Path | None) -> Path:
     """Return the registry whose model is to serve: the one given, else this home's, after a bundle given or trained took over there."""
+    from ranking.registry import Registry
+
     if model is not None and Registry.is_at(model):
         return _verified(Registry(model.resolve()))
     ours, trained = Registry(folder() / "models"), folder() / "model"
     if model is None and data is not None:
-        dataset = Dataset.load(data)
-        train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), trained)
+        _train(data, trained)
     given = model or (trained if data is not None else None)
     if given is None:
         return _verified(ours)
@@ -146,8 +148,20 @@ def _model(model: Path | None, data: Path | None) -> Path:
     return ours.folder
 
 
+def _train(data: Path, into: Path) -> None:
+    import pandas as pd
+
+    from lake.dataset import Dataset
+    from tidings.learning import train_bundle
+
+    dataset = Dataset.load(data)
+    train_bundle(dataset, dataset.events["at"].max() + pd.Timedelta(microseconds=1), into)
+
+
 def _verified(registry: Registry) -> Path:
     """Return a registry whose model may serve; raises BundleError, which replicas would raise again and again."""
+    from ranking import bundle as bundles
+
     serving = registry.standing().serving
     if not serving:
         raise InputError("no model yet: give --model, or --data to train one")
