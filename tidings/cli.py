@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -26,7 +27,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from lake.errors import InputError
-from tidings.console import fail, out
+from tidings.console import fail, out, step
 
 
 class Command(NamedTuple):
@@ -68,6 +69,19 @@ COMMANDS = {
 }
 
 
+INPUTS = {"--data", "--settings"}
+"""Options that name something to read, in every command that has them."""
+
+
+def refuse_missing(args: list[str]) -> None:
+    """Raise InputError where an option of INPUTS names nothing: known at once, while a command's imports may take half a minute."""
+    pairs = [(arg, following) for arg, following in zip(args, args[1:], strict=False) if arg in INPUTS]
+    pairs += [(name, given) for name, _, given in (arg.partition("=") for arg in args) if name in INPUTS and given]
+    for option, path in pairs:
+        if not Path(path).exists():
+            raise InputError(f"{option} {path}: there is no such file or folder")
+
+
 def load(name: str) -> Any:
     """Import the module of a command and return the command, ready to run; raises KeyError if the module does not register it."""
     group = typer.Typer()
@@ -81,7 +95,11 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Replace the placeholder of the help page by the command itself."""
         name, placeholder, rest = super().resolve_command(ctx, args)
-        return name, load(name) if name in COMMANDS else placeholder, rest
+        if name not in COMMANDS:
+            return name, placeholder, rest
+        refuse_missing(rest)
+        with step(f"loading {name}"):
+            return name, load(name), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; InputError becomes its message and exit code 2."""

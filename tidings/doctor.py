@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -30,6 +31,7 @@ from tidings.ports import in_use
 
 WAITAOF_SINCE = (7, 2)
 LEAST_FREE_BYTES = 1 << 30
+HTTP_PORT = 8000
 DASHBOARD_PORT = 8265
 HAPROXY_PORTS = {8404: "HAProxy statistics", 9101: "HAProxy metrics"}
 PROBE_TIMEOUT_S = 2.0
@@ -64,9 +66,16 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(port: Annotated[int, typer.Option(help="The port Tidings serves HTTP on.")] = 8000, as_json: Json = False) -> None:
+def doctor(
+    port: Annotated[int | None, typer.Option(help="The port Tidings serves HTTP on: the running system's, else 8000.")] = None,
+    as_json: Json = False,
+) -> None:
     """Say what was found on this machine, what is wrong, and what to do. Exit code 1 if something is wrong."""
-    findings = [examine_python(), *examine_store(), *examine_network(port), examine_disk(folder())]
+    state = running()
+    if port is None:
+        port = (urlsplit(state.api_url).port if state else None) or HTTP_PORT
+    network = examine_network(port, ours=state is not None or "REDIS_URL" in os.environ)
+    findings = [examine_python(), *examine_store(), *network, examine_disk(folder())]
     emit(report(findings), as_json=as_json, summary=_summary(findings))
     if any(finding.wrong for finding in findings):
         raise typer.Exit(1)
@@ -180,25 +189,33 @@ def examine_trial() -> Finding:
     return Finding("store", line, {**facts, "server": health.server, "version": health.version}, tuple(judge_store(health)))
 
 
-def examine_network(port: int) -> list[Finding]:
-    """Ask who answers on the ports Tidings uses, and whether Ray is one of them."""
+def examine_network(port: int, *, ours: bool) -> list[Finding]:
+    """Ask who answers on the ports Tidings uses, and whether Ray is one of them.
+
+    `ours`: whether a Tidings that answers may be this home's, or its cluster's; else it is another's, and in the way of ours.
+    """
     ray = examine_ray()
-    running = bool(ray.facts["running"])
-    ports = {port: ("HTTP", _answers(port, "/healthz")), DASHBOARD_PORT: ("Ray dashboard", running)}
-    ports |= {number: (name, running) for number, name in HAPROXY_PORTS.items()}
+    tidings, ray_runs = _answers(port, "/healthz"), bool(ray.facts["running"])
+    ports = {port: ("HTTP", tidings and ours), DASHBOARD_PORT: ("Ray dashboard", ray_runs and ours)}
+    ports |= {number: (name, ray_runs and ours) for number, name in HAPROXY_PORTS.items()}
     used = {number: in_use(number) for number in ports}
+    taken = [number for number, (_, our) in ports.items() if used[number] and not our]
+    others = {port: tidings and "another Tidings", DASHBOARD_PORT: ray_runs and "another Ray"}
     advice = [
-        Advice(f"port {number} ({name}) is taken by another program", _port_remedy(number, port))
-        for number, (name, ours) in ports.items()
-        if used[number] and not ours
+        Advice(
+            f"port {number} ({ports[number][0]}) is taken by {others.get(number) or 'another program'}",
+            f"stop it, or use another: `tidings up --port {port + 1}`" if number == port else "leave it: `tidings up` takes another port",
+            wrong=number == port,
+        )
+        for number in taken
     ]
-    open_wide = [number for number in HAPROXY_PORTS if used[number] and running]
+    open_wide = [number for number in HAPROXY_PORTS if used[number] and number not in taken]
     if open_wide:
         advice.append(
             Advice(f"HAProxy's ports {_listed(open_wide)} listen on every interface", "firewall them off from other machines", wrong=False)
         )
-    facts = {str(number): {"for": name, "in_use": used[number], "ours": used[number] and ours} for number, (name, ours) in ports.items()}
-    line = ", ".join(f"{number} {'in use' if used[number] else 'free'}" for number in ports)
+    facts = {str(number): {"for": name, "in_use": used[number], "ours": used[number] and our} for number, (name, our) in ports.items()}
+    line = ", ".join(f"{number} {'free' if not used[number] else 'taken' if number in taken else 'in use'}" for number in ports)
     return [ray, Finding("ports", line, facts, tuple(advice))]
 
 
@@ -220,10 +237,6 @@ def examine_ray() -> Finding:
             Advice(f"Ray {running_version} is running, but {facts['version']} is installed", "stop it with `ray stop`, then `tidings up`"),
         )
     return Finding("ray", f"{facts['version']}, running", facts, advice)
-
-
-def _port_remedy(number: int, port: int) -> str:
-    return f"stop it, or use another: `tidings up --port {port + 1}`" if number == port else "stop it before `tidings up`"
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -98,3 +98,11 @@ def test_a_command_that_cannot_do_its_work_ends_with_exit_code_1(runner: CliRunn
 
 def test_a_group_of_commands_loads_like_a_command(runner: CliRunner) -> None:
     assert json.loads(runner.invoke(cli.app, ["keys", "new"]).stdout) == {"key": "k"}
+
+
+@pytest.mark.parametrize("given", [["--data", "NOWHERE"], ["--data=NOWHERE"], ["--model", "m", "--settings", "NOWHERE"]])
+def test_a_folder_that_is_missing_is_told_before_anything_is_imported(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "train", cli.Command("tidings.not_there", "", ""))
+    result = CliRunner().invoke(cli.app, ["train", *given])
+    assert result.exit_code == 2
+    assert "NOWHERE: there is no such file or folder" in result.stderr

@@ -119,8 +119,21 @@ def test_a_port_taken_by_another_program_is_wrong() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(0)
         port = int(other.getsockname()[1])
-        ports = doctor.examine_network(port)[-1]
+        ports = doctor.examine_network(port, ours=True)[-1]
     assert any(f"port {port}" in advice.what for advice in ports.advice if advice.wrong)
+
+
+@pytest.mark.parametrize(("ours", "wrong"), [(True, False), (False, True)])
+def test_a_tidings_and_a_ray_that_are_not_ours_are_not_taken_for_them(
+    ray_dashboard: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch, ours: bool, wrong: bool
+) -> None:
+    monkeypatch.setattr(doctor, "in_use", lambda port: port in {8123, doctor.DASHBOARD_PORT})
+    monkeypatch.setattr(doctor, "_answers", lambda *_: True)
+    ports = doctor.examine_network(8123, ours=ours)[-1]
+    assert ports.wrong is wrong
+    said = [advice.what for advice in ports.advice]
+    theirs = ["port 8123 (HTTP) is taken by another Tidings", f"port {doctor.DASHBOARD_PORT} (Ray dashboard) is taken by another Ray"]
+    assert said == ([] if ours else theirs)
 
 
 def test_a_running_ray_is_found(ray_dashboard: type[BaseHTTPRequestHandler]) -> None:
