@@ -30,6 +30,7 @@ from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels, open_stand_ins, providers_of
 from delivery.courier import Courier, CourierParts, CourierSettings
+from delivery.deadletters import DeadLetters
 from delivery.dispatch import Dispatcher, Parts
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
 from delivery.inbox import Inbox
@@ -572,6 +573,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         api_keys=RedisApiKeys(stores.client),
         idempotency=RedisIdempotency(stores.client, stores.meta.keys),
         fanout=RedisFanout(stores.client),
+        dead_letters=DeadLetters(RedisOutbox(stores.client, stores.meta.keys), stores.meta.shards, stores.ledger.refund),
         overview=RedisOverview(stores.client, stores.meta, weekly_of(settings)),
         erase=partial(erase, settings),
         enroll=lambda users, now: reenroll(users, stores.loading(), now),

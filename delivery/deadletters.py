@@ -42,6 +42,11 @@ class DeadLetters:
         wanted = [letter for letter in letters if _matches(letter, channel, user_id)]
         return sorted(wanted, key=lambda letter: -letter.at)[:limit]
 
+    def get(self, name: str) -> DeadLetter | None:
+        """Return the letter of a name, None where there is none (any more). ValueError: no such name."""
+        shard, letter_id = self._place(name)
+        return next((letter for letter in self.outbox.dead(shard, LOOKED_AT) if letter.letter_id == letter_id), None)
+
     def replay(self, names: Sequence[str]) -> Handled:
         """Put letters back into the outbox; those past their time end as expired there. ValueError: no such name."""
         return self._each(names, self.outbox.replay)

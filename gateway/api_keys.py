@@ -18,6 +18,7 @@ SCOPES = {
     "events": "report events, and put and delete items",
     "users": "put, read and erase users, their preferences, follows, addresses and inboxes",
     "read": "look: decisions and the console",
+    "operate": "look, and replay and drop dead letters in the console",
 }
 LOGIN = "login"
 """A scope only `tidings up` gives: the key opens the console once and is gone."""

@@ -22,6 +22,7 @@ from gateway.limits import MAX_BODY_BYTES
 from gateway.models import Problem
 from gateway.routes import (
     console,
+    dead_letters,
     decisions,
     events,
     health,
@@ -42,7 +43,24 @@ from gateway.services import Decide, Services
 from gateway.shedding import Load, LoadShed
 from gateway.urgent import UrgentDesk
 
-ROUTERS = (urgent, events, reports, items, users, inbox, decisions, messages, windows, links, preferences, health, console, preview, week)
+ROUTERS = (
+    urgent,
+    events,
+    reports,
+    items,
+    users,
+    inbox,
+    decisions,
+    messages,
+    windows,
+    links,
+    preferences,
+    health,
+    console,
+    preview,
+    week,
+    dead_letters,
+)
 DESCRIPTION = """Tells each person the few things worth telling them, within a weekly budget of their attention.
 
 Every route under /v1 wants `Authorization: Bearer <key>`; `tidings keys new --scope ...` makes one. Errors are problem+json (RFC 9457)."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from delivery.preferences import PreferenceRow, digest_days, minute_of_day
+from gateway.words import ENGLISH, Words
 from lake.profiles import WEEKDAYS
 from lake.table_columns import is_clock_time, is_quarter_hour
 
-DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DIAL_NAMES: Mapping[int, str] = {-2: "Far fewer", -1: "Fewer", 0: "Usual", 1: "More", 2: "Far more"}
 CHANNEL_NAMES: Mapping[str, str] = {
     "in_app": "App",
@@ -45,10 +45,10 @@ class Offer:
         """Return every choice of a kind and a channel, everything else last."""
         return [(kind, channel) for kind in (*self.kinds, None) for channel in self.channels]
 
-    def kind_name(self, kind: str | None) -> str:
+    def kind_name(self, kind: str | None, words: Words = ENGLISH) -> str:
         """Return how people call a kind."""
         if kind is None:
-            return "Everything else" if self.kinds else "Everything"
+            return words("Everything else" if self.kinds else "Everything")
         return self.kinds[kind]
 
 
@@ -117,22 +117,27 @@ class Choices:
                 day["digest_days"] = list(self.digest_days)
         return day
 
-    def told(self, offer: Offer) -> list[tuple[str, str]]:
+    def told(self, offer: Offer, words: Words = ENGLISH) -> list[tuple[str, str]]:
         """Return what was chosen, in words: pairs of what and how."""
-        where = [(offer.kind_name(kind), self._where(kind, offer)) for kind in (*offer.kinds, None)]
-        quiet = f"{self.quiet_from} to {self.quiet_to}" if self.quiet_from else "None"
-        return [*where, ("How much", DIAL_NAMES[self.dial]), ("When", self._when()), ("Quiet hours", quiet)]
+        where = [(offer.kind_name(kind, words), self._where(kind, offer, words)) for kind in (*offer.kinds, None)]
+        quiet = words("{begin} to {end}", begin=self.quiet_from, end=self.quiet_to) if self.quiet_from else words("None")
+        when = (words("When"), self._when(words))
+        return [*where, (words("How much"), words(DIAL_NAMES[self.dial])), when, (words("Quiet hours"), quiet)]
 
-    def _where(self, kind: str | None, offer: Offer) -> str:
-        names = [channel_name(channel) for channel in offer.channels if self.allowed[kind, channel]]
-        return ", ".join(names) or "Off"
+    def _where(self, kind: str | None, offer: Offer, words: Words) -> str:
+        names = [words(channel_name(channel)) for channel in offer.channels if self.allowed[kind, channel]]
+        return ", ".join(names) or words("Off")
 
-    def _when(self) -> str:
+    def _when(self, words: Words) -> str:
         if not self.digest_at:
-            return "When I am likely to look"
-        days = "every day" if self.digest_days == WEEKDAYS else ", ".join(DAY_NAMES[WEEKDAYS.index(day)] for day in self.digest_days)
-        waits = f"; inside your quiet hours, so it waits until {self.quiet_to}" if self._is_quiet(self.digest_at) else ""
-        return f"At {self.digest_at}, {days}{waits}"
+            return words("When I am likely to look")
+        names = words.days()
+        every = self.digest_days == WEEKDAYS
+        days = words("every day") if every else ", ".join(names[WEEKDAYS.index(day)][0] for day in self.digest_days)
+        when = words("At {time}, {days}", time=self.digest_at, days=days)
+        if not self._is_quiet(self.digest_at):
+            return when
+        return words("{when}; inside your quiet hours, so it waits until {end}", when=when, end=self.quiet_to)
 
     def _is_quiet(self, at: str) -> bool:
         if not self.quiet_from:

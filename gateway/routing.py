@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.api_keys import ApiKey
 from gateway.problems import ProblemError, invalid_body
 from gateway.services import Services
+from gateway.words import Words, words_for
 
 SCHEME = "key"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -28,6 +29,17 @@ def services_of(request: Request) -> Services:
     """Return the parts behind the routes."""
     services: Services = request.app.state.services
     return services
+
+
+def words_of(request: Request, user_id: str = "") -> Words:
+    """Return the language of a page for a user, "" for whoever asks: their own, else their browser's, else English."""
+    services, locale = services_of(request), ""
+    if user_id:
+        try:
+            locale = services.profiles.get([user_id])["locale"][0].decode()
+        except services.away_errors:
+            locale = ""  # a page in another language is better than none
+    return words_for(locale, request.headers.get("accept-language", ""))
 
 
 def key_of(request: Request) -> ApiKey:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from delivery.channels.registry import CheckAddress
+from delivery.deadletters import DeadLetters
 from delivery.feedback import Feedback
 from delivery.inbox import Inbox
 from delivery.links import Links
@@ -67,6 +68,7 @@ class Services:
     api_keys: ApiKeyStore
     idempotency: IdempotencyStore
     fanout: FanoutStore
+    dead_letters: DeadLetters
     overview: Callable[[float], Overview]
     erase: Callable[[str, float], None]
     export: Callable[[str, float], Mapping[str, Any] | None]

@@ -53,12 +53,12 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="The letter's name.")], as_json: Json = False) -> None:
     """Show everything about one letter."""
     with _letters() as letters:
-        found = [letter for letter in letters.find(EVERY) if name_of(letter) == name]
-    if not found:
+        found = letters.get(name)
+    if found is None:
         raise InputError(f"there is no dead letter {name!r}; `tidings deadletters list` shows them")
-    message = found[0].message
+    message = found.message
     granted = {} if message is None else {**message.__dict__, "granted_because": message.reason}
-    emit({**granted, **_facts(found[0])}, as_json=as_json)
+    emit({**granted, **_facts(found)}, as_json=as_json)
 
 
 def replay(names: Names = None, everything: All = False, channel: Channel = None, user: User = None, as_json: Json = False) -> None:

@@ -19,7 +19,8 @@ from gateway.services import Services
 
 COOKIE = "tidings_console"
 SESSION_S = 12 * 3600.0
-READ = ["read"]
+READ = ["read", "operate"]
+"""Either looks; a session of the login link holds both."""
 
 router = APIRouter(include_in_schema=False)
 

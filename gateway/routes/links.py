@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from delivery.links import PATHS, BadLinkError, LinkToken, Purpose
 from gateway.pages import page, wants_html
+from gateway.preference_form import channel_name
 from gateway.problems import PAGE_OR_PROBLEM, not_found
-from gateway.routing import services_of
+from gateway.routing import services_of, words_of
 from gateway.services import Services
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -29,7 +30,7 @@ def get_unsubscribe(request: Request, token: str) -> Response:
     link = _read(services_of(request), "unsubscribe", token)
     if link is None:
         return _bad_link(request)
-    return page("unsubscribe.html", channel=link.channel, done=False)
+    return _unsubscribe_page(request, link, done=False)
 
 
 @router.post(f"/{PATHS['unsubscribe']}/{{token}}", response_class=HTMLResponse, responses=ERRORS)
@@ -40,7 +41,7 @@ def post_unsubscribe(request: Request, token: str) -> Response:
     if link is None:
         return _bad_link(request)
     services.feedback.accept_link(link, services.clock.now())
-    return page("unsubscribe.html", channel=link.channel, done=True)
+    return _unsubscribe_page(request, link, done=True)
 
 
 @router.get(f"/{PATHS['open']}/{{token}}", response_class=Response, responses=PIXEL_ONLY)
@@ -67,6 +68,11 @@ def get_click(request: Request, token: str) -> Response:
     return RedirectResponse(link.url, 302, headers=PRIVATE)
 
 
+def _unsubscribe_page(request: Request, link: LinkToken, *, done: bool) -> Response:
+    words = words_of(request, link.user_id)
+    return page("unsubscribe.html", words=words, channel=words(channel_name(link.channel)), done=done)
+
+
 def _read(services: Services, purpose: Purpose, token: str) -> LinkToken | None:
     try:
         return services.links.read(purpose, token)
@@ -77,4 +83,4 @@ def _read(services: Services, purpose: Purpose, token: str) -> LinkToken | None:
 def _bad_link(request: Request) -> Response:
     if not wants_html(request):
         raise not_found("this link is not valid; it may have been cut off")
-    return page("bad_link.html", status_code=404)
+    return page("bad_link.html", status_code=404, words=words_of(request))

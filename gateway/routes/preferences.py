@@ -11,12 +11,13 @@ from starlette.concurrency import run_in_threadpool
 
 from delivery.links import PATHS, BadLinkError, ExpiredLinkError, LinkToken
 from gateway.pages import asset, page, wants_html
-from gateway.preference_form import DAY_NAMES, DIAL_NAMES, Choices, Form, Offer, channel_name, name_of, submitted
+from gateway.preference_form import DIAL_NAMES, Choices, Form, Offer, channel_name, name_of, submitted
 from gateway.problems import PAGE_OR_PROBLEM, ProblemError, invalid, not_found
 from gateway.routes.users import book_of
-from gateway.routing import services_of
+from gateway.routing import services_of, words_of
 from gateway.services import Services
 from gateway.users import UserBook
+from gateway.words import Words
 from lake.profiles import WEEKDAYS
 
 MOST_FIELDS = 20_000
@@ -71,7 +72,7 @@ def _answer(request: Request, token: str, form: Form | None) -> Response:
     services = services_of(request)
     try:
         link = services.links.read_preferences(token, services.clock.now())
-        visit = _Visit(services, book_of(request), link)
+        visit = _Visit(services, book_of(request), link, words_of(request, link.user_id))
     except ExpiredLinkError as error:
         return _refused(request, "expired_link.html", ProblemError(410, "expired-link", str(error)))
     except (BadLinkError, ProblemError):
@@ -87,14 +88,14 @@ def _answer(request: Request, token: str, form: Form | None) -> Response:
 def _refused(request: Request, name: str, problem: ProblemError) -> Response:
     if not wants_html(request):
         raise problem
-    return page(name, status_code=problem.status)
+    return page(name, status_code=problem.status, words=words_of(request))
 
 
 class _Visit:
     """One request of a user. Raises ProblemError where nobody has put the user."""
 
-    def __init__(self, services: Services, book: UserBook, link: LinkToken) -> None:
-        self._services, self._book, self._link = services, book, link
+    def __init__(self, services: Services, book: UserBook, link: LinkToken, words: Words) -> None:
+        self._services, self._book, self._link, self._words = services, book, link, words
         self._user = link.user_id
         self._rows = book.preferences(link.user_id)
         self._offer: Offer = services.offer.to(self._rows)
@@ -143,19 +144,20 @@ class _Visit:
 
     def show(self, *, saved: bool = False) -> Response:
         """Return the page."""
-        ended, offer = self._ended(), self._offer
+        ended, offer, words = self._ended(), self._offer, self._words
         return page(
             "preferences.html",
             status_code=422 if self._problems else 200,
+            words=words,
             said=self._said if saved else "",
-            told=self._choices.told(offer) if saved and self._said == "Saved" else [],
+            told=self._choices.told(offer, words) if saved and self._said == "Saved" else [],
             problems=self._problems,
             everything_ended=set(offer.channels) <= set(ended),
-            ended=[(channel, channel_name(channel)) for channel in offer.channels if channel in ended],
-            groups=[(offer.kind_name(kind), self._boxes(kind)) for kind in (*offer.kinds, None)],
+            ended=[(channel, words(channel_name(channel))) for channel in offer.channels if channel in ended],
+            groups=[(offer.kind_name(kind, words), self._boxes(kind)) for kind in (*offer.kinds, None)],
             choices=self._choices,
             dial=DIAL_NAMES.items(),
-            days=list(zip(WEEKDAYS, DAY_NAMES, strict=True)),
+            days=[(day, *names) for day, names in zip(WEEKDAYS, words.days(), strict=True)],
             quarter_hours=QUARTER_HOURS,
             zone=self._book.zone(self._user),
         )
@@ -163,4 +165,4 @@ class _Visit:
     def _boxes(self, kind: str | None) -> list[tuple[str, str, bool]]:
         """Return the boxes of a kind: the field's value, the channel's name, whether it is ticked."""
         allowed = self._choices.allowed
-        return [(name_of((kind, channel)), channel_name(channel), allowed[kind, channel]) for channel in self._offer.channels]
+        return [(name_of((kind, channel)), self._words(channel_name(channel)), allowed[kind, channel]) for channel in self._offer.channels]

@@ -19,6 +19,7 @@ from lake.profiles import EVERYBODY, WEEK, blank
 from scheduler.send_time import LEVELS
 from tests.browser.conftest import Served
 from tests.unit.gateway.conftest import META, NOW, World
+from tests.unit.gateway.test_dead_letters_page import bury
 
 WIDTHS = {"phone": 360, "desk": 1280}
 SMALLEST_LETTERS_PX = 11
@@ -29,7 +30,11 @@ PAGES = {
     "week": "/console/week?user=ann",
     "unknown": "/console/week?user=nobody",
     "preview": "/console/preview",
+    "dead": "/console/dead",
+    "dead_letter": "/console/dead/{letter}",
+    "no_letter": "/console/dead/0/1-0",
 }
+STATUS = {"login": 401, "unknown": 404, "no_letter": 404}
 LETTERS = """() => [...document.querySelectorAll('body *')].filter(node => [...node.childNodes].some(
   each => each.nodeType === 3 && each.data.trim()) && node.getClientRects().length
   && !['title', 'option'].includes(node.tagName.toLowerCase())
@@ -108,8 +113,12 @@ def reader(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
 
 def test_pages_fit_and_what_is_written_is_large_enough_and_within_its_sheet(reader: Page, world: World, served: Served) -> None:
     served.start(create_app(world.services(overview=lambda _: OVERVIEW, dashboard_url="http://127.0.0.1:8265")))
+    letter = bury(world, 1, "550 5.1.1 <somebody@a-very-long-domain-name-without-any-place-to-break.example>: user unknown")
+    bury(world, 2, channel="push", item_id="a_very_long_item_id_" * 6)
     for name, path in PAGES.items():
-        reader.goto(served.url + path)
+        answer = reader.goto(served.url + path.format(letter=letter))
+        assert answer is not None
+        assert answer.status == STATUS.get(name, 200), name
         if name == "console":
             expect(reader.locator("[data-table=outcomes]")).to_contain_text("65,514")
         root = reader.locator("html")
@@ -119,4 +128,4 @@ def test_pages_fit_and_what_is_written_is_large_enough_and_within_its_sheet(read
         assert not [words for words, size, _ in reader.evaluate(LETTERS) if size < SMALLEST_LETTERS_PX], name
         assert not [words for words, _, beyond in reader.evaluate(LETTERS) if beyond > 0], name
         if name == "login":
-            reader.goto(f"{served.url}/console?token={world.token('read')}")
+            reader.goto(f"{served.url}/console?token={world.token('operate')}")

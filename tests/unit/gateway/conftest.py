@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from budgets.ledger import MemoryLedger
+from delivery.deadletters import DeadLetters
 from delivery.feedback import Feedback, MemoryEventLog
 from delivery.inbox import MemoryInbox
 from delivery.links import Links, LinkSettings
@@ -33,6 +34,7 @@ from lake.decision_log import DecisionLog, MemoryDecisionStream
 from lake.decisions import Decided
 from lake.follows import MemoryFollowStore
 from lake.history import History
+from lake.ids import Keys64
 from lake.items import ItemTable, MemoryItemStore
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics
@@ -81,6 +83,7 @@ class World:
     links: Links = field(default_factory=lambda: Links(LinkSettings(("0123456789abcdef",), "http://tidings.test")))
     enrolled: list[str] = field(default_factory=list)
     erased: list[str] = field(default_factory=list)
+    refunds: list[tuple[str, int]] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
     def token(self, *scopes: str, lifetime_s: float | None = None) -> str:
@@ -108,6 +111,7 @@ class World:
             "api_keys": self.api_keys,
             "idempotency": self.idempotency,
             "fanout": self.fanout,
+            "dead_letters": DeadLetters(self.outbox, META.shards, self.refunded),
             "enroll": lambda user_ids, _: self.enrolled.extend(user_ids),
             "overview": lambda now: Overview(windows=3, sends={"urgent": {"in_app": 2}}, at=now),
             "erase": lambda user_id, _: self.erased.append(user_id),
@@ -119,6 +123,10 @@ class World:
             "metrics": self.metrics,
         }
         return Services(**parts | changed)
+
+    def refunded(self, users: Sequence[str], grant_ids: Keys64) -> None:
+        """Note whose units were given back."""
+        self.refunds += zip(users, grant_ids.tolist(), strict=True)
 
     def rehearse(self, users: list[str], now: float) -> Decided:
         """Rehearse the windows of people of whom nothing is known."""
