@@ -310,7 +310,7 @@ class SteeredController:
         return replace(state, sent=Sent(where_known(known, old.sent.days, begun.sent.days)), **merged)
 
     def _wanted(self, state: SteeredState, cells: Cells) -> Floats:
-        """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, more or less by what the group's last days lack or exceed."""
+        """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, more or less by what the group's last days call for."""
         daily = cells.budget / PERIOD_DAYS
         counts = cells.budget > 0
         size = np.maximum(np.bincount(cells.group, counts), 1)
@@ -327,7 +327,7 @@ class SteeredController:
         wanted = daily * calls_for[cells.group]
         if self.steer_own:
             lacking = daily * (PERIOD_DAYS - 1) - state.sent.days[:, 1:].sum(axis=1)
-            # One cell's few sends are mostly chance, and nothing below zero can be asked: a large share of its own error would bias the mean.
+            # One cell's few sends are mostly chance, and nothing below zero can be asked: much of its own error would bias the mean.
             wanted += self.steer_own * (lacking - (np.bincount(cells.group, lacking * counts) / size)[cells.group])
         return np.asarray(np.clip(wanted, 0.0, np.minimum(self.most, self.most_shares * daily)), np.float64)
 
