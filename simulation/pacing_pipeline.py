@@ -1,6 +1,7 @@
 """What pacing earns where the real pipeline decides: its ledger, commit and log, and the daily job that keeps thresholds.
 
-Beside simulation.pacing, which plays the controllers alone. Here, too, readers neither tire, leave nor find things by themselves: what is compared is when to spend.
+Beside simulation.pacing, which plays the controllers alone. Here, too, readers neither tire nor leave, and find nothing by themselves:
+what is compared is when to spend.
 """
 
 from __future__ import annotations
