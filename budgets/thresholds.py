@@ -210,7 +210,7 @@ class SteeredState:
     bin, (cells, BINS) and (groups, BINS), with the decayed number of days in `own_days` and `group_days`. `expected`: sends that the last
     thresholds promised, (cells,).
     `promised`, `kept`: decayed sums of what was promised and sent, (cells,). `bias`: log of sent / promised by
-    group. `shift`: how far all values have moved since the start, in log odds.
+    group. `shift`: how far all values have moved since the start, in log odds. `gap`: whether the last day was not observed.
     """
 
     threshold: F32
@@ -224,6 +224,7 @@ class SteeredState:
     kept: Floats
     bias: Floats
     shift: float
+    gap: bool = False
 
     def taken(self, place: npt.NDArray[np.intp]) -> SteeredState:
         """Return the state of the cells at some places, (n,)."""
@@ -243,7 +244,8 @@ class SteeredController:
     lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
     `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget
     spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing
-    (anti-windup). A day that is not observed teaches nothing. What it lacked is made up for only as far as the sum of seven days then lacks
+    (anti-windup). A day that is not observed teaches nothing. The first day after a gap, or of all, offers what is left of several days'
+    items, `stock` times what is new on a usual one, and is counted for as many days. What it lacked is made up for only as far as the sum of seven days then lacks
     it, and never beyond the budget: no burst and no echo.
     """
 
@@ -258,6 +260,7 @@ class SteeredController:
     learn: float = 0.2
     doubt: float = 6.0
     doubt_own: float = 1e6
+    stock: float = 1.6
     most: float = 2.5
     most_shares: float = 2.0
 
@@ -284,7 +287,7 @@ class SteeredController:
             state = self._corrected(state, day, cells)
             state = self._counted(state, day, cells)
         else:
-            state = replace(state, sent=state.sent.then(day.sends))
+            state = replace(state, sent=state.sent.then(day.sends), gap=True)
         if state.group_days <= 0:
             return state
         wanted = self._wanted(state, cells)
@@ -354,7 +357,9 @@ class SteeredController:
         fresh = day.fresh
         cell, value, weight = day.cell[fresh], day.value[fresh], day.weight[fresh]
         odds = np.clip(scipy.special.logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
-        moved = self.follow * self._moved(state, odds, weight, cells) if state.group_days > 0 else 0.0
+        is_stock = state.gap or state.group_days <= 0
+        moved = 0.0 if is_stock else self.follow * self._moved(state, odds, weight, cells)
+        days = self.stock if is_stock else 1.0
         bins = bin_of(odds - np.float32(moved))
         n, groups = len(cells), len(state.bias)
         own = np.bincount(cell * np.int64(BINS) + bins, weight, minlength=n * BINS).reshape(n, BINS).astype(np.float32)
@@ -364,10 +369,11 @@ class SteeredController:
         return replace(
             state,
             own=own,
-            own_days=state.own_days * own_fade + 1,
+            own_days=state.own_days * own_fade + days,
             of_group=(state.of_group * group_fade + of_group).astype(np.float32),
-            group_days=state.group_days * group_fade + 1,
+            group_days=state.group_days * group_fade + days,
             shift=state.shift + moved,
+            gap=False,
         )
 
     def _moved(self, state: SteeredState, odds: F32, weight: F32, cells: Cells) -> float:

@@ -13,17 +13,21 @@ from budgets.approach import next_day
 from budgets.digest import ScoreDigest
 from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController
 
-CELLS, OFFERS = 300, 8
+CELLS, OFFERS, LEFT_OVER = 300, 8, 5
 
 
-def weeks_of(controller: Controller[Any], budgets: list[float], observed: set[int] | None = None) -> npt.NDArray[np.float64]:
-    """Play days of independent offers under a budget per day; return the mean rolling 7-day sends of each day."""
-    rng, gone = np.random.default_rng(5), observed or set()
+def weeks_of(controller: Controller[Any], budgets: list[float], unobserved: set[int] | None = None) -> npt.NDArray[np.float64]:
+    """Play days of independent offers under a budget per day; return the mean rolling 7-day sends of each day.
+
+    The first day, and the one after days `unobserved`, still has some of what was new on the days before.
+    """
+    rng, gone = np.random.default_rng(5), unobserved or set()
     taste = rng.normal(-1.5, 0.7, CELLS)
     group = np.zeros(CELLS, np.int32)
     state, sent = controller.start(Cells(np.full(CELLS, budgets[0]), group)), []
     for number, budget in enumerate(budgets):
-        cell = np.repeat(np.arange(CELLS, dtype=np.int32), OFFERS)
+        left_over = number == 0 or number - 1 in gone
+        cell = np.repeat(np.arange(CELLS, dtype=np.int32), OFFERS + LEFT_OVER * left_over)
         value = expit(taste[cell] + rng.normal(0, 1, len(cell))).astype(np.float32)
         goes = (value >= controller.thresholds(state)[cell]) & (number not in gone)
         sends = np.minimum(np.bincount(cell, goes, CELLS), 3.0)
@@ -52,7 +56,7 @@ def test_after_a_change_of_budget_the_steered_threshold_settles_in_half_the_days
 
 
 def test_after_an_outage_the_steered_threshold_neither_bursts_nor_echoes() -> None:
-    weeks = weeks_of(SteeredController(), [6.0] * 84, observed={42, 43, 44})
+    weeks = weeks_of(SteeredController(), [6.0] * 84, unobserved={42, 43, 44})
     assert weeks[45:].max() < 6.0 * 1.1
     assert np.abs(weeks[52:] / 6.0 - 1).max() < 0.1
 
@@ -91,7 +95,7 @@ def test_an_uneven_week_is_forgotten_instead_of_repeated() -> None:
 
 
 def test_days_without_offers_are_made_up_for_within_the_budget_of_seven_days() -> None:
-    weeks = weeks_of(SteeredController(), [6.0] * 84, observed={42, 43, 44})
+    weeks = weeks_of(SteeredController(), [6.0] * 84, unobserved={42, 43, 44})
     low = 6.0 * 4 / 7
     assert weeks[48] > low + 0.5 * (6.0 - low)
     days = np.diff(weeks)[44:51] + np.append(np.full(4, 6.0 / 7), np.zeros(3))
