@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -41,8 +41,9 @@ class Kept:
         return {each.name: getattr(state, each.name) for each in fields(self.state)} | {"sent": state.sent.days}
 
     def unpack(self, arrays: Mapping[str, Any]) -> KeptState:
-        """Return the state of arrays."""
-        found: dict[str, Any] = {each.name: arrays[each.name] for each in fields(self.state)}
+        """Return the state of arrays; what a state of an older version did not know is as at the start."""
+        known = [each.name for each in fields(self.state) if each.default is MISSING or each.name in arrays]
+        found: dict[str, Any] = {name: arrays[name] for name in known}
         return self.state(**(found | {"sent": Sent(arrays["sent"])}))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from budgets.thresholds import BINS, LEAST, PERIOD_DAYS, Cells, DayOfCells, Floats, Sent, bin_of, level_of, where_known
+from budgets.approach import PERIOD_DAYS
+from budgets.thresholds import BINS, LEAST, Cells, DayOfCells, Floats, Sent, bin_of, level_of, where_known
 
 F32 = npt.NDArray[np.float32]
 

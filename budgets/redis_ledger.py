@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from budgets.ledger import LedgerColumns, parse
 from lake.ids import Keys64, shards_of
@@ -61,14 +62,30 @@ class RedisLedger:
         done = np.zeros(len(users), bool)
         if len(users) == 0:
             return done
-        pipe = self.client.pipeline(transaction=False)
-        for group in groups:
-            self._script(
-                keys=[names[row] for row in group], args=[change, *(wanted[8 * row : 8 * row + 8] for row in group.tolist())], client=pipe
-            )
-        for group, reply in zip(groups, pipe.execute(), strict=True):
+        for group, reply in zip(groups, self._run([self._call(change, names, wanted, group.tolist()) for group in groups]), strict=True):
             done[group] = np.frombuffer(reply, np.uint8) == ord("1")
         return done
+
+    @staticmethod
+    def _call(change: str, names: list[str], wanted: bytes, rows: list[int]) -> list[str | bytes]:
+        return [str(len(rows)), *(names[row] for row in rows), change, *(wanted[8 * row : 8 * row + 8] for row in rows)]
+
+    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
+        """Run script calls; a store that was restarted meanwhile is taught the script again, as none of what it refused has happened."""
+        script = self._script
+        pipe = self.client.pipeline(transaction=False)
+        for count, *call in calls:
+            pipe.evalsha(script.sha, int(count), *call)
+        replies: list[Any] = pipe.execute(raise_on_error=False)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown and not loaded:
+            self.client.script_load(script.script)
+            for place, reply in zip(unknown, self._run([calls[place] for place in unknown], loaded=True), strict=True):
+                replies[place] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     def _names(self, users: Sequence[str]) -> list[str]:
         return self.keys.of_users(Keys.LEDGER, list(users))

@@ -7,13 +7,13 @@ docs/thresholds.md compares them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
+from budgets.approach import PERIOD_DAYS, next_day
 from budgets.digest import ScoreDigest
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +21,6 @@ F32 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
-PERIOD_DAYS = 7
 BINS = 32
 ODDS_MOST = 8.0
 """Log odds of values are counted in BINS bins between minus and plus this."""
@@ -206,12 +205,12 @@ class PidController:
 class SteeredState:
     """What the steered controller knows.
 
-    `threshold`: (cells,). `sent`: the last days, an unobserved one as planned.
+    `threshold`: (cells,). `sent`: the last days.
     `own`, `of_group`: values offered, as decayed counts per
     bin, (cells, BINS) and (groups, BINS), with the decayed number of days in `own_days` and `group_days`. `expected`: sends that the last
     thresholds promised, (cells,).
     `promised`, `kept`: decayed sums of what was promised and sent, (cells,). `bias`: log of sent / promised by
-    group. `shift`: how far all values have moved since the start, in log odds.
+    group. `shift`: how far all values have moved since the start, in log odds. `gap`: whether the last day was not observed.
     """
 
     threshold: F32
@@ -225,6 +224,7 @@ class SteeredState:
     kept: Floats
     bias: Floats
     shift: float
+    gap: bool = False
 
     def taken(self, place: npt.NDArray[np.intp]) -> SteeredState:
         """Return the state of the cells at some places, (n,)."""
@@ -236,29 +236,33 @@ class SteeredState:
 class SteeredController:
     """Ours: asks the digest of values which threshold gives tomorrow's share of the budget, and corrects for what it got wrong.
 
-    Feed-forward: tomorrow's wanted sends, budget / 7 and some of what the group's last six days lack or exceed (`steering`, by `evenness`;
-    `steer_own` of the cell's own), are looked up in how many new
+    Feed-forward: tomorrow's wanted sends, budget / 7 times what the group's last days call for (`next_day`, by `evenness` and `crossing`),
+    with `steer_own` of what the cell's own lack beyond the group's, are looked up in how many new
     items per day reach each threshold; so a new budget takes effect the next day, without a kick, and nothing winds up. A cell's own
     counts are mixed with its group's, worth `group_weight` days, so that one user's few values do not decide. Values that all move
     together (a model with another calibration, a topic that booms) move all counts with them, `follow` of the way per day. What the
     lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
     `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget
     spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing
-    (anti-windup). On a day that is
-    not observed everything is frozen and the plan counts as sent: there is no debt to be paid afterwards, hence no burst and no echo.
+    (anti-windup). A day that is not observed teaches nothing. The first day after a gap, or of all, offers what is left of several days'
+    items, `stock` times what is new on a usual one, and is counted for as many days. What it lacked is made up for only as far as the sum of seven days then lacks
+    it, and never beyond the budget: no burst and no echo.
     """
 
     start_at: float = 0.2
-    evenness: float = 0.2
+    evenness: float = 0.25
+    crossing: float = 3.0
     steer_own: float = 0.0
     own_half_life_days: float = 14.0
-    group_half_life_days: float = 3.0
+    group_half_life_days: float = 4.0
     group_weight: float = 1e6
-    follow: float = 0.4
+    follow: float = 0.5
     learn: float = 0.2
     doubt: float = 6.0
     doubt_own: float = 1e6
+    stock: float = 1.6
     most: float = 2.5
+    most_shares: float = 2.0
 
     def start(self, cells: Cells) -> SteeredState:
         """See Controller."""
@@ -279,10 +283,13 @@ class SteeredController:
 
     def step(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
         """See Controller."""
-        if not day.observed:
-            return replace(state, sent=state.sent.then(cells.budget / PERIOD_DAYS))
-        state = self._corrected(state, day, cells)
-        state = self._counted(state, day, cells)
+        if day.observed:
+            state = self._corrected(state, day, cells)
+            state = self._counted(state, day, cells)
+        else:
+            state = replace(state, sent=state.sent.then(day.sends), gap=True)
+        if state.group_days <= 0:
+            return state
         wanted = self._wanted(state, cells)
         threshold, expected = self._look_up(state, wanted, cells)
         return replace(state, threshold=threshold, expected=expected)
@@ -306,15 +313,26 @@ class SteeredController:
         return replace(state, sent=Sent(where_known(known, old.sent.days, begun.sent.days)), **merged)
 
     def _wanted(self, state: SteeredState, cells: Cells) -> Floats:
-        """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, and part of what the other six days lack."""
+        """Return the sends to aim at tomorrow, (cells,): a seventh of the budget, more or less by what the group's last days call for."""
         daily = cells.budget / PERIOD_DAYS
-        lacking = daily * (PERIOD_DAYS - 1) - state.sent.days[:, 1:].sum(axis=1)
-        steering = steering_of(self.evenness)
-        weighted = daily * steering.sum() - state.sent.days[:, 1:] @ steering
-        size = np.maximum(np.bincount(cells.group), 1)
-        shared, steered = ((np.bincount(cells.group, each) / size)[cells.group] for each in (lacking, weighted))
-        # One cell's few sends are mostly chance, and nothing below zero can be asked: a large share of its own error would bias the mean.
-        return np.asarray(np.clip(daily + steered + self.steer_own * (lacking - shared), 0.0, np.minimum(self.most, 3 * daily)), np.float64)
+        counts = cells.budget > 0
+        size = np.maximum(np.bincount(cells.group, counts), 1)
+        budget = np.bincount(cells.group, cells.budget) / size
+        days = np.stack([np.bincount(cells.group, day * counts) / size for day in state.sent.days.T], axis=1)
+        calls_for = np.array(
+            [
+                next_day(days[group], budget[group], self.evenness, self.crossing) / (budget[group] / PERIOD_DAYS)
+                if budget[group] > 0
+                else 0.0
+                for group in range(len(budget))
+            ]
+        )
+        wanted = daily * calls_for[cells.group]
+        if self.steer_own:
+            lacking = daily * (PERIOD_DAYS - 1) - state.sent.days[:, 1:].sum(axis=1)
+            # One cell's few sends are mostly chance, and nothing below zero can be asked: much of its own error would bias the mean.
+            wanted += self.steer_own * (lacking - (np.bincount(cells.group, lacking * counts) / size)[cells.group])
+        return np.asarray(np.clip(wanted, 0.0, np.minimum(self.most, self.most_shares * daily)), np.float64)
 
     def _corrected(self, state: SteeredState, day: DayOfCells, cells: Cells) -> SteeredState:
         """Learn from what was sent where something else was promised."""
@@ -339,7 +357,9 @@ class SteeredController:
         fresh = day.fresh
         cell, value, weight = day.cell[fresh], day.value[fresh], day.weight[fresh]
         odds = np.clip(scipy.special.logit(np.clip(value, LEAST, 1 - LEAST)) - np.float32(state.shift), -ODDS_MOST, ODDS_MOST)
-        moved = self.follow * self._moved(state, odds, weight, cells) if state.group_days > 0 else 0.0
+        is_stock = state.gap or state.group_days <= 0
+        moved = 0.0 if is_stock else self.follow * self._moved(state, odds, weight, cells)
+        days = self.stock if is_stock else 1.0
         bins = bin_of(odds - np.float32(moved))
         n, groups = len(cells), len(state.bias)
         own = np.bincount(cell * np.int64(BINS) + bins, weight, minlength=n * BINS).reshape(n, BINS).astype(np.float32)
@@ -349,10 +369,11 @@ class SteeredController:
         return replace(
             state,
             own=own,
-            own_days=state.own_days * own_fade + 1,
+            own_days=state.own_days * own_fade + days,
             of_group=(state.of_group * group_fade + of_group).astype(np.float32),
-            group_days=state.group_days * group_fade + 1,
+            group_days=state.group_days * group_fade + days,
             shift=state.shift + moved,
+            gap=False,
         )
 
     def _moved(self, state: SteeredState, odds: F32, weight: F32, cells: Cells) -> float:
@@ -374,22 +395,6 @@ class SteeredController:
         ratio = np.exp(state.bias)[cells.group] * trust
         level = level_of(per_day, wanted / ratio)
         return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
-
-
-@cache
-def steering_of(evenness: float) -> Floats:
-    """Return how much of what each of the last six days lacked is made up for tomorrow, oldest first, (6,).
-
-    The optimal control (a discrete Riccati equation) of a sum of seven days whose cost per day is its squared error, and `evenness` times
-    the squared distance of the day's own sends from a seventh. Without evenness each day makes up for all that the others lack, and so
-    does again what it did a week ago, for ever; with it what is uneven is forgotten.
-    """
-    days = PERIOD_DAYS - 1
-    older, today, every = np.eye(days, k=-1), np.eye(days)[:, :1], np.ones((days, 1))
-    cost = scipy.linalg.solve_discrete_are(older, today, every @ every.T, np.array([[1 + evenness]]), s=every)
-    newest_first = (today.T @ cost @ older + every.T) / (1 + evenness + cost[0, 0])
-    steering: Floats = newest_first[0, ::-1].copy()
-    return steering
 
 
 _OF_CELLS = ("threshold", "own", "expected", "promised", "kept")

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from budgets.approach import PERIOD_DAYS
 from budgets.paced import PacedController
-from budgets.thresholds import PERIOD_DAYS, Cells, Controller, DayOfCells, SteeredController
+from budgets.thresholds import Cells, Controller, DayOfCells, SteeredController
 from budgets.thresholds import threshold as threshold_of
 from simulation.offers import NoisyRanker, draw
 from simulation.world import World, stream

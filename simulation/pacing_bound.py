@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from budgets.thresholds import PERIOD_DAYS
+from budgets.approach import PERIOD_DAYS
 from simulation.pacing import Earned, Offered, PacingWorld, best_of
 
 Floats = npt.NDArray[np.float64]

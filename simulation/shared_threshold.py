@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from budgets.thresholds import PERIOD_DAYS, Cells, DayOfCells, threshold
+from budgets.approach import PERIOD_DAYS
+from budgets.thresholds import Cells, DayOfCells, threshold
 
 F32 = npt.NDArray[np.float32]
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from budgets.thresholds import Cells, DayOfCells, SteeredController
+from budgets.keeping import Keeping
+from budgets.thresholds import Cells, DayOfCells
 
 GROUPS = 3
 WARM_DAYS = 2
 PEER_NAME = "one sort of the day's values by user, channel and value"
 
 
-def run(cells: int, per_cell: int, step: Callable[[str], None]) -> dict[str, Any]:
+def run(cells: int, per_cell: int, step: Callable[[str], None], controller: Keeping) -> dict[str, Any]:
     """Return the seconds of a day's update after some days, and its peer's. `per_cell`: new values of a day per user and channel."""
     rng = np.random.default_rng(0)
-    controller = SteeredController()
     known = Cells(rng.uniform(2.0, 10.0, cells), rng.integers(0, GROUPS, cells).astype(np.int32))
     state = controller.start(known)
     for number in range(WARM_DAYS):

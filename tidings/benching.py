@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("light")(light)
     group.command("score")(score)
     group.command("thresholds")(thresholds)
+    group.command("world")(world)
     group.command("courier")(courier)
     group.command("refresh")(refresh)
     app.add_typer(group, name="bench")
@@ -138,12 +139,27 @@ def score(
 def thresholds(
     cells: Annotated[int, typer.Option(min=1000, help="How many pairs of user and channel.")] = 1_000_000,
     per_cell: Annotated[int, typer.Option(min=1, help="How many new values of the day each has.")] = 8,
+    policy: Annotated[str, typer.Option(help="How thresholds are kept: steered or paced.")] = "steered",
     as_json: Json = False,
 ) -> None:
     """A day's update of the least value worth a unit, for every user and channel."""
+    from budgets.keeping import KEPT
     from tidings.bench_thresholds import run
 
-    _emit(run(cells, per_cell, _step), as_json)
+    for name, kept in KEPT.items():
+        if name == policy:
+            _emit(run(cells, per_cell, _step, kept.controller), as_json)
+            return
+    raise typer.BadParameter(f"{policy!r} is none of {', '.join(KEPT)}", param_hint="--policy")
+
+
+def world(
+    user_days: Annotated[int, typer.Option(min=20_000, help="How many days of a person are played.")] = 1_000_000, as_json: Json = False
+) -> None:
+    """Days of the simulated world's people, in arrays and through the real pipeline."""
+    from tidings.bench_world import run
+
+    _emit(run(user_days, _step), as_json)
 
 
 def courier(

@@ -61,6 +61,16 @@ def test_a_store_that_forgot_the_script_is_taught_it_again(redis_client: Redis) 
     assert len(rig.outbox(0)) == 6
 
 
+def test_a_store_that_forgot_the_script_of_refunds_is_taught_it_again(redis_client: Redis) -> None:
+    rig = redis_rig(META, redis_client)
+    proposed = batch({"ann": [Row("a")]})
+    (result,) = rig.committer.commit([proposed])
+    redis_client.script_flush()
+    assert rig.ledger.refund(["ann"], result.grants(proposed)).tolist() == [True]
+    redis_client.script_flush()
+    assert rig.ledger.refund(["ann"], result.grants(proposed)).tolist() == [False]
+
+
 def test_a_server_that_cannot_set_many_keys_at_once_sets_them_one_by_one(redis_client: Redis) -> None:
     rig = redis_rig(META, redis_client)
     redis_client.acl_setuser("default", enabled=True, commands=["-msetex"])

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from redis.exceptions import NoScriptError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from budgets.redis_ledger import RedisLedger
 from lake.decisions import SEND
@@ -57,8 +55,6 @@ def decide(start: Callable[[], None], url: str, seed: int) -> Told:
         granted = result.disposition == SEND
         (told.urgent if seed % 2 else told.scheduled).update(batch.grant_id[granted].tolist())
         back = np.flatnonzero(granted & (random.random(len(user)) < REFUNDED))
-        # A store that restarts between the two halves of a call knows its script no longer; giving back twice changes nothing.
-        retrying = Retrying(retry=retry_if_exception_type(NoScriptError), stop=stop_after_attempt(5), reraise=True)
-        retrying(ledger.refund, [users[code] for code in user[back].tolist()], batch.grant_id[back])
+        ledger.refund([users[code] for code in user[back].tolist()], batch.grant_id[back])
         told.refunded |= set(batch.grant_id[back].tolist())
     return told

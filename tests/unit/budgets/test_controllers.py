@@ -9,20 +9,25 @@ import numpy.typing as npt
 import pytest
 from scipy.special import expit
 
+from budgets.approach import next_day
 from budgets.digest import ScoreDigest
-from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController, steering_of
+from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController
 
-CELLS, OFFERS = 300, 8
+CELLS, OFFERS, LEFT_OVER = 300, 8, 5
 
 
-def weeks_of(controller: Controller[Any], budgets: list[float], observed: set[int] | None = None) -> npt.NDArray[np.float64]:
-    """Play days of independent offers under a budget per day; return the mean rolling 7-day sends of each day."""
-    rng, gone = np.random.default_rng(5), observed or set()
+def weeks_of(controller: Controller[Any], budgets: list[float], unobserved: set[int] | None = None) -> npt.NDArray[np.float64]:
+    """Play days of independent offers under a budget per day; return the mean rolling 7-day sends of each day.
+
+    The first day, and the one after days `unobserved`, still has some of what was new on the days before.
+    """
+    rng, gone = np.random.default_rng(5), unobserved or set()
     taste = rng.normal(-1.5, 0.7, CELLS)
     group = np.zeros(CELLS, np.int32)
     state, sent = controller.start(Cells(np.full(CELLS, budgets[0]), group)), []
     for number, budget in enumerate(budgets):
-        cell = np.repeat(np.arange(CELLS, dtype=np.int32), OFFERS)
+        left_over = number == 0 or number - 1 in gone
+        cell = np.repeat(np.arange(CELLS, dtype=np.int32), OFFERS + LEFT_OVER * left_over)
         value = expit(taste[cell] + rng.normal(0, 1, len(cell))).astype(np.float32)
         goes = (value >= controller.thresholds(state)[cell]) & (number not in gone)
         sends = np.minimum(np.bincount(cell, goes, CELLS), 3.0)
@@ -51,7 +56,7 @@ def test_after_a_change_of_budget_the_steered_threshold_settles_in_half_the_days
 
 
 def test_after_an_outage_the_steered_threshold_neither_bursts_nor_echoes() -> None:
-    weeks = weeks_of(SteeredController(), [6.0] * 84, observed={42, 43, 44})
+    weeks = weeks_of(SteeredController(), [6.0] * 84, unobserved={42, 43, 44})
     assert weeks[45:].max() < 6.0 * 1.1
     assert np.abs(weeks[52:] / 6.0 - 1).max() < 0.1
 
@@ -64,23 +69,37 @@ def test_a_pid_swings_to_both_sides_of_a_budget_that_was_cut_to_a_quarter_before
     assert np.abs(off[-28:]).max() < 0.1
 
 
-def echo_of(steering: npt.NDArray[np.float64], after: int) -> float:
-    """Return how much of three sends too many on one day is left that many days later."""
-    off = [0.0] * 6 + [3.0]
-    for _ in range(after):
-        off.append(-float(np.array(off[-6:]) @ steering))
-    return off[-1]
+def planned(days: list[float], ahead: int, evenness: float = 0.25, crossing: float = 3.0) -> npt.NDArray[np.float64]:
+    """Return the sums of seven days of a group that sends what is planned each night, under a budget of 7."""
+    days = list(days)
+    for _ in range(ahead):
+        days.append(next_day(np.array(days[-7:]), 7.0, evenness, crossing))
+    return np.convolve(days, np.ones(7), "valid")[1:]
+
+
+@pytest.mark.parametrize("days", [[0.0] * 7, [2.0] * 7, [1.0] * 4 + [0.0] * 3])
+def test_a_sum_of_seven_days_comes_to_its_budget_within_days_and_hardly_goes_beyond_it(days: list[float]) -> None:
+    off = planned(days, 40) / 7 - 1
+    assert np.abs(off[3:6]).max() < 0.11
+    assert np.abs(off[21:]).max() < 0.07
+    beyond = -off if sum(days) > 7 else off
+    assert beyond[3:].max() < 0.11
 
 
 def test_an_uneven_week_is_forgotten_instead_of_repeated() -> None:
-    assert echo_of(np.ones(6), 28) == pytest.approx(3.0)
-    assert abs(echo_of(steering_of(0.2), 28)) < 0.25 * 3.0
-    assert abs(echo_of(steering_of(1.0), 28)) < abs(echo_of(steering_of(0.2), 28))
+    days = [0.0] * 6 + [7.0]
+    for _ in range(28):
+        days.append(next_day(np.array(days[-7:]), 7.0, 0.25, 3.0))
+    assert max(days[-7:]) < 1 + 0.2 * 6
+    assert planned([0.0] * 6 + [7.0], 28, evenness=1e-9)[-1] == pytest.approx(7.0, abs=1e-3)
 
 
-def test_without_evenness_a_day_makes_up_for_all_that_the_others_lack() -> None:
-    assert steering_of(1e-9) == pytest.approx(np.ones(6), abs=1e-3)
-    assert (np.diff(steering_of(0.2)) > 0).all()
+def test_days_without_offers_are_made_up_for_within_the_budget_of_seven_days() -> None:
+    weeks = weeks_of(SteeredController(), [6.0] * 84, unobserved={42, 43, 44})
+    low = 6.0 * 4 / 7
+    assert weeks[48] > low + 0.5 * (6.0 - low)
+    days = np.diff(weeks)[44:51] + np.append(np.full(4, 6.0 / 7), np.zeros(3))
+    assert days.max() < 2.2 * 6.0 / 7
 
 
 def test_a_digest_knows_the_nth_highest_to_a_tenth_of_n_however_it_was_added_up() -> None:

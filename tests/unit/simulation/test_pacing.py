@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from budgets.thresholds import PERIOD_DAYS
+from budgets.approach import PERIOD_DAYS
 from simulation.pacing import Earned, Offered, PacingWorld, best_of, earned, hindsight, offered, online
 from simulation.pacing_bound import calendar, rolling
 
