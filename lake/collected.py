@@ -28,7 +28,11 @@ _EVENT_COLUMNS = {
     "at": _TIME,
     "utc_offset_minutes": pa.float64(),
 }
-_SEND_COLUMNS = {**dict.fromkeys(("user_key", "item_id", "channel", "disposition"), _TEXT), "at": _TIME, "propensity": pa.float64()}
+_SEND_COLUMNS = {
+    **dict.fromkeys(("user_key", "item_id", "channel", "disposition", "grant_id"), _TEXT),
+    "at": _TIME,
+    "propensity": pa.float64(),
+}
 
 
 @dataclass(frozen=True)

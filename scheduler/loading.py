@@ -18,6 +18,7 @@ from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
 from lake.profiles import EVERYBODY, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
 from scheduler.activity import F32
+from scheduler.delivery_delays import earlier
 from scheduler.due import DueIndex
 from scheduler.send_time import SendTimes
 from scheduler.waiting import hours_of
@@ -112,7 +113,8 @@ def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week
     _apply_addressed(rows, dataset.addresses, users.index, meta)
     rows = applied(rows, preference_rows(dataset.preferences, users.index), meta)
     scores, user_ids = times.for_users(users.index.tolist()), users.index.tolist()
-    rows["windows"], rows["window_share"] = _windows(scores, counted(scores, rows, meta, windows_per_week), quarter_of(user_ids))
+    counts = counted(scores, rows, meta, windows_per_week)
+    rows["windows"], rows["window_share"] = _windows(scores, counts, quarter_of(user_ids), ahead_of(windows_per_week))
     rows["hours"] = hours_of(scores)
     return rows
 
@@ -135,7 +137,7 @@ def told_of(users: pd.DataFrame) -> Profiles:
 
 def windows_of(user_ids: list[str], times: SendTimes, per_week: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     """Return the `windows` and `window_share` of profiles, (users, MAX_WINDOWS) each, by when users are likely to look."""
-    return _windows(times.for_users(user_ids), np.full(len(user_ids), per_week), quarter_of(user_ids))
+    return _windows(times.for_users(user_ids), np.full(len(user_ids), per_week), quarter_of(user_ids), 0.0)
 
 
 def counted(scores: F32, profiles: Profiles, meta: Meta, windows_per_week: WindowsPerWeek) -> npt.NDArray[np.int64]:
@@ -143,6 +145,11 @@ def counted(scores: F32, profiles: Profiles, meta: Meta, windows_per_week: Windo
     if isinstance(windows_per_week, WindowRule):
         return window_counts(scores, profiles, meta, windows_per_week)
     return np.full(len(scores), windows_per_week, np.int64)
+
+
+def ahead_of(windows_per_week: WindowsPerWeek) -> float:
+    """Return the seconds by which windows open earlier, for messages are on their way so long."""
+    return windows_per_week.ahead_s if isinstance(windows_per_week, WindowRule) else 0.0
 
 
 def weeks_of(user_ids: list[str], times: SendTimes, now: float) -> npt.NDArray[np.void]:
@@ -159,19 +166,19 @@ def put_usual(stores: Stores, times: SendTimes, windows_per_week: WindowsPerWeek
     stores.profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
     row, scores = blank(1), times.population[None, :]
     counts = counted(scores, row, stores.meta, windows_per_week)
-    row["windows"], row["window_share"] = _windows(scores, counts, np.zeros(1, np.uint16))
+    row["windows"], row["window_share"] = _windows(scores, counts, np.zeros(1, np.uint16), ahead_of(windows_per_week))
     row["hours"] = hours_of(scores)
     stores.profiles.put_usual(row)
 
 
 def _windows(
-    scores: F32, counts: npt.NDArray[np.integer], quarter: npt.NDArray[np.uint16]
+    scores: F32, counts: npt.NDArray[np.integer], quarter: npt.NDArray[np.uint16], ahead_s: float
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     windows = spread(scores, counts.astype(np.int64), quarter)
     there = windows != NO_WINDOW
     score = np.where(there, np.take_along_axis(scores, np.where(there, windows, 0).astype(np.intp) // 4, axis=1), 0)
     likeliest = score.max(axis=1, keepdims=True, initial=np.float32(1e-12))
-    return windows, np.where(there, np.clip(np.rint(255 * score / likeliest), 1, 255), 0).astype(np.uint8)
+    return earlier(windows, ahead_s), np.where(there, np.clip(np.rint(255 * score / likeliest), 1, 255), 0).astype(np.uint8)
 
 
 def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTimes, windows_per_week: WindowsPerWeek = BY_HABIT) -> None:
@@ -184,7 +191,7 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
         page = user_ids[start : start + PAGE]
         scores = times.for_users(page)
         counts = counted(scores, stores.profiles.get(page), stores.meta, windows_per_week)
-        windows, shares = _windows(scores, counts, quarter_of(page))
+        windows, shares = _windows(scores, counts, quarter_of(page), ahead_of(windows_per_week))
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
         stores.profiles.write(page, "hours", hours_of(scores))

@@ -8,6 +8,7 @@ from lake.collected import Living, collected
 from lake.dataset import Dataset
 from ranking.refresh import Refreshed, refresh
 from ranking.store import FeatureStore
+from scheduler.delivery_delays import opening_earlier
 from scheduler.half_lives import HalfLifeConfig, HalfLives, MemoryHalfLives, learned_half_lives
 from scheduler.loading import Stores, move_windows
 from scheduler.send_time import fit
@@ -18,7 +19,7 @@ from scheduler.window_counts import WindowRule
 class Refresh:
     """What a refresh reads and writes. `tables`: the folder that the deployment was loaded from, "" for none.
 
-    `windows`: how many each user has.
+    `windows`: how many each user has; they open earlier by what messages were lately on their way.
     """
 
     living: Living
@@ -40,7 +41,8 @@ class Refresh:
         if dataset is None:
             return None
         done = refresh(dataset, now, self.features)
-        move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now), self.windows)
+        windows = opening_earlier(self.windows, dataset, now)
+        move_windows(dataset.users["user_id"].tolist(), self.stores, now, fit(dataset.events, dataset.users, now=now), windows)
         self.half_lives.write(learned_half_lives(dataset, now, self.fading))
         return done
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lake.kinds import REPORTED
+
 
 @dataclass(frozen=True)
 class SendTimeParams:
@@ -22,7 +24,7 @@ class SendTimeParams:
     `group_evidence`: events' worth of population in each group's profile. `held_out`: share of a user's latest hours the
     weights are learned on, of users with at least `learn_from` hours; a user counts at most `most_per_user` hours there.
     `weights`: of each expert before anything is learned, `weight_evidence`: how many held
-    out hours they are worth. `ignored_kinds`: events that do not show that the user wanted to hear something.
+    out hours they are worth. `ignored_kinds`: events that do not show that the user wanted to hear something, or was there at all.
     """
 
     half_lives_days: tuple[float, ...] = (4.0, 20.0, 100.0, 500.0)
@@ -44,7 +46,7 @@ class SendTimeParams:
     most_per_user: float = 30.0
     weights: tuple[float, ...] = (0.1, 0.4, 0.1, 0.1, 0.1, 0.3, 0.2)
     weight_evidence: float = 10.0
-    ignored_kinds: tuple[str, ...] = ("unsubscribe", "mute", "dismiss", "complaint", "bounce", "delivered")
+    ignored_kinds: tuple[str, ...] = (*sorted(REPORTED), "unsubscribe", "mute", "dismiss", "sent")
     chunk: int = 4_096
     seed: int = 0
 

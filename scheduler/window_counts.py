@@ -23,7 +23,8 @@ class WindowRule:
 
     A day has a window where its best hour is at least `least` as likely as the week's best, and a second one, four hours apart, where that
     is at least `second` as likely. `fewest`: windows of everybody who may be sent anything, for hours may be misjudged. `per_unit`: windows
-    per unit of the weekly budget, so that there is a choice of when to spend it.
+    per unit of the weekly budget, so that there is a choice of when to spend it. `ahead_s`: seconds by which windows
+    open earlier, for messages are on their way so long (`scheduler/delivery_delays.py`).
     """
 
     channels: tuple[str, ...] = ("in_app",)
@@ -33,6 +34,7 @@ class WindowRule:
     second: float = 0.8
     fewest: int = 3
     per_unit: int = 2
+    ahead_s: float = 0.0
 
 
 def window_counts(scores: F32, profiles: Profiles, meta: Meta, rule: WindowRule) -> Ints:

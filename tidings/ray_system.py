@@ -34,6 +34,7 @@ from lake.redaction import without_password
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from ranking.refresh import refresh
+from scheduler.delivery_delays import opening_earlier
 from scheduler.loading import load as load_users
 from scheduler.loading import move_windows
 from scheduler.send_time import fit
@@ -117,12 +118,14 @@ def load(wanted: Wanted, settings: Any, serve_app: Any) -> None:
     now = stores.clock.now()
     began = Dataset.load(wanted.data or "", pd.Timestamp(now, unit="s", tz="UTC"))
     job = serve_app.refresh_of(settings)
-    load_users(began, stores.loading(), now, fit(began.events, began.users, now=now), windows_per_week=job.windows)
+    load_users(
+        began, stores.loading(), now, fit(began.events, began.users, now=now), windows_per_week=opening_earlier(job.windows, began, now)
+    )
     known = job.dataset(now)
     refresh(known or began, now, serve_app.features_of(settings), with_counts=True)
     if known is not None and len(known.events) > len(began.events):
         users = known.users["user_id"].tolist()
-        move_windows(users, stores.loading(), now, fit(known.events, known.users, now=now), job.windows)
+        move_windows(users, stores.loading(), now, fit(known.events, known.users, now=now), opening_earlier(job.windows, known, now))
 
 
 @contextmanager

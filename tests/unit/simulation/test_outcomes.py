@@ -68,6 +68,36 @@ def test_each_lane_tells_its_own_delay_and_engagement() -> None:
     assert (worth["scheduled"]["delay_h_median"], worth["scheduled"]["delay_h_p90"]) == (20.0, 28.0)
 
 
+def test_each_source_tells_its_own_delay_and_engagement_and_together_they_are_the_whole() -> None:
+    """What was decided and not sent belongs to no source; a log without sources tells of none."""
+    told = [("ann", "x", 1.0), ("bob", "x", 30.0), ("cid", "y", 30.0), ("dee", "y", 31.0)]
+    log = decisions(*told, source=["trending", "new_posts", "new_posts", "held"], disposition=["send", "send", "send", "hold"])
+    items = pd.DataFrame({"item_id": ["x", "y"], "created_at": [START, START + 20 * HOUR]})
+    events = rows(("ann", "x", 2), ("cid", "y", 90), ("dee", "y", 32))
+    worth = report(log, events, horizon_days=10, overspent=0, items=items)
+    assert worth["sources"] == {
+        "new_posts": {
+            "sends": 2,
+            "engaged_48h": 0,
+            "engaged_in_horizon": 1,
+            "engaged_per_send": 0.5,
+            "delay_h_median": 20.0,
+            "delay_h_p90": 28.0,
+        },
+        "trending": {
+            "sends": 1,
+            "engaged_48h": 1,
+            "engaged_in_horizon": 1,
+            "engaged_per_send": 1.0,
+            "delay_h_median": 1.0,
+            "delay_h_p90": 1.0,
+        },
+    }
+    for total, name in (("sends", "sends"), ("engaged_48h", "engaged_48h"), ("engaged_in_horizon", "engaged_in_horizon")):
+        assert worth[total] == sum(each[name] for each in worth["sources"].values())
+    assert report(log.drop(columns=["source"]), events, horizon_days=10, overspent=0)["sources"] == {}
+
+
 def valued(*quadruples: tuple[str, str, float, float]) -> pd.DataFrame:
     return rows(*(part[:3] for part in quadruples)).assign(value=[part[3] for part in quadruples])
 
