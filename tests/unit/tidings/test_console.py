@@ -44,3 +44,10 @@ def test_what_is_said_along_the_way_stays_off_stdout(capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "half way" in captured.err
+
+
+def test_long_values_are_never_cut() -> None:
+    console = Console(width=40)
+    with console.capture() as capture:
+        console.print(facts({"model": "x" * 60}))
+    assert capture.get().count("x") == 60
