@@ -56,6 +56,8 @@ def facts(report: Mapping[str, object]) -> Table:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

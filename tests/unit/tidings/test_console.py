@@ -27,7 +27,8 @@ def test_json_takes_what_numpy_and_pathlib_make(capsys: pytest.CaptureFixture[st
 
 
 def test_facts_are_readable() -> None:
-    shown = _shown({"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf")})
+    shown = _shown({"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf"), "auc": None})
+    assert "None" not in shown
     for text in ("sends per user", "1,234,567", "no", "events, items", "unknown"):
         assert text in shown
     assert "log loss 0.0547, positives 1,305" in _shown({"before": {"log_loss": 0.05468, "positives": 1_305}})
