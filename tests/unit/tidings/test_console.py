@@ -27,7 +27,9 @@ def test_json_takes_what_numpy_and_pathlib_make(capsys: pytest.CaptureFixture[st
 
 
 def test_facts_are_readable() -> None:
-    shown = _shown({"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf"), "auc": None})
+    shown = _shown(
+        {"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf"), "auc": None}
+    )
     assert "None" not in shown
     for text in ("sends per user", "1,234,567", "no", "events, items", "unknown"):
         assert text in shown
