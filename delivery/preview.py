@@ -45,7 +45,7 @@ def preview(wanted: Wanted, items: ItemStore, profile: Profiles, templates: Temp
     """
     (item,) = items.get([wanted.item_id])
     if item is None:
-        raise InputError(f"there is no item {wanted.item_id!r}; name one that was put or loaded")
+        raise InputError(f"there is no item {wanted.item_id!r}; name one that was put, or loaded and not yet too old to be told of")
     if not profile["flags"][0] & KNOWN:
         raise InputError(f"there is no user {wanted.user_id!r}; name one that was put or loaded")
     if wanted.locale and not fallbacks(wanted.locale):

@@ -87,7 +87,7 @@ class Registry:
         if len(found) != 1:
             known = ", ".join(self._ids()) or "none yet"
             names = f"is the beginning of {len(found)} models" if found else "is no model"
-            raise RegistryError(f"{text!r} {names} of {self.folder}; it holds {known}")
+            raise RegistryError(f"{text!r} {names} of {self.folder}; it holds {known}; `tidings models add FOLDER` brings one in")
         return found[0]
 
     def entries(self) -> list[Entry]:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -75,7 +76,7 @@ INPUTS = {"--data", "--settings"}
 
 def refuse_missing(args: list[str]) -> None:
     """Raise InputError where an option of INPUTS names nothing: known at once, while a command's imports may take half a minute."""
-    pairs = [(arg, following) for arg, following in zip(args, args[1:], strict=False) if arg in INPUTS]
+    pairs = [(arg, following) for arg, following in pairwise(args) if arg in INPUTS]
     pairs += [(name, given) for name, _, given in (arg.partition("=") for arg in args) if name in INPUTS and given]
     for option, path in pairs:
         if not Path(path).exists():
@@ -98,7 +99,7 @@ class LazyGroup(TyperGroup):
         if name not in COMMANDS:
             return name, placeholder, rest
         refuse_missing(rest)
-        with step(f"loading {name}"):
+        with step("loading the program"):
             return name, load(name), rest
 
     def invoke(self, ctx: Any) -> Any:

@@ -25,9 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 """The type of a command's `as_json` argument: `def train(..., as_json: Json = False)`."""
 
 
-def emit(report: Mapping[str, object], *, as_json: bool, summary: RenderableType | None = None) -> None:
+def emit(report: Mapping[str, object], *, as_json: bool, summary: RenderableType | None = None, link: str = "") -> None:
     """Print a command's result on stdout: `report` as one JSON object, else `summary`, else `report` as a two-column table.
 
+    `link`: an address to open, printed under the summary.
     Numpy scalars and arrays, dates and paths are fine in `report`; NaN becomes null.
     """
     if as_json:
@@ -35,19 +36,28 @@ def emit(report: Mapping[str, object], *, as_json: bool, summary: RenderableType
         out.file.flush()
     else:
         out.print(summary if summary is not None else facts(report))
+        if link:
+            print_link(link)
+
+
+def print_link(url: str) -> None:
+    """Print an address to open on stdout, on a line of its own that is never broken or cut, however narrow the terminal."""
+    out.print(url, soft_wrap=True, highlight=False, markup=False)
 
 
 def facts(report: Mapping[str, object]) -> Table:
     """Return a two-column table of names and values; numbers get thousands separators and at most four decimals."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in report.items():
         table.add_row(escape(name.replace("_", " ")), escape(_text(value)))
     return table
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

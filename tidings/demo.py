@@ -27,7 +27,7 @@ from simulation.policies import PolicyName
 from simulation.replay import WHATEVER_IT_IS_WORTH, ReplayConfig, play_policy
 from simulation.world import generate
 from simulation.world_parameters import WorldParameters
-from tidings.console import err, out, progress, say, step
+from tidings.console import err, out, print_link, progress, say, step
 from tidings.demo_view import Scene, Urgent, result
 from tidings.home import folder
 from tidings.importing import import_into
@@ -71,6 +71,7 @@ def demo(
         stack.callback(system.stop)
         scene = perform(history, since, until, system)
         out.print(result(scene, compare(history, since, until, scene), system.state, home))
+        print_link(system.state.console_url)
         if os.environ.get("DEMO_EXIT") != "1":
             say("[bold]Still serving, with the clock held at the end of that week. Ctrl-C ends it.[/]")
             with suppress(KeyboardInterrupt):

@@ -107,7 +107,7 @@ def result(scene: Scene, worth: dict[str, Any], state: State, home: Path) -> Ren
         "urgent item": _counted(scene.urgent) if scene.urgent else "none",
     }
     look = {
-        "console": state.console_url,
+        "console": f"the link below opens it, once; TIDINGS_HOME={home} tidings status makes another",
         "API docs": f"{state.api_url}/docs",
         "Ray dashboard": f"{state.dashboard_url} (token: {home / 'ray-token'})",
         "an inbox": f"{state.api_url}/v1/users/{lucky}/inbox (needs a key: TIDINGS_HOME={home} tidings keys new --scope users)",

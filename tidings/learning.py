@@ -67,7 +67,9 @@ def train(
     moment = instant(until)
     rule = ExampleRule(label=LabelRule(window_s=window_days * DAY_S, worth=worths(worth or [])))
     chosen = {"rule": rule, "shape": Shape(objective=objective), "source": rows, "recall": recall, "seed": seed, "trials": trials}
-    model_id, trained = train_bundle(Dataset.load(data, moment), moment, model, **chosen)
+    with step("reading tables"):
+        dataset = Dataset.load(data, moment)
+    model_id, trained = train_bundle(dataset, moment, model, **chosen)
     report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
     emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
 

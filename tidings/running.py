@@ -7,12 +7,16 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.panel import Panel
+from rich.table import Table
 
+from gateway.api_keys import login_token
+from gateway.redis_api_keys import RedisApiKeys
 from gateway.redis_faults import STORE_AWAY
 from lake.errors import InputError
 from lake.redaction import without_password
@@ -59,7 +63,8 @@ def up(
         settings={"history": str(folder() / "history"), **_settings(settings)},
     )
     system = start(wanted, lambda text: say(f"[dim]{text} …[/]"))
-    emit(where(system.state), as_json=as_json, summary=Panel(facts(where(system.state)), title="Tidings is up", expand=False))
+    look = where(system.state)
+    emit(look, as_json=as_json, summary=Panel(_places(look), title="Tidings is up", expand=False), link=look["console"])
     if detach:
         return
     end_like_ctrl_c()
@@ -89,12 +94,32 @@ def status(as_json: Json = False) -> None:
     if state is None:
         emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
         raise typer.Exit(1)
+    import httpx
+
     from tidings.ray_status import deployments
 
-    wrong = alarms(state)
-    report = where(state) | {"deployments": deployments(state), "alarms": wrong}
-    table = facts(where(state) | report["deployments"] | ({"alarm": "; ".join(wrong)} if wrong else {}))
-    emit({"running": True} | report, as_json=as_json, summary=table)
+    state, wrong = with_login(state), alarms(state)
+    try:
+        parts = deployments(state)
+    except httpx.HTTPError as error:
+        parts, wrong = {}, [*wrong, f"Ray's dashboard at {state.dashboard_url} does not answer: {error}"]
+    look = where(state)
+    table = _places(look, parts | ({"alarm": "; ".join(wrong)} if wrong else {}))
+    emit({"running": True} | look | {"deployments": parts, "alarms": wrong}, as_json=as_json, summary=table, link=look["console"])
+
+
+def _places(look: dict[str, Any], more: dict[str, str] | None = None) -> Table:
+    """Return where to look with the console's link left to a line of its own."""
+    return facts(look | (more or {}) | {"console": "the link below opens it, once"})
+
+
+def with_login(state: State) -> State:
+    """Return the state with a new link to the console: the one it was started with opens it once, and for ten minutes."""
+    try:
+        with connect(state.store_url) as client:
+            return replace(state, login=login_token(RedisApiKeys(client), RedisClock(client).now()))
+    except STORE_AWAY:
+        return replace(state, login="")
 
 
 def alarms(state: State) -> list[str]:

@@ -93,7 +93,7 @@ def test_a_model_is_named_by_how_its_id_begins_if_that_is_one_model_alone(regist
     ids = filled(registry, models)
     assert [registry.named(name[:12]) for name in ids] == ids
     for text in ("", "zz"):
-        with pytest.raises(RegistryError, match="is no model"):
+        with pytest.raises(RegistryError, match=r"is no model .*`tidings models add FOLDER` brings one in"):
             registry.named(text)
 
 

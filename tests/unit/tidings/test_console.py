@@ -27,7 +27,10 @@ def test_json_takes_what_numpy_and_pathlib_make(capsys: pytest.CaptureFixture[st
 
 
 def test_facts_are_readable() -> None:
-    shown = _shown({"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf")})
+    shown = _shown(
+        {"sends_per_user": 2.50001, "rows": 1_234_567, "held": False, "tables": ["events", "items"], "lift": float("inf"), "auc": None}
+    )
+    assert "None" not in shown
     for text in ("sends per user", "1,234,567", "no", "events, items", "unknown"):
         assert text in shown
     assert "log loss 0.0547, positives 1,305" in _shown({"before": {"log_loss": 0.05468, "positives": 1_305}})
@@ -44,3 +47,10 @@ def test_what_is_said_along_the_way_stays_off_stdout(capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "half way" in captured.err
+
+
+def test_long_values_are_never_cut() -> None:
+    console = Console(width=40)
+    with console.capture() as capture:
+        console.print(facts({"model": "x" * 60}))
+    assert capture.get().count("x") == 60
