@@ -61,9 +61,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Load:
-    """What is delivered. `channel`: in_app, webhook or email. `users`: how many people the messages are spread over. `couriers`: how many deliver.
+    """What is delivered. `channel`: in_app, webhook or email. `users`: how many people the messages are spread over.
 
-    One courier works in this process, several in processes of their own.
+    `couriers`: how many deliver: one in this process, several in processes of their own.
     """
 
     channel: str = "in_app"
@@ -181,7 +181,12 @@ def work(url: str, settings: ChannelSettings, most_shards: int, number: int, tol
     stores = RedisStores.open(url, Meta(shards=SHARDS))
     runs, _, metrics = courier(stores, settings, f"bench-{number}", most_shards)
     told.send(None)
-    threading.Thread(target=lambda: (told.recv(), runs.stop()), daemon=True).start()
+
+    def stop_when_told() -> None:
+        told.recv()
+        runs.stop()
+
+    threading.Thread(target=stop_when_told, daemon=True).start()
     asyncio.run(runs.run())
     told.send(accepted_of(metrics))
 

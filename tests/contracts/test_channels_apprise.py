@@ -76,9 +76,8 @@ async def test_every_answer_is_taken_for_what_it_means_and_costs_the_others_noth
 async def test_what_a_service_answers_429_is_tried_again_later_and_is_no_dead_letter() -> None:
     service = Service()
     async with service.served() as at:
-        world = World(
-            channels={"chat": a_setting(f"json://{at}/{{address}}", timeout_s=3.0).open(RESOURCES)}, meta=Meta(1, ("email", "chat"))
-        )
+        chat = a_setting(f"json://{at}/{{address}}", timeout_s=3.0).open(RESOURCES)
+        world = World(channels={"chat": chat}, meta=Meta(1, ("email", "chat")))
         world.enqueue(a_message(1, channel="chat"))
         world.profiles.put_addresses("u1", {"chat": "429"})
         await world.dispatcher().drain(0, "a", NOW)
