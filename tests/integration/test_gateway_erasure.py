@@ -54,7 +54,8 @@ META = Meta(shards=4)
 NOW = 1_700_000_000.0
 
 
-def _fill(client: Redis, user_id: str) -> UserBook:
+def _live(client: Redis, user_id: str) -> UserBook:
+    """Put a user with everything that people tell of themselves."""
     profiles, follows = RedisProfileStore(client, META.keys), RedisFollowStore(client, META.keys)
     suppression = Suppression(RedisSuppressionStore(client, META.keys), profiles, META)
     book = UserBook(META, profiles, RedisUserRows(client, META.keys), follows, suppression)
@@ -65,6 +66,11 @@ def _fill(client: Redis, user_id: str) -> UserBook:
     RedisInbox(client, META.keys).add([InboxEntry("", user_id, "g", "i", "e", 0, "Title", "text", "", "why", NOW)])
     RedisDueIndex(client, META.keys).enroll([user_id], np.array([1]))
     RedisUserKeys(client, META.keys).of([user_id])
+    return book
+
+
+def _fill(client: Redis, user_id: str) -> UserBook:
+    book = _live(client, user_id)
     for kind in (Keys.LEDGER, Keys.HELD, Keys.FEATURES, Keys.SEEN):
         client.set(META.keys.of_user(kind, user_id), b"something")
     return book
@@ -103,7 +109,7 @@ def test_nothing_of_an_erased_user_is_left(redis_client: Redis, erase: RedisEras
 def test_one_of_thousands_is_exported_and_erased_down_to_the_rewritten_log_within_a_minute(redis_client: Redis, tmp_path: Path) -> None:
     stores, history = RedisStores(redis_client, META), History(str(tmp_path / "history"))
     people(stores, 5_000, "in_app", "")
-    _fill(redis_client, "someone-to-forget")
+    _live(redis_client, "someone-to-forget")
     began = time.monotonic()
     exported = export_of(stores, history)("someone-to-forget", NOW)
     RedisErasure(stores, history)("someone-to-forget", NOW)
