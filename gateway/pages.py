@@ -10,7 +10,7 @@ import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from gateway.words import ENGLISH, Words
+from gateway.words import ENGLISH
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -27,14 +27,14 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined)
 
 
-def rendered(name: str, words: Words = ENGLISH, **values: Any) -> str:
-    """Return a template's text, with whatever is put into it escaped."""
-    return _environment().get_template(name).render(values, words=words)
+def rendered(name: str, **values: Any) -> str:
+    """Return a template's text, with whatever is put into it escaped; `words`: its language, by default English."""
+    return _environment().get_template(name).render({"words": ENGLISH} | values)
 
 
-def page(name: str, *, status_code: int = 200, words: Words = ENGLISH, **values: Any) -> HTMLResponse:
+def page(name: str, *, status_code: int = 200, **values: Any) -> HTMLResponse:
     """Return a template as a page."""
-    return HTMLResponse(rendered(name, words, **values), status_code, headers=HEADERS)
+    return HTMLResponse(rendered(name, **values), status_code, headers=HEADERS)
 
 
 @cache

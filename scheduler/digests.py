@@ -24,7 +24,8 @@ COLUMNS = ("topic", "kind", "source")
 class DigestRule:
     """`by`: topic:NAME, kind:NAME or source:NAME, or * for each by itself (an item's first topic). `size`: most items told together.
 
-    `wait_s`: how long an urgent item may wait for its user's next window, to be told with others; 0: it goes as it comes.
+    `wait_s`: how long an urgent item may wait for its user's next window, to be told with others; 0: it goes as it comes. It waits
+    for the window even where the digest is full by then: what a user has held is read as their window opens, not by the urgent lane.
     Raises ValueError where one of them makes no sense.
     """
 

@@ -6,10 +6,13 @@ import asyncio
 import base64
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from delivery.channels.email import EmailSettings
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, open_channels
 from delivery.channels.webhook import WebhookSettings
-from delivery.courier import Courier, CourierParts
+from delivery.courier import Courier, CourierParts, CourierSettings
 from delivery.dispatch import Dispatcher, Parts
 from delivery.links import Links, LinkSettings
 from delivery.redis_inbox import RedisInbox
@@ -38,7 +41,8 @@ from lake.metrics import MemoryMetrics
 from lake.profiles import blank
 from lake.switches import Watch
 from scheduler.redis_stores import RedisStores
-from tidings.bench_drain import drain
+from tidings.bench_couriers import drain_by
+from tidings.bench_drain import Drained, drain
 from tidings.bench_receivers import HttpReceiver, SmtpReceiver, receiving
 
 OUTCOMES = "tidings_outcomes_total"
@@ -57,11 +61,15 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Load:
-    """What is delivered. `channel`: in_app, webhook or email. `users`: how many people the messages are spread over."""
+    """What is delivered. `channel`: in_app, webhook or email. `users`: how many people the messages are spread over.
+
+    `couriers`: how many deliver: one in this process, several in processes of their own.
+    """
 
     channel: str = "in_app"
     messages: int = MESSAGES
     users: int = 20_000
+    couriers: int = 1
 
 
 def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
@@ -80,12 +88,11 @@ def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
         users = people(stores, min(load.users, load.messages), load.channel, way.address)
         step(f"filling the outbox with {load.messages:,} messages")
         fill(stores, load, users)
-        runs, outbox, metrics = courier(stores, way.settings)
         store_mb = round(stores.client.info("memory")["used_memory"] / 1e6)
         step("delivering")
         processes = {name: pid for name, pid in (("store", store.pid), ("receiver", way.pid)) if pid}
-        figures = asyncio.run(drain(runs, outbox, range(SHARDS), processes)).figures()
-        accepted = sum(count for (name, tags), count in metrics.counters.items() if name == OUTCOMES and ("outcome", "accepted") in tags)
+        drained, accepted = deliver(stores, store.url, way.settings, load.couriers, processes)
+        figures = drained.figures()
         if accepted != load.messages:
             raise RuntimeError(f"{accepted} of {load.messages} messages were accepted: the bench measured something else than deliveries")
         step("the same channel alone, as the peer")
@@ -93,6 +100,7 @@ def run(load: Load, step: Step = lambda _: None) -> dict[str, Any]:
     return {
         "channel": load.channel,
         "messages": load.messages,
+        "couriers": load.couriers,
         **figures,
         "store_mb": store_mb,
         "peer_name": "the channel alone with deliveries at hand",
@@ -160,7 +168,37 @@ def fill(stores: RedisStores, load: Load, users: list[str]) -> None:
         pipe.execute()
 
 
-def courier(stores: RedisStores, settings: ChannelSettings) -> tuple[Courier, RedisOutbox, MemoryMetrics]:
+def deliver(stores: RedisStores, url: str, settings: ChannelSettings, couriers: int, processes: Mapping[str, int]) -> tuple[Drained, int]:
+    """Drain the outbox by so many couriers; returns how it went and how many messages were accepted."""
+    if couriers > 1:
+        return asyncio.run(drain_by(couriers, partial(work, url, settings, -(-SHARDS // couriers)), stores, processes))
+    runs, outbox, metrics = courier(stores, settings)
+    return asyncio.run(drain(runs, outbox, range(SHARDS), processes)), accepted_of(metrics)
+
+
+def work(url: str, settings: ChannelSettings, most_shards: int, number: int, told: Connection) -> None:
+    """Be a courier of several in a process of its own: until `told` anything, then answer how many messages were accepted."""
+    stores = RedisStores.open(url, Meta(shards=SHARDS))
+    runs, _, metrics = courier(stores, settings, f"bench-{number}", most_shards)
+    told.send(None)
+
+    def stop_when_told() -> None:
+        told.recv()
+        runs.stop()
+
+    threading.Thread(target=stop_when_told, daemon=True).start()
+    asyncio.run(runs.run())
+    told.send(accepted_of(metrics))
+
+
+def accepted_of(metrics: MemoryMetrics) -> int:
+    """Return how many messages were accepted."""
+    return sum(int(count) for (name, tags), count in metrics.counters.items() if name == OUTCOMES and ("outcome", "accepted") in tags)
+
+
+def courier(
+    stores: RedisStores, settings: ChannelSettings, owner: str = "bench", most_shards: int | None = None
+) -> tuple[Courier, RedisOutbox, MemoryMetrics]:
     """Return a courier as a deployment has one, its outbox, and where it counts outcomes."""
     keys, metrics = stores.meta.keys, MemoryMetrics()
     outbox = RedisOutbox(stores.client, keys)
@@ -176,7 +214,8 @@ def courier(stores: RedisStores, settings: ChannelSettings) -> tuple[Courier, Re
         meta=stores.meta,
         off=Watch(stores.switches),
     )
-    return Courier(CourierParts(Dispatcher(parts), outbox, stores.leases, stores.clock, metrics, keys), "bench"), outbox, metrics
+    runs = CourierParts(Dispatcher(parts), outbox, stores.leases, stores.clock, metrics, keys)
+    return Courier(runs, owner, CourierSettings(most_shards=most_shards)), outbox, metrics
 
 
 async def alone(stores: RedisStores, way: WayOut, load: Load, users: list[str]) -> float:

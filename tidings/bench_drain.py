@@ -61,7 +61,7 @@ async def drain(courier: Courier, outbox: Outbox, shards: Sequence[int], process
 
     async def look() -> Look:
         left = sum(each.total for each in await asyncio.to_thread(outbox.backlog, shards))
-        return Look(time.perf_counter(), left, {"courier": time.process_time()} | {name: _spent_s(pid) for name, pid in processes.items()})
+        return Look(time.perf_counter(), left, {"courier": time.process_time()} | {name: spent_s(pid) for name, pid in processes.items()})
 
     forget_peak()
     began = await look()
@@ -93,7 +93,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _spent_s(pid: int) -> float:
+def spent_s(pid: int) -> float:
     """Return the processor time of a process, 0 where there is no /proc."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

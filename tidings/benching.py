@@ -166,6 +166,7 @@ def courier(
     channel: Annotated[str, typer.Option(help="Which way out: in_app, webhook or email, to a receiver on this machine.")] = "in_app",
     messages: Annotated[int | None, typer.Option(min=1, help="How many messages wait in the outbox, by default 50,000.")] = None,
     users: Annotated[int, typer.Option(min=1, help="Over how many people they are spread.")] = 20_000,
+    couriers: Annotated[int, typer.Option(min=1, max=16, help="How many deliver, each its share of the shards, in processes.")] = 1,
     backlog: Annotated[bool, typer.Option("--backlog", help="A long backlog: 1,000,000 messages, to see the memory it takes.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -176,7 +177,7 @@ def courier(
         raise typer.BadParameter(f"{channel!r} is none of {', '.join(CHANNELS)}", param_hint="--channel")
     if backlog and messages is not None:
         raise typer.BadParameter("--backlog says how many messages; leave out --messages", param_hint="--backlog")
-    _emit(run(Load(channel, messages or (BACKLOG if backlog else MESSAGES), users), step=_step), as_json)
+    _emit(run(Load(channel, messages or (BACKLOG if backlog else MESSAGES), users, couriers), step=_step), as_json)
 
 
 def refresh(

@@ -1,8 +1,8 @@
 """The long tail of chats and phones through Apprise: the deployment writes the service's URL, a user's address is one part of it.
 
-A Retry-After is not obeyed: Apprise's services call `requests` by themselves, say whether it worked and log the status alone, and there is no
-place to look at the answer's headers short of patching that library for the whole process. What was answered 429 or 5xx is tried again with
-the usual growing pauses.
+A Retry-After is not obeyed: Apprise's services call `requests` by themselves and log the status alone, and there is no place to look at
+the answer's headers short of patching that library for the whole process. What was answered 429 or 5xx is tried again with the usual
+growing pauses.
 
 An Apprise URL can hold credentials and lead anywhere, so users never give one: what they give is checked and quoted.
 """

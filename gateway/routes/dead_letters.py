@@ -157,7 +157,7 @@ def _said(replayed: int, dropped: int, missing: int) -> str:
     return "; ".join(f"{n:,} {what}" for n, what in parts if n > 0)
 
 
-def _controls(request: Request, key: ApiKey) -> dict[str, object]:
+def _controls(request: Request, key: ApiKey) -> dict[str, Any]:
     """Return what the buttons need: whether there are any, and the seal that only this console's own pages know."""
     return {"may_operate": key.may(OPERATE), "seal": _seal(request.cookies.get(COOKIE, ""))}
 

@@ -167,3 +167,17 @@ def test_an_expired_link_is_a_page_that_fits(phone: Page, house: House) -> None:
     phone.goto(house.link())
     expect(phone.get_by_role("heading", name="This link has expired")).to_be_visible()
     fits(phone)
+
+
+def test_in_german_it_fits_as_well_and_says_so_to_who_hears_it(phone: Page, house: House) -> None:
+    profile = blank(1)
+    profile["zone"], profile["windows"][0, 0], profile["locale"] = b"Europe/Berlin", 36, b"de-DE"
+    house.stores.profiles.put(["u1"], profile)
+    phone.goto(house.link())
+    fits(phone)
+    expect(phone.locator("html")).to_have_attribute("lang", "de")
+    phone.get_by_label("Benachrichtigen").select_option("18:30")
+    phone.get_by_role("checkbox", name="Sonntag").uncheck()
+    phone.get_by_role("button", name="Speichern").click()
+    expect(phone.get_by_role("status")).to_contain_text("Um 18:30, Montag, Dienstag")
+    fits(phone)

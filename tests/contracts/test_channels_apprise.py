@@ -17,7 +17,8 @@ from delivery.channels.apprise import AppriseSettings
 from delivery.channels.base import Accepted, Answer, Permanent, Resources, Transient, Unknown
 from delivery.channels.registry import ChannelSettings
 from delivery.inbox import MemoryInbox
-from tests.unit.delivery.examples import a_delivery, a_message
+from lake.meta import Meta
+from tests.unit.delivery.examples import NOW, World, a_delivery, a_message
 
 RESOURCES = Resources(MemoryInbox())
 
@@ -70,6 +71,22 @@ async def test_every_answer_is_taken_for_what_it_means_and_costs_the_others_noth
     assert [type(each) for each in answers] == [Transient, Accepted, Transient, Transient, Permanent, Permanent, Unknown]
     assert not any(getattr(each, "bad_address", False) for each in answers)
     assert "/elsewhere" not in [path for path, _ in service.got]
+
+
+async def test_what_a_service_answers_429_is_tried_again_later_and_is_no_dead_letter() -> None:
+    service = Service()
+    async with service.served() as at:
+        chat = a_setting(f"json://{at}/{{address}}", timeout_s=3.0).open(RESOURCES)
+        world = World(channels={"chat": chat}, meta=Meta(1, ("email", "chat")))
+        world.enqueue(a_message(1, channel="chat"))
+        world.profiles.put_addresses("u1", {"chat": "429"})
+        await world.dispatcher().drain(0, "a", NOW)
+        (backlog,) = world.memory.backlog([0])
+        assert (backlog.retrying, backlog.total, world.memory.dead(0, 10), world.outcomes()) == (1, 1, [], {})
+        world.profiles.put_addresses("u1", {"chat": "200"})
+        await world.dispatcher().drain(0, "a", NOW + 3000)
+    assert world.outcomes() == {a_message(1).grant_id: "accepted"}
+    assert len(service.got) == 2
 
 
 @pytest.mark.parametrize("address", ["", "../admin", "a b", "x/y", "?to=b", "a@b/..", "json://10.0.0.1", "a\r\nb", "é", "a" * 129])

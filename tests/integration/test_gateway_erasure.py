@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from lake.meta import Meta
 from lake.profiles import KNOWN
 from lake.redis_follows import RedisFollowStore
 from lake.redis_profiles import RedisProfileStore
+from lake.redis_rewriting import rewrite_log
 from lake.redis_user_keys import RedisUserKeys
 from scheduler.redis_due import RedisDueIndex
 from scheduler.redis_stores import RedisStores
@@ -46,12 +48,14 @@ from scheduler.thresholds import OwnThresholds
 from tests.integration.canaries import Canary, House, Places
 from tests.unit.delivery.examples import a_message
 from tidings import cli
+from tidings.bench_courier import people
 
 META = Meta(shards=4)
 NOW = 1_700_000_000.0
 
 
-def _fill(client: Redis, user_id: str) -> UserBook:
+def _live(client: Redis, user_id: str) -> UserBook:
+    """Put a user with everything that people tell of themselves."""
     profiles, follows = RedisProfileStore(client, META.keys), RedisFollowStore(client, META.keys)
     suppression = Suppression(RedisSuppressionStore(client, META.keys), profiles, META)
     book = UserBook(META, profiles, RedisUserRows(client, META.keys), follows, suppression)
@@ -62,6 +66,11 @@ def _fill(client: Redis, user_id: str) -> UserBook:
     RedisInbox(client, META.keys).add([InboxEntry("", user_id, "g", "i", "e", 0, "Title", "text", "", "why", NOW)])
     RedisDueIndex(client, META.keys).enroll([user_id], np.array([1]))
     RedisUserKeys(client, META.keys).of([user_id])
+    return book
+
+
+def _fill(client: Redis, user_id: str) -> UserBook:
+    book = _live(client, user_id)
     for kind in (Keys.LEDGER, Keys.HELD, Keys.FEATURES, Keys.SEEN):
         client.set(META.keys.of_user(kind, user_id), b"something")
     return book
@@ -95,6 +104,19 @@ def test_nothing_of_an_erased_user_is_left(redis_client: Redis, erase: RedisEras
     erase("someone-to-forget", NOW)
     assert _traces(redis_client, "someone-to-forget") == set()
     assert _traces(redis_client, "somebody-else") == others
+
+
+def test_one_of_thousands_is_exported_and_erased_down_to_the_rewritten_log_within_a_minute(redis_client: Redis, tmp_path: Path) -> None:
+    stores, history = RedisStores(redis_client, META), History(str(tmp_path / "history"))
+    people(stores, 5_000, "in_app", "")
+    _live(redis_client, "someone-to-forget")
+    began = time.monotonic()
+    exported = export_of(stores, history)("someone-to-forget", NOW)
+    RedisErasure(stores, history)("someone-to-forget", NOW)
+    assert rewrite_log(redis_client, wait=True) == "rewritten"
+    assert time.monotonic() - began < 60.0
+    assert "someone-to-forget@example.org" in json.dumps(exported, default=str)
+    assert _traces(redis_client, "someone-to-forget") == set()
 
 
 def test_an_erased_user_keeps_no_threshold_of_their_own(redis_client: Redis, erase: RedisErasure) -> None:

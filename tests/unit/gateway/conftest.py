@@ -57,7 +57,7 @@ from tests.unit.ranking.models import bundle_of
 
 NOW = 1_700_000_000.0
 META = Meta(shards=4)
-EVERYTHING = ("urgent", "urgent:critical", "events", "users", "read")
+EVERYTHING = ("urgent", "urgent:critical", "events", "users", "read", "operate")
 
 
 @dataclass

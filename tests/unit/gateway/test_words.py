@@ -38,9 +38,9 @@ def _said(name: str) -> Iterator[str]:
     for node in ast.walk(ast.parse((GATEWAY / name).read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "words":
             yield from _constants(node.args)
-        elif (isinstance(node, ast.Yield) and node.value is not None) or (
-            isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in ("_said", "_problems")
-        ):
+        elif isinstance(node, ast.Yield):
+            yield from _constants([node.value] if node.value else [])
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in ("_said", "_problems"):
             yield from _constants([node.value])
 
 
