@@ -53,7 +53,7 @@ def stopped_amid_assignment(history: Path, now: float, client: Redis) -> Iterato
     The store takes no writes while the worker runs, and the worker does not run while the store takes those that it has made: so it
     cannot get from the file to the profiles, however fast it is.
     """
-    worker = until(_worker, 120, "a worker assigns budgets")
+    (worker,) = until(_workers, 120, "a worker assigns budgets")
     try:
         client.client_pause(PAUSE_MS, all=False)
         give_up_at = time.monotonic() + 120
@@ -76,7 +76,5 @@ def kill(worker: int) -> None:
     until(lambda: worker not in living(), 10, "the worker is gone")
 
 
-def _worker() -> int | None:
-    found = [pid for pid in living() if (name := title(pid)).startswith(WORKER[0]) and WORKER[1] in name]
-    assert len(found) < 2, f"several workers: {found}"
-    return found[0] if found else None
+def _workers() -> list[int]:
+    return [pid for pid in living() if (name := title(pid)).startswith(WORKER[0]) and WORKER[1] in name]

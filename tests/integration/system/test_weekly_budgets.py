@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ CHANNEL, DEFAULT, MEAN = "in_app", 3, 4.0
 def running(home: Path, small_world: SmallWorld) -> Iterator[Running]:
     """The small world's system at the end of its history, where half of the budgets are learned and half drawn."""
     prepare_store(home / "store", small_world.end_at)
-    learned = {"learned_budgets": {CHANNEL: MEAN}, "explored_budgets": 0.5}
+    learned: dict[str, Any] = {"learned_budgets": {CHANNEL: MEAN}, "explored_budgets": 0.5}
     with system(home, "--model", str(small_world.model), "--data", str(small_world.data), **learned) as started:
         yield started
 
