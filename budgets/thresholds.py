@@ -244,9 +244,9 @@ class SteeredController:
     lookup promises is compared with what was sent: the ratio by group, and by cell in so far as it has volume (gamma-Poisson, `doubt` and
     `doubt_own` sends). With the numbers given here the group decides: a cell that is kept to its own budget
     spends it on worse candidates. A cell that could not send more (`most` a day, or everything goes already) teaches nothing
-    (anti-windup). A day that is not observed teaches nothing. The first day after a gap, or of all, offers what is left of several days'
-    items, `stock` times what is new on a usual one, and is counted for as many days. What it lacked is made up for only as far as the sum of seven days then lacks
-    it, and never beyond the budget: no burst and no echo.
+    (anti-windup). A day that is not observed teaches nothing. What it lacked is made up for only as far as the sum of seven days then lacks
+    it, and never beyond the budget: no burst and no echo. The first day after it, and of all, offers what is left of several days' items,
+    `stock` times what is new on a usual day: that much is promised of it after a gap, and it is counted for as many days.
     """
 
     start_at: float = 0.2
@@ -393,7 +393,7 @@ class SteeredController:
         per_day = (state.own + np.float32(self.group_weight) * typical[cells.group]) / np.float32(state.own_days + self.group_weight)
         trust = (state.kept + self.doubt_own) / (state.promised + self.doubt_own)
         ratio = np.exp(state.bias)[cells.group] * trust
-        level = level_of(per_day, wanted / ratio)
+        level = level_of(per_day * np.float32(self.stock if state.gap else 1.0), wanted / ratio)
         return scipy.special.expit(level + state.shift).astype(np.float32), np.where(np.isfinite(level), wanted, 0.0)
 
 

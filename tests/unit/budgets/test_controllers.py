@@ -11,7 +11,8 @@ from scipy.special import expit
 
 from budgets.approach import next_day
 from budgets.digest import ScoreDigest
-from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController
+from budgets.keeping import KEPT
+from budgets.thresholds import Cells, Controller, DayOfCells, DigestController, PidController, SteeredController, SteeredState
 
 CELLS, OFFERS, LEFT_OVER = 300, 8, 5
 
@@ -100,6 +101,23 @@ def test_days_without_offers_are_made_up_for_within_the_budget_of_seven_days() -
     assert weeks[48] > low + 0.5 * (6.0 - low)
     days = np.diff(weeks)[44:51] + np.append(np.full(4, 6.0 / 7), np.zeros(3))
     assert days.max() < 2.2 * 6.0 / 7
+
+
+def test_what_is_left_of_days_before_the_first_is_not_taken_for_what_is_new_each_day() -> None:
+    def second_day(stock: float) -> float:
+        return float(np.diff(weeks_of(SteeredController(stock=stock), [6.0] * 2))[0])
+
+    asked_for = 2 * 6.0 / 7
+    assert second_day(1.0) < 0.9 * second_day(1 + LEFT_OVER / OFFERS) < 0.9 * asked_for
+
+
+def test_a_state_of_an_older_version_is_read() -> None:
+    cells = Cells(np.full(2, 5.0), np.zeros(2, np.int32))
+    packed = KEPT["steered"].pack(SteeredController().start(cells))
+    del packed["gap"]
+    state = KEPT["steered"].unpack(packed)
+    assert isinstance(state, SteeredState)
+    assert not state.gap
 
 
 def test_a_digest_knows_the_nth_highest_to_a_tenth_of_n_however_it_was_added_up() -> None:
