@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import httpx
@@ -54,26 +53,11 @@ class Running:
 
     def tick(self) -> dict[str, Any] | None:
         """Ask the scheduler to decide everybody who is due; returns its report, None where it did not tick."""
-        with self.ticks() as tick:
-            return tick()
-
-    @contextmanager
-    def ticks(self) -> Iterator[Callable[[], dict[str, Any] | None]]:
-        """Yield what `tick` does, as often as wanted: connecting takes longer than a small tick."""
         command = [sys.executable, "-m", "tests.integration.ticking"]
-        with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, env=os.environ | ray_environment()) as ticking:
-            asked, told = ticking.stdin, ticking.stdout
-            assert asked is not None
-            assert told is not None
-
-            def tick() -> dict[str, Any] | None:
-                print(file=asked, flush=True)
-                report: dict[str, Any] | None = json.loads(told.readline())
-                return report
-
-            yield tick
-            asked.close()
-            assert ticking.wait(60) == 0
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=os.environ | ray_environment())
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1])
+        return report
 
     def decisions(self) -> pd.DataFrame:
         """Return every row of the decision log, filing what the courier has not filed yet."""

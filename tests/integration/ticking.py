@@ -1,4 +1,4 @@
-"""Ticks the scheduler of the running system for each line it reads and prints the reports: a program, for Ray reads settings at import."""
+"""Ticks the scheduler of the running system once and prints its report: a program, for Ray reads its settings at import."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from tidings.ray_demo import scheduler_tick
 
 
 def main() -> None:
-    """Tick until there are no more lines."""
+    """Tick once."""
     state = running()
     assert state is not None
     with scheduler_tick(state) as tick:
-        while sys.stdin.readline():
-            report = tick()
-            told = None if report is None else {name: getattr(report, name) for name in ("users", "candidates", "sends", "slot")}
-            sys.stdout.write(json.dumps(told) + "\n")
-            sys.stdout.flush()
+        report = tick()
+    told = None if report is None else {"users": report.users, "candidates": report.candidates, "sends": report.sends, "slot": report.slot}
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":

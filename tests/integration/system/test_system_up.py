@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from budgets.allowance import weekly_budget
 from lake.dataset import Dataset
 from lake.history import History
 from ranking.blocks import USER_STATS
 from ranking.redis_features import RedisFeatureStore
+from scheduler.learned_budgets import TABLE, week_of
 from scheduler.windows import SLOT_S
+from tests.integration.budget_weeks import file_past_weeks, kill, stopped_amid_assignment, weeks_filed
 from tests.integration.conftest import SmallWorld
 from tests.integration.processes import descendants, living, of_home
 from tests.integration.systems import PORT, Running, answer_of, prepare_store, system, tidings, up
@@ -31,13 +36,17 @@ from tidings.ray_status import details
 pytestmark = pytest.mark.timeout(300)
 
 ANN, TALK = "ann", "talk"
+CHANNEL, MEAN = "in_app", 4.0
 
 
 @pytest.fixture(scope="module")
 def running(home: Path, small_world: SmallWorld) -> Iterator[Running]:
-    """The small world's system at the end of its history, with one more user and one more item."""
+    """The small world's system at the end of its history, with one more user and one more item; each night it learns half of the budgets
+    and draws the others.
+    """
     prepare_store(home / "store", small_world.end_at)
-    with system(home, "--model", str(small_world.model), "--data", str(small_world.data)) as started:
+    learned: dict[str, Any] = {"learned_budgets": {CHANNEL: MEAN}, "explored_budgets": 0.5}
+    with system(home, "--model", str(small_world.model), "--data", str(small_world.data), **learned) as started:
         with started.client() as api:
             assert api.put(f"/v1/users/{ANN}", json={"timezone": "Europe/Berlin"}).status_code == 204
             item = {"title": "A talk", "topics": ["chess"], "half_life_s": 600, "created_at": iso(small_world.end_at - 60)}
@@ -261,12 +270,36 @@ def tags_of(running: Running, name: str) -> set[str]:
     return {tag for line in lines for tag in re.findall(r'\w+="[^"]*"', line)}
 
 
-def test_the_nights_work_can_be_had_now_and_is_not_done_twice(running: Running, small_world: SmallWorld) -> None:
-    users = small_world.users
-    first = answer_of("nightly")
-    windows = running.stores.profiles.get(users)["windows"]
-    assert [first, answer_of("nightly")] == [{"done": True}] * 2
-    assert (running.stores.profiles.get(users)["windows"] == windows).all()
+def test_the_nights_work_can_be_had_now_learns_budgets_though_its_worker_dies_and_is_not_done_twice(
+    running: Running, small_world: SmallWorld
+) -> None:
+    stores, users, folder = running.stores, small_world.users, Path(running.state.history)
+    now, history = stores.clock.now(), History(running.state.history)
+    file_past_weeks(history, stores.user_keys, users, CHANNEL, MEAN, now)
+    before = stores.profiles.get(users)["learned"]
+    with ThreadPoolExecutor(1) as beside:
+        nightly = beside.submit(tidings, "nightly", "--json")
+        with stopped_amid_assignment(folder, now, stores.client) as worker:
+            filed = weeks_filed(folder, now)
+            assert np.array_equal(stores.profiles.get(users)["learned"], before)
+            kill(worker)
+        done = nightly.result()
+    assert done.returncode == 0, done.stderr
+    assert weeks_filed(folder, now) == filed
+    week = history.read(TABLE, now - 60, now + 60).query("channel == @CHANNEL")
+    week = week[week["week"] == week_of(now)].set_index("user_key").loc[stores.user_keys.of(users)]
+    learned = week["learned"].to_numpy(bool)
+    assert (learned == ~week["drawn"].to_numpy(bool)).all()
+    assert 0.4 < learned.mean() < 0.6
+    assert MEAN * 0.85 * learned.sum() < week["weekly"].to_numpy()[learned].sum() <= round(MEAN * learned.sum())
+    profiles = stores.profiles.get(users)
+    default = np.full(len(stores.meta.channels), 10, np.uint8)
+    budget = weekly_budget(profiles["budget"], default, profiles["dial"], profiles["learned"])
+    assert budget[:, stores.meta.channel_codes([CHANNEL])[0]].tolist() == week["weekly"].tolist()
+    assert answer_of("nightly") == {"done": True}
+    again = stores.profiles.get(users)
+    assert (again["learned"] == profiles["learned"]).all()
+    assert (again["windows"] == profiles["windows"]).all()
 
 
 def test_it_goes_down_without_a_trace_and_comes_back_with_its_data(running: Running, small_world: SmallWorld) -> None:
