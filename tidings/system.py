@@ -125,7 +125,7 @@ def ray_environment() -> dict[str, str]:
     30 s, as long as Serve waits for everything, and the courier would be killed in the middle of its work. A proxy has a
     minute to start, all that Serve itself waits: by default it is killed after 15 s, which a busy machine needs for its imports.
     On one machine Serve's controller need not look around ten times a second: its own doing took a fifth of a core, half of all
-    that an idle system took.
+    that an idle system took. No workers are started in advance: what runs here has an environment of its own, which they lack.
     """
     wanted = {
         "RAY_AUTH_MODE": "token",
@@ -137,6 +137,7 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
+        "RAY_prestart_worker_first_driver": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
