@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError
 
 from budgets.ledger import LedgerColumns, parse
 from lake.ids import Keys64, shards_of
 from lake.keys import Keys
+from lake.redis_scripts import Call, run_calls
 
 MAX_CHANGES = 500
 """Most changes of one script call: it blocks the store while it runs."""
@@ -62,30 +62,14 @@ class RedisLedger:
         done = np.zeros(len(users), bool)
         if len(users) == 0:
             return done
-        for group, reply in zip(groups, self._run([self._call(change, names, wanted, group.tolist()) for group in groups]), strict=True):
+        calls = [self._call(change, names, wanted, group.tolist()) for group in groups]
+        for group, reply in zip(groups, run_calls(self.client, self._script, calls), strict=True):
             done[group] = np.frombuffer(reply, np.uint8) == ord("1")
         return done
 
     @staticmethod
-    def _call(change: str, names: list[str], wanted: bytes, rows: list[int]) -> list[str | bytes]:
-        return [str(len(rows)), *(names[row] for row in rows), change, *(wanted[8 * row : 8 * row + 8] for row in rows)]
-
-    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
-        """Run script calls; a store that was restarted meanwhile is taught the script again, as none of what it refused has happened."""
-        script = self._script
-        pipe = self.client.pipeline(transaction=False)
-        for count, *call in calls:
-            pipe.evalsha(script.sha, int(count), *call)
-        replies: list[Any] = pipe.execute(raise_on_error=False)
-        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown and not loaded:
-            self.client.script_load(script.script)
-            for place, reply in zip(unknown, self._run([calls[place] for place in unknown], loaded=True), strict=True):
-                replies[place] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+    def _call(change: str, names: list[str], wanted: bytes, rows: list[int]) -> Call:
+        return [names[row] for row in rows], [change, *(wanted[8 * row : 8 * row + 8] for row in rows)]
 
     def _names(self, users: Sequence[str]) -> list[str]:
         return self.keys.of_users(Keys.LEDGER, list(users))

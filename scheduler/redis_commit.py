@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ import msgpack
 import numpy as np
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S, decision_tags
 from lake.decisions import HOLD
 from lake.keys import Keys
 from lake.meta import Meta
+from lake.redis_scripts import Call, run_calls
 from scheduler.commit import (
     ALREADY_SENT,
     CLAIMED,
@@ -64,42 +64,29 @@ class RedisCommitter:
         if not batches:
             return []
         packed = pack_batches(batches, self.meta)
-        calls = [self._arguments(batch, argument) for batch, argument in zip(batches, packed, strict=True)]
+        calls = [self._call(batch, argument) for batch, argument in zip(batches, packed, strict=True)]
         retry = Retry(NoBackoff(), ATTEMPTS - 1, supported_errors=(StoreConnectionError,))
         replies = retry.call_with_retry(lambda: self._run(calls), lambda _: None)
         return [_result(batch, reply) for batch, reply in zip(batches, replies, strict=True)]
 
     @cached_property
-    def _script(self) -> str:
-        return (Path(__file__).parent / "lua" / "commit.lua").read_text()
+    def _script(self) -> Script:
+        return self.client.register_script((Path(__file__).parent / "lua" / "commit.lua").read_text())
 
-    @cached_property
-    def _sha(self) -> str:
-        return sha1(self._script.encode(), usedforsecurity=False).hexdigest()
-
-    def _arguments(self, batch: CommitBatch, packed: bytes) -> list[str | bytes]:
+    def _call(self, batch: CommitBatch, packed: bytes) -> Call:
         """Return the script's keys and arguments for a batch."""
         keys, shard = self.meta.keys, batch.shard
         names = [keys.of_shard(kind, shard) for kind in (Keys.DUE, Keys.OUTBOX, Keys.DECISIONS, f"commit:{batch.batch_id.hex()}")]
-        return [names[0], shard_lease(shard), *names[1:], packed, batch.log_blob]
+        return [names[0], shard_lease(shard), *names[1:]], [packed, batch.log_blob]
 
-    def _run(self, calls: list[list[str | bytes]], *, loaded: bool = False) -> list[bytes]:
+    def _run(self, calls: list[Call]) -> list[bytes]:
         """Run the calls and wait for the disk: WAITAOF waits for the writes of its own connection, so it rides behind."""
-        pipe = self.client.pipeline(transaction=False)
-        for call in calls:
-            pipe.evalsha(self._sha, len(call) - 2, *call)
-        if self.durable:
-            pipe.waitaof(1, 0, DURABLE_TIMEOUT_MS)
-        replies = pipe.execute(raise_on_error=False)
-        errors = [reply for reply in replies if isinstance(reply, Exception)]
-        if not loaded and any(isinstance(error, NoScriptError) for error in errors):
-            self.client.script_load(self._script)
-            return self._run(calls, loaded=True)
-        if errors:
-            raise errors[0]
-        if self.durable and replies.pop()[0] < 1:
+        if not self.durable:
+            return run_calls(self.client, self._script, calls)
+        *replies, written = run_calls(self.client, self._script, calls, lambda pipe: pipe.waitaof(1, 0, DURABLE_TIMEOUT_MS))
+        if written[0] < 1:
             raise NotDurableError(f"the store has not written a commit to its disk within {DURABLE_TIMEOUT_MS} ms")
-        return list(replies)
+        return replies
 
 
 def pack_batches(batches: Sequence[CommitBatch], meta: Meta) -> list[bytes]:
