@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from redis.commands.core import Script
 from budgets.critical_quota import DAY_S, Spent, day_of
 from lake.ids import Keys64
 from lake.keys import Keys
+from lake.redis_scripts import script_of
 
 MAX_USES = 1000
 """Most uses of one script call: it blocks the store while it runs."""
@@ -51,7 +51,7 @@ class RedisCriticalQuota:
 
     @cached_property
     def _script(self) -> Script:
-        return self.client.register_script((Path(__file__).parent / "lua" / "spend_critical.lua").read_text())
+        return script_of(self.client, "budgets", "spend_critical")
 
 
 def _packed(uses: Keys64) -> Iterator[list[bytes]]:

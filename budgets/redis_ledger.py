@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from redis.commands.core import Script
 from budgets.ledger import LedgerColumns, parse
 from lake.ids import Keys64, shards_of
 from lake.keys import Keys
-from lake.redis_scripts import Call, run_calls
+from lake.redis_scripts import Call, run_calls, script_of
 
 MAX_CHANGES = 500
 """Most changes of one script call: it blocks the store while it runs."""
@@ -76,4 +75,4 @@ class RedisLedger:
 
     @cached_property
     def _script(self) -> Script:
-        return self.client.register_script((Path(__file__).parent / "lua" / "ledger.lua").read_text())
+        return script_of(self.client, "budgets", "ledger")

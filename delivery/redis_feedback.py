@@ -10,9 +10,10 @@ import msgpack
 from redis import Redis
 
 from delivery.feedback import EventRow
-from delivery.redis_scripts import read_stream, script
+from delivery.redis_streams import read_stream
 from lake.ids import shard_of
 from lake.keys import Keys
+from lake.redis_scripts import script_of
 
 SEEN = f"{Keys.EVENTS}-seen"
 REMEMBERED_S = 7 * 86400
@@ -26,7 +27,7 @@ class RedisEventLog:
 
     def __init__(self, client: Redis, keys: Keys, remembered_s: int = REMEMBERED_S) -> None:
         self._client, self._keys, self._remembered_s = client, keys, remembered_s
-        self._append = script(client, "append_events")
+        self._append = script_of(client, "delivery", "append_events")
 
     def append(self, rows: Sequence[EventRow], token: str, now: float) -> list[bool]:
         """See EventLog."""

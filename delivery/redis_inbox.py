@@ -11,9 +11,9 @@ from redis import Redis, RedisError
 from redis.client import PubSub
 
 from delivery.inbox import CAPACITY, Bell, InboxEntry, order, wait_for_entries
-from delivery.redis_scripts import script
 from lake.ids import shard_of
 from lake.keys import LAYOUT, Keys
+from lake.redis_scripts import script_of
 
 STATE = f"{Keys.INBOX}-state"
 POLL_S = 1.0
@@ -27,7 +27,7 @@ class RedisInbox:
 
     def __init__(self, client: Redis, keys: Keys, capacity: int = CAPACITY) -> None:
         self._client, self._keys, self._capacity = client, keys, capacity
-        self._add, self._mark_read = script(client, "add_inbox"), script(client, "mark_read")
+        self._add, self._mark_read = script_of(client, "delivery", "add_inbox"), script_of(client, "delivery", "mark_read")
         self._bell = Bell()
         self._listener = _Listener(client, self._bell)
 

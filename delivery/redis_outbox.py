@@ -9,11 +9,12 @@ import msgpack
 from redis import Redis
 
 from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Forgotten, Outcome, OutcomeRecord, Retry, letter_facts
-from delivery.redis_scripts import read_stream, script
+from delivery.redis_streams import read_stream
 from lake.keys import Keys
 from lake.messages import FIELD, Message
 from lake.metrics import outcome_field
 from lake.redis_rewriting import rewrite_stream
+from lake.redis_scripts import script_of
 
 RETRIES = f"{Keys.OUTBOX}-retries"
 OUTCOMES_KEPT = 100_000
@@ -31,9 +32,9 @@ class RedisOutbox:
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client, self._keys = client, keys
-        self._read, self._attempt = script(client, "read_outbox"), script(client, "attempt")
-        self._settle, self._retry_later = script(client, "settle"), script(client, "retry_later")
-        self._replay = script(client, "replay")
+        self._read, self._attempt = script_of(client, "delivery", "read_outbox"), script_of(client, "delivery", "attempt")
+        self._settle, self._retry_later = script_of(client, "delivery", "settle"), script_of(client, "delivery", "retry_later")
+        self._replay = script_of(client, "delivery", "replay")
 
     def read(self, shard: int, consumer: str, count: int, now: float, abandoned_after_ms: int) -> list[Entry]:
         """See Outbox."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgpack
 from redis import Redis
@@ -11,8 +10,8 @@ from redis.commands.core import Script
 
 from gateway.fanout import LEASE_S, Job
 from lake.keys import LAYOUT
+from lake.redis_scripts import script_of
 
-LUA = Path(__file__).parent / "lua"
 NAMES = [f"{LAYOUT}:{{fanout}}:{part}" for part in ("leases", "owners", "jobs")]
 
 
@@ -25,7 +24,7 @@ class RedisFanout:
 
     def __post_init__(self) -> None:
         for step in ("put", "claim", "renew", "finish"):
-            self._scripts[step] = self.client.register_script((LUA / f"fanout_{step}.lua").read_text())
+            self._scripts[step] = script_of(self.client, "gateway", f"fanout_{step}")
 
     def put(self, job: Job, now: float) -> None:
         """See FanoutStore."""

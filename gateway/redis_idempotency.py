@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from redis import Redis
 from redis.commands.core import Script
 
 from gateway.idempotency import KEPT_S, LEASE_S, Turn
 from lake.keys import Keys
-
-LUA = Path(__file__).parent / "lua"
+from lake.redis_scripts import script_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class RedisIdempotency:
 
     def __post_init__(self) -> None:
         for step in ("begin", "finish", "abandon"):
-            self._scripts[step] = self.client.register_script((LUA / f"idempotency_{step}.lua").read_text())
+            self._scripts[step] = script_of(self.client, "gateway", f"idempotency_{step}")
 
     def begin(self, name: str, body_hash: str, now: float) -> Turn:
         """See IdempotencyStore."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake.aside import written_aside
 from lake.errors import InputError
 from lake.table_files import format_of, read_file, stem_of
 from lake.tables import SCHEMAS, check_frame
@@ -160,14 +158,12 @@ def save_tables(tables: Tables, folder: Path) -> None:
     folder = folder.resolve()
     _refuse_foreign(folder)
 
-    def write(new: Path) -> None:
-        rows = {name: len(frame) for name, frame in tables.items() if len(frame) or name == "events"}
-        for name in rows:
-            _write_parquet(tables[name], name, new / f"{name}.parquet")
-        (new / MARKER).write_bytes(orjson.dumps({"format": 1, "rows": rows}, option=orjson.OPT_INDENT_2))
-
     try:
-        _replace_folder(folder, write)
+        with written_aside(folder) as new:
+            rows = {name: len(frame) for name, frame in tables.items() if len(frame) or name == "events"}
+            for name in rows:
+                _write_parquet(tables[name], name, new / f"{name}.parquet")
+            (new / MARKER).write_bytes(orjson.dumps({"format": 1, "rows": rows}, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -197,26 +193,6 @@ def _refuse_foreign(folder: Path) -> None:
     if names and (MARKER not in names or names - ours):
         others = ", ".join(sorted(names - ours or names)[:5])
         raise InputError(f"{folder}: holds files that an import did not write ({others}); name a new or an empty folder")
-
-
-def _replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write beside a folder, then put the result in its place; a failure on the way leaves the folder as it was."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        new, old = aside / "new", aside / "old"
-        new.mkdir()
-        write(new)
-        with suppress(FileNotFoundError):
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _with_all_items(tables: Tables) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, cast
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from lake.errors import InputError
+from lake.redis_scripts import script_of
 
 POLL_S = 0.05
 START_TIMEOUT_S = 60.0
@@ -26,7 +26,7 @@ def rewrite_stream(client: Redis, name: str, without: Sequence[str] = ()) -> int
 
     What was deleted before is gone for good too. Groups, consumers and what they have in hand stay as they are.
     """
-    run = client.register_script((Path(__file__).parent / "lua" / "rewrite_stream.lua").read_text())
+    run = script_of(client, "lake", "rewrite_stream")
     return cast(int, run([name, f"{name}:anew"], list(without)))
 
 

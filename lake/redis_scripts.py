@@ -1,8 +1,9 @@
-"""Many calls of one script in one round trip, on a store that may have been restarted and forgotten it."""
+"""The Lua scripts of every room, and many calls of one in one round trip, on a store that may have been restarted and forgotten it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Any
 
 from redis import Redis
@@ -14,6 +15,11 @@ Call = tuple[Sequence[str], Sequence[str | bytes]]
 """The keys and the arguments of a call."""
 Behind = Callable[[Pipeline], object]
 """Puts a command into a pipeline."""
+
+
+def script_of(client: Redis, room: str, name: str) -> Script:
+    """Return the script `room`/lua/`name`.lua as a callable; it is sent by its hash, and in full where the store has not seen it."""
+    return client.register_script((files(room) / "lua" / f"{name}.lua").read_text())
 
 
 def run_calls(client: Redis, script: Script, calls: Sequence[Call], behind: Behind | None = None) -> list[Any]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lake.aside import written_aside
 from lake.errors import InputError
 from lake.meta import CHANNELS
 from ranking.blocks import Matrix
@@ -116,16 +115,8 @@ def write(
     """
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists())):
         raise BundleError(f"{folder}: is there already and is no model folder; name a new one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        model_id = _fill(aside / "new", booster, calibration, metrics, window, created_at, channels, opt_out, light, normal)
-        if folder.exists():
-            folder.rename(aside / "old")
-        (aside / "new").rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return model_id
+    with written_aside(folder) as new:
+        return _fill(new, booster, calibration, metrics, window, created_at, channels, opt_out, light, normal)
 
 
 def _fill(
@@ -140,7 +131,6 @@ def _fill(
     light: xgb.Booster | None,
     normal: Reference | None,
 ) -> str:
-    folder.mkdir()
     booster.save_model(folder / MODEL)
     curve = {"margin": calibration.margin.tolist(), "log_odds": calibration.log_odds.tolist(), "slope": calibration.slope}
     for name, content in (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from redis import Redis
 
 from lake.ids import Keys64, author_key
 from lake.keys import LAYOUT, Keys
+from lake.redis_scripts import script_of
 from ranking.blocks import DIMENSIONS, TEXT_DIMENSIONS, Matrix, UserBlock, Week, even_week
 from ranking.rows import AUTHOR, ITEM, TOPIC, USER, Records, pack, pack_users, unpack, unpack_users
 from ranking.store import KEEP_ITEMS_S, Fetched
@@ -139,11 +139,11 @@ class RedisFeatureStore:
 
     @cached_property
     def _engage(self) -> Any:
-        return self.client.register_script((Path(__file__).parent / "lua" / "engage.lua").read_text())
+        return script_of(self.client, "ranking", "engage")
 
     @cached_property
     def _set_vector(self) -> Any:
-        return self.client.register_script((Path(__file__).parent / "lua" / "set_vector.lua").read_text())
+        return script_of(self.client, "ranking", "set_vector")
 
     def _item(self, item_id: str) -> list[str]:
         return [self.keys.of_user(kind, item_id) for kind in (Keys.ITEM_COUNTS, ENGAGED)]

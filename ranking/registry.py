@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lake.aside import written_aside
 from lake.errors import InputError
 from ranking import bundle as bundles
 from ranking.gates import Verdict
@@ -107,13 +107,8 @@ class Registry:
         model_id = bundles.about(bundle).model_id
         wanted = self.folder_of(model_id)
         if not wanted.exists():
-            wanted.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{model_id}-", dir=wanted.parent))
-            try:
-                shutil.copytree(bundle, aside / "new")
-                (aside / "new").rename(wanted)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            with written_aside(wanted) as new:
+                shutil.copytree(bundle, new, dirs_exist_ok=True)
         return model_id
 
     def challenge(self, model_id: str, now: float) -> Standing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -20,7 +19,7 @@ from budgets.ledger import CRITICAL, ENTRY, MAX_ENTRIES, RETENTION_S, ROLLING_S,
 from lake.decisions import HOLD
 from lake.keys import Keys
 from lake.meta import Meta
-from lake.redis_scripts import Call, run_calls
+from lake.redis_scripts import Call, run_calls, script_of
 from scheduler.commit import (
     ALREADY_SENT,
     CLAIMED,
@@ -71,7 +70,7 @@ class RedisCommitter:
 
     @cached_property
     def _script(self) -> Script:
-        return self.client.register_script((Path(__file__).parent / "lua" / "commit.lua").read_text())
+        return script_of(self.client, "scheduler", "commit")
 
     def _call(self, batch: CommitBatch, packed: bytes) -> Call:
         """Return the script's keys and arguments for a batch."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from redis import Redis
 from redis.commands.core import Script
+
+from lake.redis_scripts import script_of
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,4 @@ class RedisLeases:
 
     @cached_property
     def _script(self) -> Script:
-        return self.client.register_script((Path(__file__).parent / "lua" / "lease.lua").read_text())
+        return script_of(self.client, "scheduler", "lease")
