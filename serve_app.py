@@ -560,7 +560,7 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
     return Services(
         meta=stores.meta,
         clock=stores.clock,
-        lane=UrgentLane(pipeline, stores.follows, recorder_of(settings, metrics)),
+        lane=UrgentLane(pipeline, stores.follows, stores.held, recorder_of(settings, metrics)),
         items=stores.items,
         profiles=stores.profiles,
         user_rows=RedisUserRows(stores.client, stores.meta.keys),

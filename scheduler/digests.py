@@ -24,9 +24,8 @@ COLUMNS = ("topic", "kind", "source")
 class DigestRule:
     """`by`: topic:NAME, kind:NAME or source:NAME, or * for each by itself (an item's first topic). `size`: most items told together.
 
-    `wait_s`: how long an urgent item may wait for its user's next window, to be told with others; 0: it goes as it comes. It waits
-    for the window even where the digest is full by then: what a user has held is read as their window opens, not by the urgent lane.
-    Raises ValueError where one of them makes no sense.
+    `wait_s`: how long an urgent item may wait for its user's next window, to be told with others; 0: it goes as it comes. The one that
+    fills a digest is decided as if it waited for nobody, and takes along what waits. Raises ValueError where one of them makes no sense.
     """
 
     by: str
@@ -55,7 +54,7 @@ class Together:
 
     `lead`: intp, the row that tells of this one, itself where it leads or is alone. `led`: bool, a lead with riders. `entity`: uint64, what
     a row is about in the contest: one key for whatever would tell of the same things. `beyond`: bool, the digest is full without it.
-    `twin`: bool, a better row of its entity is in the digest.
+    `twin`: bool, a better row of its entity is in the digest. `full`: bool, the digest tells of as much as it may.
     """
 
     lead: npt.NDArray[np.intp]
@@ -63,6 +62,7 @@ class Together:
     entity: Keys64
     beyond: Bools
     twin: Bools
+    full: Bools
 
     @property
     def contends(self) -> Bools:
@@ -101,7 +101,7 @@ def together(
 ) -> Together:
     """Return how rows are told. `may_join`: which are worth telling and may be told with others, bool (n,)."""
     n = len(user)
-    lead, beyond, twin = np.arange(n), np.zeros(n, bool), np.zeros(n, bool)
+    lead, beyond, twin, full = np.arange(n), np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
     joins = np.flatnonzero((keys.rule >= 0) & may_join)
     group = combine(user[joins], channel[joins], keys.key[joins])
     best_first = np.lexsort((-value[joins], group))
@@ -114,12 +114,13 @@ def together(
     place = np.arange(len(group)) - np.repeat(starts, sizes)
     size = np.array([rule.size for rule in rules])[keys.rule[rows]] if len(rows) else np.empty(0, np.intp)
     beyond[rows] = place >= size
+    full[rows] = np.repeat(sizes, sizes) >= size
     lead[rows] = np.repeat(rows[starts], sizes)
     led = np.zeros(n, bool)
     led[lead[lead != np.arange(n)]] = True
     about, bundled = combine(user, keys.key), combine(user[led], keys.key[led])
     shares = (keys.rule >= 0) & may_join & np.isin(about, bundled)
-    return Together(lead, led, np.where(shares, keys.key, entity), beyond, twin)
+    return Together(lead, led, np.where(shares, keys.key, entity), beyond, twin, full)
 
 
 def is_update(user: npt.NDArray[np.int32], entity: Keys64, granted_user: npt.NDArray[np.int32], granted_entity: Keys64) -> Bools:

@@ -20,7 +20,9 @@ from scheduler.batch import Occasion
 from scheduler.commit import MAX_USERS
 from scheduler.critical import Payer
 from scheduler.due import DueIndex
+from scheduler.full_digests import sorted_by_user, with_filled
 from scheduler.gather import gather
+from scheduler.held import HeldStore
 from scheduler.pipeline import Pipeline
 from scheduler.report import LaneReport, Recorder, unrecorded
 from scheduler.sources import Source, UserChunk
@@ -155,6 +157,7 @@ class UrgentLane:
 
     pipeline: Pipeline
     follows: FollowStore
+    held: HeldStore
     record: Recorder = unrecorded
 
     def decide(self, requests: list[UrgentRequest], now: float) -> list[UrgentResult]:
@@ -183,7 +186,10 @@ class UrgentLane:
         if rows := [request.item for request in requests if request.item is not None]:
             self.pipeline.table.store.put(self._dated(rows, now))
         self.pipeline.table.sync(now)
-        candidates, order = candidates_of(requests, self.pipeline.meta)
+        pipeline = self.pipeline
+        candidates, order = candidates_of(requests, pipeline.meta)
+        filled = with_filled(candidates, self.held, pipeline.table, pipeline.config.digests, now)
+        candidates, order = sorted_by_user(filled, order)
         profiles = self.pipeline.profiles.get(candidates.users)
         occasion = Occasion(
             lane="urgent",
@@ -258,16 +264,18 @@ _REASON_NAMES = np.array(REASONS, object)
 
 
 def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.NDArray[np.intp], meta: Meta) -> list[UrgentResult]:
-    """Return the decided rows of each request, in the order they were asked."""
-    asked = np.empty_like(order)
-    asked[order] = np.arange(len(order))
+    """Return the decided rows of each request, in the order they were asked; held rows that were decided with them are not among them."""
+    sizes = [len(request.users) * len(request.channels) for request in requests]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    asked = place[: sum(sizes)]
     rows = decided.candidates
     user = np.array(rows.users, object)[rows.user[asked]].tolist()
     channel = np.array(meta.channels, object)[rows.channel[asked]].tolist()
     disposition = _DISPOSITION_NAMES[decided.disposition[asked]].tolist()
     reason = _REASON_NAMES[decided.reason[asked]].tolist()
     score, threshold = _or_none(decided.value[asked]), _or_none(decided.threshold[asked])
-    ends = np.cumsum(np.bincount(rows.request, minlength=len(requests))).tolist()
+    ends = np.cumsum(sizes).tolist()
     spans = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     return [
         UrgentResult(

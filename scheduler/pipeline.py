@@ -40,7 +40,7 @@ from scheduler.commit import Committer
 from scheduler.committing import Committing
 from scheduler.critical import PER_DAY, Bill, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
-from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
+from scheduler.digests import DigestRule, Keyed, Together, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.grants import grant_ids
@@ -191,7 +191,7 @@ class Pipeline:
             channel=rows.channel,
             value=decided.value[pending],
             threshold=decided.threshold[pending],
-            value_later=self._value_later(decided, pending, batch, keys),
+            value_later=self._value_later(decided, pending, batch),
             critical=batch.critical[pending],
         )
         if not self.config.digests:
@@ -201,10 +201,12 @@ class Pipeline:
         fresh = ~is_update(rows.user, contest.entity, sent.user, sent.entity)
         joins = (contest.value >= contest.threshold) & ~contest.critical & fresh
         told = together(keys, contest.user, contest.channel, contest.entity, contest.value, joins, self.config.digests)
+        waits = joins & self._awaits_others(told, keys, contest, batch)
+        contest = replace(contest, entity=told.entity, value_later=np.where(waits, np.float32(np.inf), contest.value_later))
         decides = told.contends
-        self._contest(replace(contest, entity=told.entity).take(decides), pending[decides], decided, batch)
-        waits = np.isposinf(contest.value_later) & (keys.rule >= 0) & (decided.disposition[pending] == HOLD)
-        decided.reason[pending[waits]] = REASON["awaits_digest"]
+        self._contest(contest.take(decides), pending[decides], decided, batch)
+        held = waits & (decided.disposition[pending] == HOLD)
+        decided.reason[pending[held]] = REASON["awaits_digest"]
         return follow(told, keys, self.config.digests, pending, decided)
 
     def _contest(self, contest: Rows, pending: npt.NDArray[np.intp], decided: Decided, batch: Batch) -> None:
@@ -247,11 +249,8 @@ class Pipeline:
         slot, decision = batch.occasion.slot, hash64(batch.decision_ids)[request]
         return draws_of(np.where(slot == NO_SLOT, decision, slot.astype(np.uint64)), hash64(batch.rows.users))
 
-    def _value_later(self, decided: Decided, pending: npt.NDArray[np.intp], batch: Batch, keys: Keyed) -> F32:
-        """What a row will be worth in its user's next window: halved every half-life, more at a better hour, nothing once expired.
-
-        What is to be told with others waits for them, where that window is not too far.
-        """
+    def _value_later(self, decided: Decided, pending: npt.NDArray[np.intp], batch: Batch) -> F32:
+        """What a row will be worth in its user's next window: halved every half-life, more at a better hour, nothing once expired."""
         if batch.occasion.lane == "scheduled":
             return np.full(len(pending), -np.inf, np.float32)
         item, user, half_life_s = batch.item[pending], batch.rows.user[pending], self._half_life_s(batch, pending)
@@ -261,16 +260,16 @@ class Pipeline:
         kept = np.exp2(-batch.wait_s[user] / half_life_s)
         later = value_later(value, decided.threshold[pending], kept, better, self.config.decide.least_kept)
         quiet = in_quiet_hours(profiles, times.minutes_at(now))
-        later = np.where(quiet[user] | self._awaits_others(keys, user, item, batch), np.inf, later)
+        later = np.where(quiet[user], np.inf, later)
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
 
-    def _awaits_others(self, keys: Keyed, user: npt.NDArray[np.int32], item: npt.NDArray[np.int32], batch: Batch) -> Bools:
-        if not self.config.digests:
-            return np.zeros(len(user), bool)
-        longest, sent = np.array([*(rule.wait_s for rule in self.config.digests), 0.0])[keys.rule], batch.ledger
-        fresh = ~is_update(user, batch.items.entity[item], sent.user, sent.entity)
-        return np.asarray((longest > 0) & (batch.wait_s[user] <= longest) & fresh, np.bool_)
+    def _awaits_others(self, told: Together, keys: Keyed, contest: Rows, batch: Batch) -> Bools:
+        """Return which rows wait to be told with others: until their digest is full, while the next window is not too far."""
+        longest = np.array([*(rule.wait_s for rule in self.config.digests), 0.0])[keys.rule]
+        patient = (longest > 0) & (batch.wait_s[contest.user] <= longest) & np.isfinite(contest.value_later)
+        goes = told.full & (batch.allowance[contest.user, contest.channel] > 0)
+        return np.asarray(patient & ~goes, np.bool_)
 
     def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
         item = batch.item[pending]

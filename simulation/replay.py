@@ -116,7 +116,7 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         state, windows = Features.of(history, features), min(config.budget, MAX_WINDOWS)
         playback = Playback(history, stores.loading(), stores.seen, stores.ledger, state, config.since, windows)
         playback.start()
-        urgent = urgent_of(lane, playback, config, policy, partial(drained, stores)) if config.urgent is not None else None
+        urgent = urgent_of(lane, playback, config, policy, stores) if config.urgent is not None else None
         log: list[Entry] = [] if urgent is None else urgent.log
 
         def tick(slot: int, now: float) -> None:
@@ -135,12 +135,18 @@ def play_policy(history: Dataset, model: Bundle | None, config: ReplayConfig, po
         return unpack(log)
 
 
-def urgent_of(
-    scheduled: ScheduledLane, playback: Playback, config: ReplayConfig, policy: PolicyName, drained: Callable[[], list[Entry]]
-) -> UrgentReplay:
+def urgent_of(scheduled: ScheduledLane, playback: Playback, config: ReplayConfig, policy: PolicyName, stores: RedisStores) -> UrgentReplay:
     """Return the urgent lane of a replay, ready to be posted to."""
-    posted, channel, budget = config.urgent or Posted(), config.channel, config.budget
-    urgent = UrgentReplay.beside(scheduled, playback, posted=posted, channel=channel, budget=budget, policy=policy, drained=drained)
+    urgent = UrgentReplay.beside(
+        scheduled,
+        playback,
+        stores.held,
+        posted=config.urgent or Posted(),
+        channel=config.channel,
+        budget=config.budget,
+        policy=policy,
+        drained=partial(drained, stores),
+    )
     urgent.start()
     return urgent
 

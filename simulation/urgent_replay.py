@@ -14,6 +14,7 @@ from lake.decision_log import Entry, unpack
 from lake.follows import FollowStore
 from lake.ids import Keys64, author_key, hash64, topic_key
 from lake.items import ItemRow, rows_of_frame
+from scheduler.held import HeldStore
 from scheduler.lanes import CHUNK, ScheduledLane, UrgentLane, UrgentRequest
 from scheduler.loading import seconds
 from scheduler.thresholds import PERIOD_S, MemoryThresholds, believed, learn
@@ -134,11 +135,11 @@ class UrgentReplay:
         self._items, self._born_at = rows_of_frame(items.iloc[rows]), born_at[rows]
 
     @staticmethod
-    def beside(scheduled: ScheduledLane, playback: Playback, **rest: Any) -> UrgentReplay:
+    def beside(scheduled: ScheduledLane, playback: Playback, held: HeldStore, **rest: Any) -> UrgentReplay:
         """Return the urgent lane beside a scheduled one: on the same stores, and by thresholds of its own."""
         thresholds, pipeline = MemoryThresholds(), scheduled.pipeline
         config = replace(pipeline.config, threshold={})
-        lane = UrgentLane(replace(pipeline, thresholds=thresholds, config=config), playback.stores.follows)
+        lane = UrgentLane(replace(pipeline, thresholds=thresholds, config=config), playback.stores.follows, held)
         return UrgentReplay(playback, lane, scheduled, thresholds, **rest)
 
     def start(self) -> None:

@@ -117,7 +117,7 @@ class House:
         self.outbox, self.answers = RedisOutbox(stores.client, keys), RedisIdempotency(stores.client, keys)
         table = ItemTable(stores.items)
         parts = (stores.meta, stores.profiles, table, stores.seen, stores.ledger, self.ranker, stores.committer, stores.thresholds)
-        self.lane = UrgentLane(Pipeline(*parts, config=PipelineConfig(weekly={"in_app": 10, "email": 10})), stores.follows)
+        self.lane = UrgentLane(Pipeline(*parts, config=PipelineConfig(weekly={"in_app": 10, "email": 10})), stores.follows, stores.held)
         self.feedback = Feedback(self.events, self.suppression, Effects(self._engaged, lambda _: None))
         templates = Templates(TemplateSettings(), LINKS)
         in_app = InApp("in_app", RedisInbox(stores.client, keys))

@@ -10,6 +10,7 @@ from gateway.fanout import pages_of
 from lake.ids import topic_key
 from lake.meta import Meta
 from lake.redis_follows import RedisFollowStore
+from scheduler.held import MemoryHeldStore
 from scheduler.lanes import UrgentLane
 from tests.unit.scheduler.test_pipeline import World
 
@@ -37,7 +38,7 @@ def streamed(lane: UrgentLane, topic: str) -> tuple[int, int]:
 
 def test_a_million_users_take_no_more_memory_than_a_twentieth_of_them(redis_client: Redis) -> None:
     follows = RedisFollowStore(redis_client, META.keys)
-    lane = UrgentLane(World.in_memory().pipeline(), follows)
+    lane = UrgentLane(World.in_memory().pipeline(), follows, MemoryHeldStore())
     lane.pipeline.meta = META
     sizes = {"some": 50_000, "many": 1_000_000}
     for topic, users in sizes.items():

@@ -47,7 +47,7 @@ class Place:
 
     def decide(self, *requests: UrgentRequest, at: float = NOW) -> list[list[tuple[str, str]]]:
         pipeline = replace(self.world.pipeline(), critical_quota=self.quota, config=PipelineConfig(critical_per_day=3))
-        lane = UrgentLane(pipeline, self.world.follows, lambda _, report: self.reports.append(report))
+        lane = UrgentLane(pipeline, self.world.follows, self.world.held, lambda _, report: self.reports.append(report))
         return [list(zip(each.disposition, each.reason, strict=True)) for each in lane.decide(list(requests), at)]
 
     def spent(self, key_id: str = "key") -> int:

@@ -24,12 +24,13 @@ GARDEN = [
     for n in range(1, 5)
 ]
 RULE = DigestRule("topic:*", size=3)
+PRESSING = [{**item, "half_life_s": 600.0} for item in GARDEN]
 
 
-@pytest.fixture
-def world() -> World:
+@pytest.fixture(params=["memory", "store"])
+def world(request: pytest.FixtureRequest) -> World:
     """Two plain items and four about gardening, of which a digest takes three; gardening is worth more."""
-    made = furnished(World.in_memory())
+    made = furnished(World.in_memory() if request.param == "memory" else World.in_store(request.getfixturevalue("redis_client")))
     made.items.put([{**item, "expires_at": MONDAY_NOON + 3600 * n} for n, item in enumerate(GARDEN, 30)])
     made.ranker.values = {"g1": 0.9, "g2": 0.8, "g3": 0.7, "g4": 0.6, "x": 0.5, "y": 0.1}
     made.config = PipelineConfig(weekly={"in_app": 2, "email": 1}, threshold={"in_app": 0.2}, digests=(RULE,))
@@ -68,6 +69,78 @@ def test_an_urgent_item_waits_for_the_others_in_its_window_and_is_told_with_them
     assert (held.disposition, held.reason) == (["hold"], ["awaits_digest"])
     assert world.tick(MONDAY_NOON)["ann"]["g1"] == ("send", "above_threshold")
     assert next(message.item_ids for message in world.messages() if message.user_id == "ann") == ("g1", "g2", "g3")
+
+
+def test_the_urgent_item_that_fills_a_digest_goes_at_once_and_takes_along_what_waits(world: World) -> None:
+    """The two that came before have waited for it; the fourth waits for the next."""
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put(PRESSING)
+    for n, name in enumerate(("g1", "g2")):
+        (held,) = lane.decide([urgent(name, ["ann", "bob"], decision_id=f"d{n}")], now + n)
+        assert held.reason == ["awaits_digest"] * 2
+    (filled,) = lane.decide([urgent("g3", ["ann"], decision_id="d2")], now + 2)
+    assert (filled.user_id, filled.disposition, filled.reason) == (["ann"], ["digest"], ["in_digest"])
+    (message,) = world.messages()
+    assert (message.user_id, message.item_ids) == ("ann", ("g1", "g2", "g3"))
+    assert world.held.read(["ann"]) == [[]]
+    assert {row.item_id for row in world.held.read(["bob"])[0]} == {"g1", "g2"}
+    logged = world.logged().query("decision_id == 'd2'")
+    assert dict(zip(logged["item_id"], zip(logged["source"], logged["disposition"], strict=True), strict=True)) == {
+        "g1": ("held", "send"),
+        "g2": ("held", "digest"),
+        "g3": ("urgent", "digest"),
+    }
+    (fourth,) = lane.decide([urgent("g4", ["ann"], decision_id="d3")], now + 3)
+    assert (fourth.disposition, fourth.reason) == (["hold"], ["awaits_digest"])
+    assert len(world.messages()) == 1
+
+
+def test_a_repeat_of_what_filled_a_digest_tells_nothing_twice(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put(PRESSING)
+    for n, name in enumerate(("g1", "g2")):
+        lane.decide([urgent(name, ["ann"], decision_id=f"d{n}")], now)
+    first, again = (lane.decide([urgent("g3", ["ann"], decision_id="d2")], now + late)[0] for late in (1, 2))
+    assert (first.disposition, again.disposition, again.reason) == (["digest"], ["duplicate"], ["already_sent"])
+    assert len(world.messages()) == 1
+
+
+def test_requests_decided_together_fill_a_digest_and_each_is_told_of_its_own(world: World) -> None:
+    world.items.put(PRESSING)
+    asked = [urgent(f"g{n}", ["ann", "bob"], decision_id=f"d{n}") for n in (1, 2, 3)]
+    world.urgent().decide([urgent("g4", ["bob"], decision_id="before")], MONDAY_NOON - 7200)
+    told = world.urgent().decide(asked, MONDAY_NOON - 3600)
+    assert [result.user_id for result in told] == [["ann", "bob"]] * 3
+    assert [result.disposition for result in told] == [["send"] * 2, ["digest"] * 2, ["digest"] * 2]
+    assert {row.item_id for row in world.held.read(["bob"])[0]} == {"g4"}
+
+
+def test_a_full_digest_still_waits_where_no_unit_is_left_or_it_is_night(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put(PRESSING)
+    world.config = replace(world.config, weekly={"in_app": 0})
+    for n in (1, 2, 3):
+        (held,) = world.urgent().decide([urgent(f"g{n}", ["ann"], decision_id=f"d{n}")], now)
+        assert held.disposition == ["hold"]
+    world.config = replace(world.config, weekly={"in_app": 2})
+    profiles = world.profiles.get(["bob"]).copy()
+    profiles["quiet_from"], profiles["quiet_to"] = 10 * 60, 12 * 60
+    world.profiles.put(["bob"], profiles)
+    for n in (1, 2, 3):
+        (held,) = lane.decide([urgent(f"g{n}", ["bob"], decision_id=f"n{n}")], now)
+        assert held.disposition == ["hold"]
+    assert world.messages() == []
+    assert {user: len(rows) for user, rows in zip(("ann", "bob"), world.held.read(["ann", "bob"]), strict=True)} == {"ann": 3, "bob": 3}
+
+
+def test_what_is_held_of_other_topics_and_channels_does_not_fill_a_digest(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put([*PRESSING, {"item_id": "j1", "created_at": now - 60, "topics": ["jazz"]}])
+    world.ranker.values["j1"] = 0.9
+    for name, channel in (("g1", "in_app"), ("g2", "email"), ("j1", "in_app"), ("g3", "in_app")):
+        (held,) = lane.decide([urgent(name, ["ann"], channels=(channel,), decision_id=name)], now)
+        assert held.disposition == ["hold"]
+    assert world.messages() == []
 
 
 @pytest.mark.parametrize("rule", [replace(RULE, wait_s=3599), replace(RULE, wait_s=0)])

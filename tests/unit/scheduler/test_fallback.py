@@ -61,7 +61,7 @@ class House:
         self.decisions += 1
         name = f"n{self.decisions}"
         self.world.items.put([{"item_id": name, "created_at": now - 1, "half_life_s": 600.0}])
-        (result,) = UrgentLane(self.pipeline, self.world.follows).decide([urgent(name, USERS, decision_id=name)], now)
+        (result,) = UrgentLane(self.pipeline, self.world.follows, self.world.held).decide([urgent(name, USERS, decision_id=name)], now)
         logged = self.world.logged()
         (logged_id,) = set(logged[logged["decision_id"] == name]["model_id"])
         return str(logged_id), result.model_id

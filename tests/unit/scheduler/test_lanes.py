@@ -15,6 +15,7 @@ from lake.decisions import DISPOSITIONS, REASONS, Decided, Lane
 from lake.follows import Followed, MemoryFollowStore
 from lake.ids import shard_of
 from lake.profiles import NO_WINDOW, blank
+from scheduler.held import MemoryHeldStore
 from scheduler.lanes import CHUNK, WEEK_SLOTS, ScheduledLane, UrgentLane, UrgentRequest, candidates_of, results_of, windows_at
 from scheduler.lease import shard_lease
 from scheduler.report import LaneReport
@@ -158,7 +159,7 @@ def test_whoever_has_no_window_any_more_is_told_nothing_and_looked_at_again_in_a
 
 def test_an_urgent_item_without_a_time_came_to_be_now(crowd: World) -> None:
     users, _ = crowd.due.due(0, NOON_SLOT, 1)
-    lane = UrgentLane(crowd.pipeline(), crowd.follows)
+    lane = crowd.urgent()
     fresh = replace(request(users, "fresh"), item={"item_id": "fresh", "half_life_s": 60.0})
     (result,) = lane.decide([fresh], MONDAY_NOON - 7200)
     assert result.disposition == ["send"]
@@ -169,7 +170,7 @@ def test_an_urgent_item_without_a_time_came_to_be_now(crowd: World) -> None:
 
 def test_an_item_that_comes_again_with_others_to_tell_is_as_old_as_it_was(crowd: World) -> None:
     users, _ = crowd.due.due(0, NOON_SLOT, 2)
-    lane = UrgentLane(crowd.pipeline(), crowd.follows)
+    lane = crowd.urgent()
     for number, user in enumerate(users):
         lane.decide([replace(request([user], "fresh"), item={"item_id": "fresh"})], MONDAY_NOON + 60 * number)
     (row,) = crowd.items.get(["fresh"])
@@ -181,7 +182,7 @@ def test_the_audience_of_a_topic_is_everybody_who_follows_it_once_and_at_most_on
     follows = MemoryFollowStore(META)
     names = [f"u{n}" for n in range(30)]
     follows.put(names, [Followed(("chess",) if n % 3 else ("jazz",)) for n in range(30)])
-    lane = UrgentLane(World.in_memory().pipeline(), follows)
+    lane = UrgentLane(World.in_memory().pipeline(), follows, MemoryHeldStore())
     assert sorted(lane.audience("chess", 100)) == sorted(name for n, name in enumerate(names) if n % 3)
     assert len(lane.audience("chess", 5)) == 6
     assert lane.audience("knitting", 5) == []

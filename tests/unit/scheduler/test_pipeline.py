@@ -156,7 +156,7 @@ class World:
 
     def urgent(self) -> UrgentLane:
         """Return the urgent lane."""
-        return UrgentLane(self.pipeline(), self.follows)
+        return UrgentLane(self.pipeline(), self.follows, self.held)
 
     def tick(self, now: float) -> dict[str, dict[str, tuple[str, str]]]:
         """Run every shard and return {user: {item: (disposition, reason)}} from the decision log."""

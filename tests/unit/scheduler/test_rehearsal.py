@@ -34,7 +34,7 @@ class Stage:
         self.pipeline = self.world.pipeline()
 
     def decide(self, *requests: UrgentRequest, now: float = NOW) -> list[Outcomes]:
-        lane = UrgentLane(self.pipeline, self.world.follows, lambda _, report: self.reports.append(report))
+        lane = UrgentLane(self.pipeline, self.world.follows, self.world.held, lambda _, report: self.reports.append(report))
         return [list(zip(each.disposition, each.reason, strict=True)) for each in lane.decide(list(requests), now)]
 
     def traces(self) -> Any:
