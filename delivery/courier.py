@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from delivery.dispatch import Dispatcher, DrainReport
 from delivery.outbox import Outbox
@@ -58,9 +60,15 @@ class StalledError(RuntimeError):
 class _State:
     leases: dict[int, int] = field(default_factory=dict)
     drains: dict[int, asyncio.Task[DrainReport]] = field(default_factory=dict)
+    slow: list[tuple[int, asyncio.Task[DrainReport]]] = field(default_factory=list)
     resting: dict[int, float] = field(default_factory=dict)
     kept_at: dict[int, float] = field(default_factory=dict)
     leased_at: float = float("-inf")
+
+    @property
+    def tasks(self) -> list[asyncio.Task[DrainReport]]:
+        """All that is under way."""
+        return [*self.drains.values(), *(task for _, task in self.slow)]
 
 
 @dataclass(frozen=True)
@@ -133,26 +141,36 @@ class Courier:
 
     async def settled(self) -> None:
         """Return when no drain is under way."""
-        if self._state.drains:
-            await asyncio.wait(self._state.drains.values())
+        while self._state.tasks:
+            await asyncio.wait(self._state.tasks)
             self._reap(await asyncio.to_thread(self._parts.clock.now))
 
     async def _work(self, shard: int, now: float, *, drain: bool) -> DrainReport:
-        async with self._slots:
+        await self._slots.acquire()
+        with ExitStack() as slot:
+            slot.callback(self._slots.release)
             if self._is_due(shard, now):
                 self._state.kept_at[shard] = now
                 for keep in self._parts.housekeeping:
                     await asyncio.to_thread(keep, shard, now)
-            return await self._parts.dispatcher.drain(shard, self._owner, now) if drain else DrainReport()
+            if not drain:
+                return DrainReport()
+            return await self._parts.dispatcher.drain(shard, self._owner, now, partial(self._let_go, shard, slot))
+
+    def _let_go(self, shard: int, slot: ExitStack) -> None:
+        """Leave a shard, and the slot of its drain, to others while the drain waits for slow providers."""
+        slot.close()
+        self._state.slow.append((shard, self._state.drains.pop(shard)))
 
     def _is_due(self, shard: int, now: float) -> bool:
         return bool(self._parts.housekeeping) and now - self._state.kept_at.get(shard, float("-inf")) >= self._settings.housekeeping_every_s
 
     def _reap(self, now: float) -> None:
-        for shard, task in list(self._state.drains.items()):
-            if not task.done():
-                continue
-            del self._state.drains[shard]
+        state = self._state
+        ended = [(shard, task) for shard, task in (*state.drains.items(), *state.slow) if task.done()]
+        state.drains = {shard: task for shard, task in state.drains.items() if not task.done()}
+        state.slow = [(shard, task) for shard, task in state.slow if not task.done()]
+        for shard, task in ended:
             error = None if task.cancelled() else task.exception()
             if error is not None:
                 self._state.resting[shard] = now + self._settings.rest_s
@@ -176,14 +194,18 @@ class Courier:
         return self._parts.keys.of_shard(f"{Keys.LEASE}-courier", shard)
 
     async def _rest(self, seconds: float) -> None:
-        """Wait until a drain ends, the time is up, or the courier is stopped."""
-        woken = asyncio.create_task(self._woken.wait())
-        await asyncio.wait([*self._state.drains.values(), woken], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        """Wait until a drain that found something ends, the time is up, or the courier is stopped."""
+        loop = asyncio.get_running_loop()
+        ends_at, woken = loop.time() + seconds, asyncio.create_task(self._woken.wait())
+        ended: set[asyncio.Task[Any]] = set()
+        waited: set[asyncio.Task[Any]] = {*self._state.tasks, woken}
+        while not woken.done() and not any(map(_found_something, ended)) and (left_s := ends_at - loop.time()) > 0:
+            ended, waited = await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         woken.cancel()
 
     async def _finish(self) -> None:
-        if self._state.drains:
-            await asyncio.wait(self._state.drains.values())
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks)
         try:
             now = await asyncio.to_thread(self._parts.clock.now)
             self._reap(now)
@@ -192,3 +214,7 @@ class Courier:
         except self._parts.away_errors as error:
             log.warning("the store does not answer; the leases will expire: %s", error)
         await self._parts.dispatcher.close()
+
+
+def _found_something(drain: asyncio.Task[DrainReport]) -> bool:
+    return not drain.cancelled() and drain.exception() is None and drain.result().taken > 0

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -28,6 +29,7 @@ from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, s
 from delivery.suppression import Suppression
 from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Seen, Templates
+from delivery.underway import Underway, nobody
 from delivery.ways import Way
 from lake.actors import Actors
 from lake.ids import Keys64
@@ -48,7 +50,8 @@ TEMPLATE_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, Value
 class DispatchSettings:
     """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send.
 
-    `off_s`: how long what is switched off waits before it is looked at again.
+    `off_s`: how long what is switched off waits before it is looked at again. `patience_s`: how long a provider may take for what it has in
+    hand before the shard's other channels go on without it. `slow_s`: how long what comes for it meanwhile is put aside.
     """
 
     batch: int = 500
@@ -56,6 +59,8 @@ class DispatchSettings:
     backoff: Backoff = Backoff()
     breaker: BreakerSettings = BreakerSettings()
     off_s: float = 5.0
+    patience_s: float = 1.0
+    slow_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class Dispatcher:
         self._ways = {
             name: Way((channel, *parts.stand_ins.get(name, ())), self._settings.breaker) for name, channel in parts.channels.items()
         }
+        self._slow: defaultdict[int, set[str]] = defaultdict(set)
         self._stopping = False
 
     def stop(self) -> None:
@@ -134,9 +140,10 @@ class Dispatcher:
             for channel, _ in way.providers:
                 await channel.close()
 
-    async def drain(self, shard: int, consumer: str, now: float) -> DrainReport:
+    async def drain(self, shard: int, consumer: str, now: float, let_go: Callable[[], None] = nobody) -> DrainReport:
         """Take one batch of a shard's messages and see each to an outcome or a retry.
 
+        `let_go`: called where all that is left waits for slow providers: the shard may be drained again before this returns.
         Raises what the store raises, and after everything else is settled an ExceptionGroup of what channels raised; what
         is not settled by then comes back when `abandoned_after_s` has passed.
         """
@@ -148,11 +155,16 @@ class Dispatcher:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
-            await self._send(turn, ready)
+            await self._send(turn, ready, Underway(self._slow[shard], let_go))
         return report
 
-    async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]]) -> None:
-        sends = [turn.send(self._ways[name], rows, lambda: self._stopping) for name, rows in ready.items()]
+    async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]], underway: Underway) -> None:
+        busy = underway.slow & ready.keys()
+        aside = turn.now + self._settings.slow_s
+        sends = [
+            turn.put_back(rows, aside) if name in busy else turn.send(name, self._ways[name], rows, underway, lambda: self._stopping)
+            for name, rows in ready.items()
+        ]
         failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
@@ -257,29 +269,31 @@ class _Turn:
     stopwatch: Callable[[], float]
     began_s: float
 
-    async def send(self, way: Way, rows: Sequence[_Ready], stopping: Callable[[], bool]) -> None:
+    async def send(self, name: str, way: Way, rows: Sequence[_Ready], underway: Underway, stopping: Callable[[], bool]) -> None:
         """Send a channel's messages in waves of as many as its provider can have in hand, each settled before the next.
 
         Where a provider is down, one message tries; the rest go by another, or wait until one may be asked again and have used up no
-        attempt.
+        attempt. Behind a wave that took too long the rest is put back as well: what waits here for long would be taken for abandoned.
         """
         left = deque(rows)
-        while left:
-            if stopping():
-                await self._put_back(left, self.now)
-            elif (chosen := way.choose(self.now)) is None:
-                await self._put_back(left, way.resting_until or self.now)
-            else:
+        with underway.channel(name):
+            while left:
+                chosen = None if stopping() or name in underway.slow else way.choose(self.now)
+                if chosen is None:
+                    await self.put_back(left, way.resting_until or self.now)
+                    break
                 channel, breaker = chosen
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
-                await self._wave(way, channel, breaker, [left.popleft() for _ in range(min(tries, len(left)))])
+                wave = [left.popleft() for _ in range(min(tries, len(left)))]
+                await self._wave(way, channel, breaker, wave, underway.patience(name, self.settings.patience_s))
 
-    async def _put_back(self, left: deque[_Ready], due_at: float) -> None:
-        """Put what is left aside until a time, or until it expires."""
-        await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in left])
-        left.clear()
+    async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
+        """Put messages aside until a time, or until they expire."""
+        await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in rows])
 
-    async def _wave(self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[_Ready]) -> None:
+    async def _wave(
+        self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[_Ready], patience: AbstractContextManager[None]
+    ) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
         wave = await asyncio.to_thread(self._in_time, wave)
         if not wave:
@@ -287,7 +301,8 @@ class _Turn:
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
-        results = await asyncio.gather(*calls, return_exceptions=True)
+        with patience:
+            results = await asyncio.gather(*calls, return_exceptions=True)
         answered: list[tuple[_Ready, Answer]] = []
         for chunk, result in zip(chunks, results, strict=True):
             if isinstance(result, BaseException):

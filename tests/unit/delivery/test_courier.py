@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from delivery.channels.base import Answer, Delivery, Transient
 from delivery.courier import Courier, CourierParts, CourierSettings, StalledError
-from delivery.outbox import Backlog, MemoryOutbox
+from delivery.outbox import Backlog, Entry, MemoryOutbox
 from lake.clock import HeldClock
 from lake.ids import shard_of
 from lake.metrics import MemoryMetrics
@@ -162,6 +163,25 @@ async def test_the_backlog_is_reported() -> None:
     await a_round(courier)
     await a_round(courier)
     assert system.metrics.gauges["tidings_outbox_backlog", ()] == 1
+
+
+async def test_what_waits_for_its_time_does_not_keep_the_courier_busy() -> None:
+    system, reads = System(), 0
+    system.world.enqueue(a_message(1))
+    system.world.channel.answers[a_message(1).grant_id] = Transient("later", retry_after_s=600)
+    courier, read = system.courier(idle_s=0.05), system.world.memory.read
+
+    def counted(*asked: Any) -> list[Entry]:
+        nonlocal reads
+        reads += 1
+        return read(*asked)
+
+    system.world.memory.read = counted  # type: ignore[method-assign]  # counts the calls of the real one
+    working = asyncio.create_task(courier.run())
+    await asyncio.sleep(0.5)
+    courier.stop()
+    await working
+    assert 2 <= reads <= 12
 
 
 async def test_stopping_finishes_what_is_under_way_puts_back_the_rest_and_gives_up_the_leases() -> None:

@@ -1,0 +1,128 @@
+"""A provider that does not answer keeps nobody but its own messages waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from delivery.backoff import Backoff
+from delivery.channels.base import Answer, Delivery, Traits
+from delivery.courier import Courier
+from delivery.dispatch import DispatchSettings
+from delivery.outbox import Backlog
+from lake.messages import Message
+from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
+from tests.unit.delivery.test_courier import System
+
+WAVE = 2
+
+
+@dataclass
+class Silent(ScriptedChannel):
+    """A channel whose provider answers nobody until it is let."""
+
+    traits: Traits = Traits(batch=1, concurrency=WAVE)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        self.asked += len(deliveries)
+        await self.answering.wait()
+        return await super().send(deliveries)
+
+
+class Crowd:
+    """E-mail is silent while push answers; one shard, and one drain at a time."""
+
+    def __init__(self) -> None:
+        self.email, self.push = Silent(), ScriptedChannel("push")
+        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
+        self.system = System(World(self.email, channels={"push": self.push}, settings=settings))
+        self.world = self.system.world
+        self.courier: Courier = self.system.courier(shards_at_once=1)
+
+    def enqueue(self, channel: str, grants: Sequence[int]) -> None:
+        self.world.enqueue(*(a_message(grant, user_id=f"u{grant}", channel=channel) for grant in grants))
+
+    async def sent_by_push(self, messages: int) -> None:
+        """Go round until push has sent so many messages."""
+        for _ in range(500):
+            if len(self.push.sent) >= messages:
+                return
+            await self.courier.round()
+            await asyncio.sleep(0.005)
+        pytest.fail(f"push has sent {len(self.push.sent)} of {messages} messages")
+
+    def states(self) -> dict[str, int]:
+        found = list(self.world.outcomes().values())
+        return {state: found.count(state) for state in set(found)}
+
+
+async def test_the_others_of_its_shard_go_on_and_it_is_asked_for_no_more_than_it_has_in_hand() -> None:
+    crowd = Crowd()
+    crowd.enqueue("email", range(1, 6))
+    crowd.enqueue("push", range(11, 14))
+    await crowd.sent_by_push(3)
+    crowd.enqueue("push", range(14, 20))
+    crowd.enqueue("email", range(6, 10))
+    await crowd.sent_by_push(9)
+    assert crowd.email.asked == WAVE
+    assert crowd.states() == {"accepted": 9}
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 9 + WAVE}
+    crowd.system.clock.at += 31
+    while crowd.world.memory.backlog([0])[0].total:
+        await crowd.courier.round()
+        await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 9 + 9}
+    assert sorted(each.message.grant_id for each in crowd.email.sent) == [a_message(grant).grant_id for grant in range(1, 10)]
+    accepted = {
+        channel: crowd.system.metrics.counters["tidings_outcomes_total", (("channel", channel), ("outcome", "accepted"))]
+        for channel in ("email", "push")
+    }
+    assert accepted == {"email": 9, "push": 9}
+
+
+async def test_what_is_put_back_meanwhile_has_used_up_no_attempt_and_expires_in_time() -> None:
+    crowd = Crowd()
+    brief: Message = a_message(9, user_id="u9", deliver_by=NOW + 5)
+    crowd.enqueue("email", range(1, WAVE + 1))
+    crowd.enqueue("push", [11])
+    await crowd.sent_by_push(1)
+    crowd.world.enqueue(brief, a_message(8, user_id="u8"))
+    crowd.enqueue("push", [12])
+    await crowd.sent_by_push(2)
+    assert crowd.world.memory.backlog([0]) == [Backlog(in_hand=WAVE, retrying=2)]
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    crowd.system.clock.at += 6
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    assert crowd.world.outcomes()[brief.grant_id] == "expired"
+    crowd.system.clock.at += 25
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    (last,) = [record for _, record in crowd.world.memory.outcomes(0, "", 99) if record.grant_id == a_message(8).grant_id]
+    assert (last.state, last.attempts) == ("accepted", 1)
+
+
+async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_and_puts_back_the_rest() -> None:
+    crowd = Crowd()
+    crowd.enqueue("email", range(1, 6))
+    crowd.enqueue("push", [11])
+    await crowd.sent_by_push(1)
+    crowd.enqueue("push", [12])
+    await crowd.sent_by_push(2)
+    crowd.courier.stop()
+    working = asyncio.create_task(crowd.courier.run())
+    await asyncio.sleep(0.05)
+    assert not working.done()
+    crowd.email.answering.set()
+    await working
+    assert crowd.states() == {"accepted": 2 + WAVE}
+    assert crowd.world.memory.backlog([0]) == [Backlog(retrying=3)]
+    assert crowd.email.closed
