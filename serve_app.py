@@ -71,6 +71,7 @@ from lake.switches import Watch
 from lake.user_keys import keyed
 from ranking.guard import GuardRule
 from ranking.heat import heat_of
+from ranking.in_service import popular_in_service
 from ranking.light import MOST_PER_USER
 from ranking.popularity import Popularity
 from ranking.ray_ranker import Ranker
@@ -86,10 +87,11 @@ from scheduler.digests import DigestRule
 from scheduler.fallback import Fallback
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.late import LateConfig
+from scheduler.lately import Lately
 from scheduler.learned_budgets import BudgetJob, BudgetJobConfig
 from scheduler.loading import reenroll
 from scheduler.own_thresholds import FAR_SLOT, OwnConfig, OwnJob
-from scheduler.pipeline import Pipeline, PipelineConfig
+from scheduler.pipeline import LEARNED_FRESH_S, Pipeline, PipelineConfig
 from scheduler.planning import PlanConfig
 from scheduler.ray_scorer import HandleScorer, MixedModelsError
 from scheduler.ray_shards import ROUTER_ENV, RayShards
@@ -283,7 +285,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
     table = ItemTable(stores.items)
     fallback = Fallback(
         HandleScorer(score),
-        Popularity(features_of(settings), table),
+        Popularity(features_of(settings), Lately(partial(popular_in_service, Path(settings.model)), LEARNED_FRESH_S).at),
         RANKER_AWAY,
         (MixedModelsError,),
         partial(metrics.count, "tidings_fallback_rows_total"),

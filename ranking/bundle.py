@@ -31,8 +31,10 @@ FILES = (MODEL, SCHEMA, CALIBRATION, METRICS)
 OPT_OUT = "opt_out.json"
 LIGHT = "light.ubj"
 NORMAL = "normal.json"
-OPTIONAL = (OPT_OUT, LIGHT, NORMAL)
-"""What is known of the risk of opting out, the light model, and what rows and scores are normally like; a bundle may lack them."""
+POPULAR = "popularity.json"
+OPTIONAL = (OPT_OUT, LIGHT, NORMAL, POPULAR)
+"""What is known of the risk of opting out, the light model, what rows and scores are normally like, and what popularity is worth where
+no model serves; a bundle may lack them."""
 TRIAL_ROWS = 16
 TRIAL_TIMEOUT_S = 60.0
 REMEDY = "train it again, or take the folder from where it was made"
@@ -57,7 +59,7 @@ class Window:
 class Bundle:
     """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light.
 
-    `normal`: what its rows and scores are like when all is well, for ranking.guard.
+    `normal`: what its rows and scores are like when all is well, for ranking.guard. `popular`: the curve of ranking.popularity.
     """
 
     model_id: str
@@ -70,6 +72,7 @@ class Bundle:
     opt_out: OptOut = OptOut()
     light: xgb.Booster | None = None
     normal: Reference | None = None
+    popular: Calibration | None = None
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
@@ -108,6 +111,7 @@ def write(
     opt_out: OptOut | None = None,
     light: xgb.Booster | None = None,
     normal: Reference | None = None,
+    popular: Calibration | None = None,
 ) -> str:
     """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
 
@@ -116,7 +120,7 @@ def write(
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists())):
         raise BundleError(f"{folder}: is there already and is no model folder; name a new one")
     with written_aside(folder) as new:
-        return _fill(new, booster, calibration, metrics, window, created_at, channels, opt_out, light, normal)
+        return _fill(new, booster, calibration, metrics, window, created_at, channels, opt_out, light, normal, popular)
 
 
 def _fill(
@@ -130,12 +134,12 @@ def _fill(
     opt_out: OptOut | None,
     light: xgb.Booster | None,
     normal: Reference | None,
+    popular: Calibration | None,
 ) -> str:
     booster.save_model(folder / MODEL)
-    curve = {"margin": calibration.margin.tolist(), "log_odds": calibration.log_odds.tolist(), "slope": calibration.slope}
     for name, content in (
         (SCHEMA, {"version": VERSION, "features": list(FEATURES), "channels": list(channels)}),
-        (CALIBRATION, curve),
+        (CALIBRATION, calibration.as_json()),
         (METRICS, metrics),
     ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
@@ -145,8 +149,10 @@ def _fill(
         light.save_model(folder / LIGHT)
     if normal is not None:
         (folder / NORMAL).write_text(json.dumps(normal.as_json()) + "\n")
+    if popular is not None:
+        (folder / POPULAR).write_text(json.dumps(popular.as_json()) + "\n")
     hashes = {name: _sha256(folder / name) for name in (*FILES, *OPTIONAL) if (folder / name).exists()}
-    scoring = [name for name in hashes if name not in (METRICS, NORMAL)]
+    scoring = [name for name in hashes if name not in (METRICS, NORMAL, POPULAR)]
     model_id = hashlib.sha256("".join(hashes[name] for name in scoring).encode()).hexdigest()[:16]
     manifest = {"model_id": model_id, "tidings": version("tidings"), "created_at": created_at, "window": asdict(window), "sha256": hashes}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -213,7 +219,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
     return Bundle(
         model_id=manifest["model_id"],
         booster=_booster(folder / MODEL, threads),
-        calibration=_calibration(folder),
+        calibration=_curve(folder / CALIBRATION),
         channels=tuple(schema["channels"]),
         window=Window(**manifest["window"]),
         metrics=_json(folder / METRICS),
@@ -221,6 +227,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
         opt_out=_opt_out(folder, threads) if OPT_OUT in manifest["sha256"] else OptOut(),
         light=_booster(folder / LIGHT, threads) if LIGHT in manifest["sha256"] else None,
         normal=_normal(folder) if NORMAL in manifest["sha256"] else None,
+        popular=_curve(folder / POPULAR) if POPULAR in manifest["sha256"] else None,
     )
 
 
@@ -244,12 +251,19 @@ def _schema(folder: Path) -> dict[str, Any]:
     return schema
 
 
-def _calibration(folder: Path) -> Calibration:
-    curve = _json(folder / CALIBRATION)
+def popular(folder: Path) -> Calibration | None:
+    """Return a bundle's curve of popularity without loading its model, None where it has none; raises BundleError where it is damaged."""
+    wanted = _manifest(folder)["sha256"].get(POPULAR)
+    if wanted is not None and _sha256(folder / POPULAR) != wanted:
+        raise BundleError(f"{folder / POPULAR}: is not the file that was written (its SHA-256 differs); {REMEDY}")
+    return None if wanted is None else _curve(folder / POPULAR)
+
+
+def _curve(path: Path) -> Calibration:
     try:
-        return Calibration(np.array(curve["margin"], np.float64), np.array(curve["log_odds"], np.float64), float(curve["slope"]))
+        return Calibration.from_json(_json(path))
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{folder / CALIBRATION}: {error}; {REMEDY}") from None
+        raise BundleError(f"{path}: {error}; {REMEDY}") from None
 
 
 def _opt_out(folder: Path, threads: int) -> OptOut:

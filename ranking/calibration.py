@@ -50,6 +50,15 @@ class Calibration:
         log_odds: Floats = np.interp(wide, self.margin, self.log_odds) + self.slope * beyond
         return np.clip(log_odds, -FURTHEST_LOG_ODDS, FURTHEST_LOG_ODDS)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return {"margin": self.margin.tolist(), "log_odds": self.log_odds.tolist(), "slope": self.slope}
+
+    @staticmethod
+    def from_json(curve: dict[str, Any]) -> Calibration:
+        """Return a curve that was written down; raises KeyError, TypeError or ValueError where it is none."""
+        return Calibration(np.array(curve["margin"], np.float64), np.array(curve["log_odds"], np.float64), float(curve["slope"]))
+
     @staticmethod
     def identity() -> Calibration:
         """Return the curve that takes margins as log-odds."""

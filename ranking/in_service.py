@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,26 @@ from lake.errors import InputError
 from lake.items import ItemTable
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
+from ranking.calibration import Calibration
 from ranking.light import MOST_PER_USER
+from ranking.popularity import UNTRAINED
 from ranking.registry import Registry, Standing
 from ranking.scorer import Scorer
 from ranking.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+
+def popular_in_service(model: Path) -> Calibration:
+    """Return what popularity is worth, as the training of the model in service found it; where that cannot be had, the usual rate.
+
+    `model`: a registry's folder, or a bundle's.
+    """
+    try:
+        return bundles.popular(Registry.served(model)) or UNTRAINED
+    except InputError as error:
+        log.warning("popularity will stand in for a model by the usual rate: %s", error)
+        return UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -39,8 +56,7 @@ class InService:
         self._store, self._table, self._threads = store, table, threads
         self._most_per_user = most_per_user
         self._standing = self._registry.standing() if self._registry else Standing()
-        served = self._registry.folder_of(self._standing.serving) if self._registry else model
-        self.held = Held(self._scorer(bundles.load(served, threads=threads)))
+        self.held = Held(self._scorer(bundles.load(Registry.served(model), threads=threads)))
         self.problem = ""
         self._challenge(self._standing.challenger)
 

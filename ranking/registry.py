@@ -64,6 +64,12 @@ class Registry:
         """Return whether a folder is a registry, rather than a bundle."""
         return (folder / POINTER).is_file()
 
+    @staticmethod
+    def served(model: Path) -> Path:
+        """Return the folder of the bundle that serves where `model` is a registry or a bundle; raises RegistryError."""
+        registry = Registry(model)
+        return registry.folder_of(registry.standing().serving) if Registry.is_at(model) else model
+
     def standing(self) -> Standing:
         """Return which model serves; raises RegistryError where the pointer is damaged."""
         path = self.folder / POINTER

@@ -10,10 +10,12 @@ import xgboost as xgb
 
 from lake.dataset import Dataset
 from lake.errors import InputError
+from ranking import popularity
 from ranking.blocks import Matrix
 from ranking.bundle import Window
 from ranking.calibration import Calibration
-from ranking.evaluation import rounded
+from ranking.calibration import fit as fit_curve
+from ranking.evaluation import auc, expected_over_observed, rounded
 from ranking.examples import ExampleRule, Rows, draw, moments
 from ranking.fitting import OBJECTIVES, Shape, fit, margins
 from ranking.held_out import HeldOut
@@ -25,7 +27,7 @@ from ranking.reference import MOST_ROWS
 from ranking.search import Attempt, Problem, best_of, search
 from ranking.sent import sent
 from ranking.training_set import TrainingSet, candidates_only
-from ranking.walk import LEAST_POSITIVES, Split, Walk, known_at, walk_forward
+from ranking.walk import LEAST_POSITIVES, Split, Walk, faded, known_at, walk_forward
 
 __all__ = ["SOURCES", "Progress", "Shape", "Trained", "train"]
 
@@ -43,7 +45,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model with what it takes to write its bundle; `light`: see ranking.light. `late`: feature rows of the latest weeks."""
+    """A fitted model with what it takes to write its bundle; `light`: see ranking.light. `late`: feature rows of the latest weeks.
+
+    `popular`: the curve of ranking.popularity.
+    """
 
     booster: xgb.Booster
     calibration: Calibration
@@ -51,6 +56,7 @@ class Trained:
     window: Window
     light: xgb.Booster
     late: Matrix
+    popular: Calibration
 
 
 def train(
@@ -91,6 +97,7 @@ def train(
     walk = walk_forward(data, late_at, best.shape, best.trees, rule.label, seed, told)
     metrics = _metrics(data, best, attempts, recall) | {"source": source}
     metrics["validation"] = _validated(walk, latest, rule.label, recall, state.past) | other
+    popular, metrics["validation"]["popularity"] = _popular(data, known_at(data, late_at, rule.label), split.late)
     told("model", 0, 1)
     final = fit(data, np.ones(len(data), bool), best.shape, best.trees, seed)
     light = distil(data.matrix, margins(final, data.matrix), seed=seed)
@@ -99,9 +106,17 @@ def train(
         "explained": explained(margins(light, latest.matrix), margins(final, latest.matrix)),
     }
     told("model", 1, 1)
-    return Trained(
-        final, walk.calibration(), rounded(metrics), Window(float(state.past.at[0]), until), light, _typical(data, split.late, seed)
-    )
+    window, late = Window(float(state.past.at[0]), until), _typical(data, split.late, seed)
+    return Trained(final, walk.calibration(), rounded(metrics), window, light, late, popular)
+
+
+def _popular(data: TrainingSet, known: Bools, late: Bools) -> tuple[Calibration, dict[str, Any]]:
+    """Return the curve of popularity, and how one that has not seen the latest weeks does in them."""
+    margin, label, weight = popularity.margins_of(data.matrix), data.rows.label, faded(data.rows)
+    told = fit_curve(margin[known], label[known], weight[known])(margin[late])
+    there, standing = label[late], data.rows.weight[late]
+    figures = {"expected_over_observed": expected_over_observed(told, there, standing), "auc": auc(margin[late], there, standing)}
+    return fit_curve(margin, label, weight), figures
 
 
 def _typical(data: TrainingSet, late: Bools, seed: int) -> Matrix:

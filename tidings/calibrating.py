@@ -54,6 +54,7 @@ def calibrate(
         opt_out=bundle.opt_out,
         light=bundle.light,
         normal=bundle.normal,
+        popular=bundle.popular,
     )
     bundles.verify(out)
     report = {"model_id": model_id, "of": bundle.model_id, "window": asdict(Window(bundle.window.since, moment.timestamp()))}

@@ -96,6 +96,7 @@ def train_bundle(dataset: Dataset, until: pd.Timestamp, model: Path, **how: Any)
         opt_out=opt_out,
         light=trained.light,
         normal=normal_of(trained, opt_out),
+        popular=trained.popular,
     )
     report = {"model_id": model_id, "until": until.isoformat()} | metrics
     (model / "report.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -176,7 +176,7 @@ async def test_what_waits_for_its_time_does_not_keep_the_courier_busy() -> None:
         reads += 1
         return read(*asked)
 
-    system.world.memory.read = counted  # type: ignore[method-assign]  # counts the calls of the real one
+    system.world.memory.read = counted  # type: ignore[assignment]  # counts the calls of the real one
     working = asyncio.create_task(courier.run())
     await asyncio.sleep(0.5)
     courier.stop()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from lake.decisions import Candidates, Lane
-from lake.items import ItemTable
 from ranking.popularity import MODEL_ID, Popularity
 from ranking.store import MemoryFeatureStore
 from scheduler.fallback import SETTINGS, Fallback
@@ -51,7 +50,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.pipeline = self.world.pipeline()
-        popularity = Popularity(MemoryFeatureStore(), ItemTable(self.world.items))
+        popularity = Popularity(MemoryFeatureStore())
         self.pipeline.scorer = Fallback(
             self.ranker, popularity, (ConnectionError, TimeoutError), (MixedError,), self.counted.append, lambda: self.passed_s
         )
