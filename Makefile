@@ -17,6 +17,9 @@ DATA ?=
 GIT ?=
 # test: what pytest runs, such as TESTS=tests/unit
 TESTS ?=
+# One worker per core, so more threads in one would only wait for one another.
+BESIDE := tests --ignore=tests/integration/system --ignore=tests/integration/cluster --numprocesses logical --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest
 # bench: which benchmarks
 BENCH ?= urgent window ledger
 # judge: a program that scores `tidings train`, `score` and `send-times` from outside, and the history it scores them on
@@ -51,14 +54,17 @@ demo: $(STAMP) ## Watch a week of history go through the whole system; DATA=fold
 
 test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folder adds those on real data
 ifdef TESTS
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 else
-	@# One worker per core, so more threads in one would only wait for one another.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/integration/system --ignore=tests/integration/cluster \
-		--numprocesses logical --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest tests/integration/system
+	@# What starts the whole system mostly waits for its processes: it runs beside the rest, which takes what is left of the cores.
 	@# A file that starts Ray itself gets a process of its own: Serve keeps state in the process that started it.
-	@set -e; for file in tests/integration/cluster/test_*.py; do echo "$$file"; $(BIN)/python -m pytest "$$file"; done
+	@# Job control gives them a process group of their own, so that an interrupt (pytest's 2) reaches them too and they take their system down.
+	@set -m; log=$$(mktemp); failed=0; \
+	( set -e; for part in tests/integration/system tests/integration/cluster/test_*.py; do echo "$$part"; $(PYTEST) "$$part"; done ) >"$$log" 2>&1 & \
+	OMP_NUM_THREADS=1 nice -n 5 $(PYTEST) $(BESIDE) || failed=$$?; \
+	if [ $$failed = 2 ]; then kill -INT -- -$$!; fi; \
+	tail -n +1 -f "$$log" & wait %1 || failed=$$?; \
+	sleep 1; kill %2; rm -f "$$log"; exit $$failed
 endif
 
 lint: $(STAMP) ## Check style, types and the house rules

@@ -73,7 +73,7 @@ from ranking.guard import GuardRule
 from ranking.heat import heat_of
 from ranking.in_service import popular_in_service
 from ranking.light import MOST_PER_USER
-from ranking.popularity import Popularity
+from ranking.popular_scorer import Popularity
 from ranking.ray_ranker import Ranker
 from ranking.ray_ranker import Stores as RankerStores
 from ranking.redis_features import RedisFeatureStore
@@ -285,7 +285,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
     table = ItemTable(stores.items)
     fallback = Fallback(
         HandleScorer(score),
-        Popularity(features_of(settings), Lately(partial(popular_in_service, Path(settings.model)), LEARNED_FRESH_S).at),
+        Popularity(features_of(settings), table, Lately(partial(popular_in_service, Path(settings.model)), LEARNED_FRESH_S).at),
         RANKER_AWAY,
         (MixedModelsError,),
         partial(metrics.count, "tidings_fallback_rows_total"),

@@ -21,6 +21,7 @@ from ranking.boosting import xgboost
 from ranking.calibration import Calibration
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
+from ranking.popularity import Worth
 from ranking.reference import Reference
 
 if TYPE_CHECKING:  # imported where it is used: with what it brings along it is half of what a process loads, and most hold no model
@@ -59,7 +60,7 @@ class Window:
 class Bundle:
     """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light.
 
-    `normal`: what its rows and scores are like when all is well, for ranking.guard. `popular`: the curve of ranking.popularity.
+    `normal`: what its rows and scores are like when all is well, for ranking.guard. `popular`: what popularity is worth.
     """
 
     model_id: str
@@ -72,7 +73,7 @@ class Bundle:
     opt_out: OptOut = OptOut()
     light: xgb.Booster | None = None
     normal: Reference | None = None
-    popular: Calibration | None = None
+    popular: Worth | None = None
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
@@ -111,7 +112,7 @@ def write(
     opt_out: OptOut | None = None,
     light: xgb.Booster | None = None,
     normal: Reference | None = None,
-    popular: Calibration | None = None,
+    popular: Worth | None = None,
 ) -> str:
     """Write a bundle aside and rename it to `folder`, replacing a bundle that is there; returns the model id.
 
@@ -134,7 +135,7 @@ def _fill(
     opt_out: OptOut | None,
     light: xgb.Booster | None,
     normal: Reference | None,
-    popular: Calibration | None,
+    popular: Worth | None,
 ) -> str:
     booster.save_model(folder / MODEL)
     for name, content in (
@@ -227,7 +228,7 @@ def load(folder: Path, *, threads: int = 1, verified: bool = False) -> Bundle:
         opt_out=_opt_out(folder, threads) if OPT_OUT in manifest["sha256"] else OptOut(),
         light=_booster(folder / LIGHT, threads) if LIGHT in manifest["sha256"] else None,
         normal=_normal(folder) if NORMAL in manifest["sha256"] else None,
-        popular=_curve(folder / POPULAR) if POPULAR in manifest["sha256"] else None,
+        popular=_worth(folder / POPULAR) if POPULAR in manifest["sha256"] else None,
     )
 
 
@@ -251,12 +252,19 @@ def _schema(folder: Path) -> dict[str, Any]:
     return schema
 
 
-def popular(folder: Path) -> Calibration | None:
-    """Return a bundle's curve of popularity without loading its model, None where it has none; raises BundleError where it is damaged."""
+def popular(folder: Path) -> Worth | None:
+    """Return what a bundle says popularity is worth, None: nothing, without loading its model; raises BundleError where it is damaged."""
     wanted = _manifest(folder)["sha256"].get(POPULAR)
     if wanted is not None and _sha256(folder / POPULAR) != wanted:
         raise BundleError(f"{folder / POPULAR}: is not the file that was written (its SHA-256 differs); {REMEDY}")
-    return None if wanted is None else _curve(folder / POPULAR)
+    return None if wanted is None else _worth(folder / POPULAR)
+
+
+def _worth(path: Path) -> Worth:
+    try:
+        return Worth.from_json(_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: {error}; {REMEDY}") from None
 
 
 def _curve(path: Path) -> Calibration:

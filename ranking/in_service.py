@@ -10,9 +10,8 @@ from lake.errors import InputError
 from lake.items import ItemTable
 from ranking import bundle as bundles
 from ranking.bundle import Bundle
-from ranking.calibration import Calibration
 from ranking.light import MOST_PER_USER
-from ranking.popularity import UNTRAINED
+from ranking.popularity import UNTRAINED, Worth
 from ranking.registry import Registry, Standing
 from ranking.scorer import Scorer
 from ranking.store import FeatureStore
@@ -20,15 +19,15 @@ from ranking.store import FeatureStore
 log = logging.getLogger(__name__)
 
 
-def popular_in_service(model: Path) -> Calibration:
-    """Return what popularity is worth, as the training of the model in service found it; where that cannot be had, the usual rate.
+def popular_in_service(model: Path) -> Worth:
+    """Return what popularity is worth, as the training of the model in service found it; where that cannot be had, a usual one.
 
     `model`: a registry's folder, or a bundle's.
     """
     try:
         return bundles.popular(Registry.served(model)) or UNTRAINED
     except InputError as error:
-        log.warning("popularity will stand in for a model by the usual rate: %s", error)
+        log.warning("popularity, where it stands in for a model, goes by usual rates: %s", error)
         return UNTRAINED
 
 

@@ -14,7 +14,6 @@ from ranking import popularity
 from ranking.blocks import Matrix
 from ranking.bundle import Window
 from ranking.calibration import Calibration
-from ranking.calibration import fit as fit_curve
 from ranking.evaluation import auc, expected_over_observed, rounded
 from ranking.examples import ExampleRule, Rows, draw, moments
 from ranking.fitting import OBJECTIVES, Shape, fit, margins
@@ -47,7 +46,7 @@ class Progress(Protocol):
 class Trained:
     """A fitted model with what it takes to write its bundle; `light`: see ranking.light. `late`: feature rows of the latest weeks.
 
-    `popular`: the curve of ranking.popularity.
+    `popular`: what popularity is worth.
     """
 
     booster: xgb.Booster
@@ -56,7 +55,7 @@ class Trained:
     window: Window
     light: xgb.Booster
     late: Matrix
-    popular: Calibration
+    popular: popularity.Worth
 
 
 def train(
@@ -110,13 +109,13 @@ def train(
     return Trained(final, walk.calibration(), rounded(metrics), window, light, late, popular)
 
 
-def _popular(data: TrainingSet, known: Bools, late: Bools) -> tuple[Calibration, dict[str, Any]]:
-    """Return the curve of popularity, and how one that has not seen the latest weeks does in them."""
-    margin, label, weight = popularity.margins_of(data.matrix), data.rows.label, faded(data.rows)
-    told = fit_curve(margin[known], label[known], weight[known])(margin[late])
+def _popular(data: TrainingSet, known: Bools, late: Bools) -> tuple[popularity.Worth, dict[str, Any]]:
+    """Return what popularity is worth, and how well that was known before the latest weeks."""
+    signals, label, weight = popularity.signals_of(data.matrix), data.rows.label, faded(data.rows)
+    told = popularity.fit(signals[known], label[known], weight[known])(signals[late])
     there, standing = label[late], data.rows.weight[late]
-    figures = {"expected_over_observed": expected_over_observed(told, there, standing), "auc": auc(margin[late], there, standing)}
-    return fit_curve(margin, label, weight), figures
+    figures = {"expected_over_observed": expected_over_observed(told, there, standing), "auc": auc(told, there, standing)}
+    return popularity.fit(signals, label, weight), figures
 
 
 def _typical(data: TrainingSet, late: Bools, seed: int) -> Matrix:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from delivery.breaker import Breaker, BreakerSettings
 from lake.decisions import Candidates, Lane
-from ranking.popularity import Popularity
+from ranking.popular_scorer import Popularity
 from scheduler.scoring import Scorer, Scores
 
 SETTINGS = BreakerSettings(failures=2, rest_s=10.0)

@@ -38,6 +38,9 @@ def test_a_model_ranks_the_weeks_after_its_training_better_than_popularity_and_a
     decision = getattr(rows, group).astype(np.int64) * 4 + (rows.at - moment.timestamp()) // (7 * DAY_S)
     reached = ndcg(decision, trained.booster.inplace_predict(matrix), rows.label)
     assert reached > least
+    popularity = trained.metrics["validation"]["popularity"]
+    assert 0.6 < popularity["expected_over_observed"] < 1.6
+    assert popularity["auc"] > 0.75
     for baseline, sign in (("item_users_7d", 1), ("item_age_h", -1), ("by_topic_180d_sum", 1)):
         assert reached > ndcg(decision, sign * matrix[:, FEATURES.index(baseline)], rows.label)
 

@@ -1,4 +1,4 @@
-"""The score where no model serves: a rate that was found to come true, higher for what draws more and for who answers more."""
+"""The score where no model serves: learned with every model, higher for who does more and for what draws more as far as that came true."""
 
 from __future__ import annotations
 
@@ -9,109 +9,127 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.items import ItemTable, MemoryItemStore
 from ranking import bundle as bundles
-from ranking.calibration import Calibration, fit
-from ranking.evaluation import expected_over_observed
+from ranking.calibration import Calibration
+from ranking.evaluation import auc, expected_over_observed
 from ranking.features import FEATURES
 from ranking.in_service import popular_in_service
-from ranking.popularity import MODEL_ID, UNTRAINED, USUAL_RATE, Popularity, margins, margins_of
+from ranking.popular_scorer import Popularity
+from ranking.popularity import MODEL_ID, UNTRAINED, USUAL_RATE, Worth, fit, signals, signals_of
 from ranking.registry import Registry
 from ranking.store import MemoryFeatureStore
 from tests.unit.ranking.models import booster, write_bundle
 
 NOW = 1_700_000_000.0
-CURVE = Calibration(np.array([-3.0, 0.0]), np.array([-4.0, -1.0]))
-counts = st.floats(0, 1e6, width=32)
-codes = np.zeros(5, np.int32)
+WORTH = Worth((1.0, 0.5, 0.5, 1.0), -0.5)
+counts = st.floats(width=32) | st.floats(0, 1e6, width=32)
+CODES = np.zeros(5, np.int32)
 
 
-@given(st.lists(st.tuples(counts, counts, st.floats(0, 1e9)), min_size=1))
-def test_whatever_was_counted_a_margin_is_finite(rows: list[tuple[float, float, float]]) -> None:
-    assert np.isfinite(margins(*np.array(rows).T)).all()
+@given(st.lists(st.tuples(*[counts] * 5), min_size=1))
+def test_whatever_was_counted_signals_are_finite(rows: list[tuple[float, ...]]) -> None:
+    found = np.array(rows)
+    assert np.isfinite(signals(found[:, :3], found[:, 3], found[:, 4])).all()
 
 
-def test_evidence_moves_a_reader_from_the_usual_rate_to_the_one_seen_and_draw_adds_to_it() -> None:
-    sent, answered = np.array([0.0, np.nan, 20.0, 20_000.0]), np.array([0.0, np.nan, 8.0, 8_000.0])
-    rate = 1 / (1 + np.exp(-margins(sent, answered, np.zeros(4))))
-    assert rate == pytest.approx([0.05, 0.05, 9 / 40, 0.4], abs=1e-3)
-    draws = margins(np.zeros(4), np.zeros(4), np.array([0.0, 5.0, 50.0, 500.0]))
-    assert (np.diff(draws) > 0.6).all()
+def test_evidence_moves_a_reader_from_the_usual_rate_to_the_one_seen() -> None:
+    reader = np.array([[0.0, 0, 0], [np.nan] * 3, [20, 8, 0], [20_000, 8_000, 0]])
+    odds = signals(reader, np.zeros(4), np.zeros(4))[:, 0]
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx([0.05, 0.05, 9 / 40, 0.4], abs=1e-3)
 
 
-def test_rows_of_training_and_rows_that_are_served_have_one_margin() -> None:
+def test_rows_of_training_and_rows_that_are_served_have_the_same_signals() -> None:
     rows = np.full((2, len(FEATURES)), np.nan, np.float32)
-    for name, values in {"user_sent_28d": [10, 0], "user_answered_28d": [4, 0], "item_users_7d": [12, 3]}.items():
+    given_as = {
+        "user_sent_28d": [10, 0],
+        "user_answered_28d": [4, 0],
+        "user_engaged_14d": [2, 1],
+        "item_users_7d": [12, 3],
+        "item_age_h": [1, 99],
+    }
+    for name, values in given_as.items():
         rows[:, FEATURES.index(name)] = values
-    assert margins_of(rows).tolist() == margins(np.array([10.0, 0]), np.array([4.0, 0]), np.array([12.0, 3])).tolist()
+    served = signals(np.array([[10.0, 4, 2], [0, 0, 1]]), np.array([12.0, 3]), np.array([1.0, 99]))
+    assert signals_of(rows).tolist() == served.tolist()
 
 
-def drawn() -> tuple[MemoryFeatureStore, list[str]]:
-    """Return features in which item number n has drawn 10 n people, and the items."""
-    store, ids = MemoryFeatureStore(), [f"i{n}" for n in range(5)]
+def drawn(*ages_h: float) -> tuple[MemoryFeatureStore, ItemTable, list[str]]:
+    """Return features in which item number n has drawn 10 n people, the items by age, and their ids."""
+    store, items, ids = MemoryFeatureStore(), MemoryItemStore(), [f"i{n}" for n in range(5)]
+    items.put([{"item_id": name, "created_at": NOW - 3600 * age_h} for name, age_h in zip(ids, ages_h or (1.0,) * 5, strict=True)])
     for place, name in enumerate(ids):
         readers = [f"r{n}" for n in range(10 * place)]
         store.record_engagements([name] * len(readers), readers, [NOW - 60.0] * len(readers))
-    return store, ids
+    table = ItemTable(items)
+    table.sync(NOW)
+    return store, table, ids
 
 
-def test_what_draws_more_scores_higher_by_the_trained_curve() -> None:
-    store, ids = drawn()
-    scores = Popularity(store, lambda _: CURVE).score(["ann"], ids, codes, np.arange(5, dtype=np.int32), NOW)
+def test_what_draws_more_and_what_is_newer_scores_higher_by_what_was_learned() -> None:
+    every = np.arange(5, dtype=np.int32)
+    store, table, ids = drawn()
+    scores = Popularity(store, table, lambda _: WORTH).score(["ann"], ids, CODES, every, NOW)
     assert (np.diff(scores.probability) > 0).all()
-    first = margins(np.zeros(1), np.zeros(1), np.zeros(1))
-    assert scores.probability[0] == CURVE(first)[0]
+    assert scores.probability[0] == WORTH(signals(np.zeros((1, 3)), np.zeros(1), np.ones(1)))[0]
     assert (scores.value == scores.probability).all()
     assert scores.model_id == MODEL_ID
     assert (scores.known_user.tolist(), scores.known_item.tolist()) == ([False], [False, True, True, True, True])
+    store, table, ids = drawn(1, 100, 1_000, 5_000, 9_000)
+    assert np.argmax(Popularity(store, table, lambda _: WORTH).score(["ann"], ids, CODES, every, NOW).probability) == 0
 
 
-def test_untrained_nobody_is_far_from_the_usual_rate() -> None:
-    store, ids = drawn()
-    told = Popularity(store).score(["ann"], ids, codes, np.arange(5, dtype=np.int32), NOW).probability
-    assert told[0] == pytest.approx(USUAL_RATE)
-    assert (np.diff(told) > 0).all()
+def test_where_nothing_was_learned_nobody_is_far_from_the_usual_rate() -> None:
+    store, table, ids = drawn()
+    told = Popularity(store, table).score(["ann"], [*ids, "unknown"], np.zeros(6, np.int32), np.arange(6, dtype=np.int32), NOW).probability
+    assert told[[0, 5]] == pytest.approx([USUAL_RATE] * 2)
+    assert (np.diff(told[:5]) > 0).all()
     assert told.max() < 2 * USUAL_RATE
 
 
-def with_popular(folder: Path, popular: Calibration | None) -> Path:
-    """Write a bundle with a curve of popularity."""
-    bundles.write(folder, booster(), CURVE, {}, bundles.Window(0.0, 1.0), 2.0, popular=popular)
+def with_popular(folder: Path, popular: Worth | None) -> Path:
+    """Write a bundle that says what popularity is worth."""
+    bundles.write(folder, booster(), Calibration.identity(), {}, bundles.Window(0.0, 1.0), 2.0, popular=popular)
     return folder
 
 
-def test_the_curve_of_the_model_in_service_counts_and_comes_with_it(tmp_path: Path) -> None:
-    folder, registry = with_popular(tmp_path / "model", CURVE), Registry(tmp_path / "models")
-    assert popular_in_service(folder).as_json() == CURVE.as_json()
+def test_what_the_model_in_service_says_counts_and_comes_with_it(tmp_path: Path) -> None:
+    folder, registry = with_popular(tmp_path / "model", WORTH), Registry(tmp_path / "models")
+    assert popular_in_service(folder) == WORTH
     loaded = bundles.load(folder, verified=True)
-    assert loaded.popular is not None
-    assert loaded.popular.as_json() == CURVE.as_json()
-    assert loaded.model_id == bundles.write(tmp_path / "other", booster(), CURVE, {}, bundles.Window(0.0, 1.0), 2.0)
+    assert loaded.popular == WORTH
+    assert loaded.model_id == bundles.about(with_popular(tmp_path / "other", None)).model_id
     registry.install(registry.add(folder), 3.0)
-    assert popular_in_service(tmp_path / "models").as_json() == CURVE.as_json()
+    assert popular_in_service(tmp_path / "models") == WORTH
 
 
-def test_a_curve_that_is_missing_or_damaged_leaves_the_usual_rate_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_missing_or_damaged_leaves_the_usual_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert popular_in_service(write_bundle(tmp_path / "without")) is UNTRAINED
     assert not caplog.records
-    folder = with_popular(tmp_path / "model", CURVE)
-    (folder / bundles.POPULAR).write_text('{"margin": [0], "log_odds": [0], "slope": 1}')
+    folder = with_popular(tmp_path / "model", WORTH)
+    (folder / bundles.POPULAR).write_text("{}")
     assert popular_in_service(folder) is UNTRAINED
     assert "popularity.json: is not the file that was written" in caplog.records[0].getMessage()
     assert popular_in_service(tmp_path / "nowhere") is UNTRAINED
 
 
-def test_a_fitted_curve_expects_what_comes() -> None:
-    """Readers who answer more and items that draw more are answered more, but by another law than the margin's."""
-    random = np.random.default_rng(3)
-    sent, people = random.poisson(20, 40_000), random.gamma(0.5, 20, 40_000)
-    habit = random.beta(1, 6, 40_000)
-    answered = random.binomial(sent, habit)
-    label = random.random(40_000) < np.clip(habit * np.sqrt(1 + people / 10) / 2, 0, 1)
+def test_what_was_learned_expects_what_comes_and_tells_more_likely_rows_apart() -> None:
+    """Readers who answer more and items that draw more are answered more, and what is old is answered less."""
+    random, n = np.random.default_rng(3), 40_000
+    sent, people, age_h = random.poisson(20, n), random.gamma(0.5, 20, n), random.exponential(48, n)
+    habit = random.beta(1, 6, n)
+    reader = np.stack([sent, random.binomial(sent, habit), random.poisson(3, n)], axis=1)
+    label = random.random(n) < np.clip(habit * np.sqrt(1 + people / 10) * np.exp2(-age_h / 48), 0, 1)
+    told, first = signals(reader, people, age_h), np.arange(n) < n // 2
+    learned = fit(told[first], label[first], np.full(n // 2, 7.0))
+    probability = learned(told[~first])
+    assert expected_over_observed(probability, label[~first], np.ones(n // 2)) == pytest.approx(1.0, abs=0.05)
+    assert auc(probability, label[~first], np.ones(n // 2)) > 0.7
+    assert learned.weights[2] > 0.1
+    assert learned.weights[3] > 0.1
 
-    margin, first = margins(sent, answered, people), np.arange(40_000) < 20_000
-    told = fit(margin[first], label[first], np.ones(20_000))(margin[~first])
-    assert expected_over_observed(told, label[~first], np.ones(20_000)) == pytest.approx(1.0, abs=0.05)
-    raw = Calibration.identity()(margin[~first])
-    assert expected_over_observed(raw, label[~first], np.ones(20_000)) > 1.5
-    tenth = np.argsort(told)
-    assert label[~first][tenth[-2_000:]].mean() > 3 * label[~first][tenth[:2_000]].mean()
+
+def test_a_handful_of_outcomes_teaches_nothing() -> None:
+    told = signals(np.zeros((30, 3)), np.zeros(30), np.zeros(30))
+    assert fit(told, np.arange(30) < 9, np.ones(30)) is UNTRAINED
+    assert fit(told, np.ones(30, bool), np.ones(30)) is UNTRAINED

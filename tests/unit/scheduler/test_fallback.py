@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from lake.decisions import Candidates, Lane
-from ranking.popularity import MODEL_ID, Popularity
+from lake.items import ItemTable
+from ranking.popular_scorer import Popularity
+from ranking.popularity import MODEL_ID
 from ranking.store import MemoryFeatureStore
 from scheduler.fallback import SETTINGS, Fallback
 from scheduler.lanes import UrgentLane
@@ -50,7 +52,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.pipeline = self.world.pipeline()
-        popularity = Popularity(MemoryFeatureStore())
+        popularity = Popularity(MemoryFeatureStore(), ItemTable(self.world.items))
         self.pipeline.scorer = Fallback(
             self.ranker, popularity, (ConnectionError, TimeoutError), (MixedError,), self.counted.append, lambda: self.passed_s
         )
