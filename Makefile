@@ -56,12 +56,12 @@ test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folde
 ifdef TESTS
 	$(PYTEST) $(TESTS)
 else
-	@# What starts the whole system mostly waits for its processes: it runs beside the rest, which takes what is left of the cores.
+	@# What starts the whole system mostly waits for its processes: it runs beside the rest, which gets what is left of the cores (Ray gives its workers a niceness of 15).
 	@# A file that starts Ray itself gets a process of its own: Serve keeps state in the process that started it.
 	@# Job control gives them a process group of their own, so that an interrupt (pytest's 2) reaches them too and they take their system down.
 	@set -m; log=$$(mktemp); failed=0; \
 	( set -e; for part in tests/integration/system tests/integration/cluster/test_*.py; do echo "$$part"; $(PYTEST) "$$part"; done ) >"$$log" 2>&1 & \
-	OMP_NUM_THREADS=1 nice -n 5 $(PYTEST) $(BESIDE) || failed=$$?; \
+	OMP_NUM_THREADS=1 nice -n 19 $(PYTEST) $(BESIDE) || failed=$$?; \
 	if [ $$failed = 2 ]; then kill -INT -- -$$!; fi; \
 	tail -n +1 -f "$$log" & wait %1 || failed=$$?; \
 	sleep 1; kill %2; rm -f "$$log"; exit $$failed
