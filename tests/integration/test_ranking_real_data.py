@@ -19,7 +19,7 @@ from ranking.offline import State
 from ranking.past import Past
 from ranking.train import train
 
-RULE = ExampleRule(rows=80_000, history_s=365 * DAY_S)
+RULE = ExampleRule(rows=40_000, history_s=365 * DAY_S)
 
 
 @pytest.mark.timeout(600)

@@ -39,7 +39,7 @@ class RealHistory:
 
 HISTORIES = (
     RealHistory("deskdrop", pd.Timestamp("2016-05-02T00:00:00Z"), pd.Timestamp("2016-05-04T00:00:00Z")),
-    RealHistory("patch_reviews", pd.Timestamp("2023-10-02T00:00:00Z"), pd.Timestamp("2023-10-04T00:00:00Z")),
+    RealHistory("patch_reviews", pd.Timestamp("2016-10-03T00:00:00Z"), pd.Timestamp("2016-10-05T00:00:00Z")),
 )
 
 
