@@ -29,7 +29,7 @@ from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, s
 from delivery.suppression import Suppression
 from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Seen, Templates
-from delivery.underway import Underway, nobody
+from delivery.underway import Busy, Underway, nobody
 from delivery.ways import Way
 from lake.actors import Actors
 from lake.ids import Keys64
@@ -127,7 +127,7 @@ class Dispatcher:
         self._ways = {
             name: Way((channel, *parts.stand_ins.get(name, ())), self._settings.breaker) for name, channel in parts.channels.items()
         }
-        self._slow: defaultdict[int, set[str]] = defaultdict(set)
+        self._busy: defaultdict[int, Busy] = defaultdict(Busy)
         self._stopping = False
 
     def stop(self) -> None:
@@ -149,17 +149,18 @@ class Dispatcher:
         """
         outbox, settings = self._parts.outbox, self._settings
         abandoned_after_ms = int(settings.abandoned_after_s * 1000)
-        entries = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
+        found, busy = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms), self._busy[shard]
+        entries = [entry for entry in found if entry.entry_id not in busy.in_hand]
         report = DrainReport(taken=len(entries))
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
-            await self._send(turn, ready, Underway(self._slow[shard], let_go))
+            await self._send(turn, ready, Underway(busy, let_go))
         return report
 
     async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]], underway: Underway) -> None:
-        busy = underway.slow & ready.keys()
+        busy = underway.busy.slow & ready.keys()
         aside = turn.now + self._settings.slow_s
         sends = [
             turn.put_back(rows, aside) if name in busy else turn.send(name, self._ways[name], rows, underway, lambda: self._stopping)
@@ -278,14 +279,15 @@ class _Turn:
         left = deque(rows)
         with underway.channel(name):
             while left:
-                chosen = None if stopping() or name in underway.slow else way.choose(self.now)
+                chosen = None if stopping() or name in underway.busy.slow else way.choose(self.now)
                 if chosen is None:
                     await self.put_back(left, way.resting_until or self.now)
                     break
                 channel, breaker = chosen
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                await self._wave(way, channel, breaker, wave, underway.patience(name, self.settings.patience_s))
+                with underway.holding([row.entry.entry_id for row in wave]):
+                    await self._wave(way, channel, breaker, wave, underway.patience(name, self.settings.patience_s))
 
     async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
         """Put messages aside until a time, or until they expire."""

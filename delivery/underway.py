@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,13 +13,21 @@ def nobody() -> None:
 
 
 @dataclass
+class Busy:
+    """What the drains of one shard share: `slow` channels, whose provider keeps one of them waiting, and the entries it has `in_hand`."""
+
+    slow: set[str] = field(default_factory=set)
+    in_hand: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Underway:
-    """What one drain of a shard is sending. `slow`: the channels of this shard, in any drain, whose provider keeps us waiting.
+    """What one drain of a shard is sending.
 
     `let_go`: called once, when all that this drain still sends is slow: the shard may be drained again meanwhile.
     """
 
-    slow: set[str]
+    busy: Busy
     let_go: Callable[[], None]
     sending: set[str] = field(default_factory=set)
     _gone: bool = False
@@ -32,8 +40,17 @@ class Underway:
             yield
         finally:
             self.sending.discard(name)
-            self.slow.discard(name)
+            self.busy.slow.discard(name)
             self._check()
+
+    @contextmanager
+    def holding(self, entry_ids: Collection[str]) -> Iterator[None]:
+        """Have entries in hand: however long it takes, no other drain of the shard finds them abandoned."""
+        self.busy.in_hand.update(entry_ids)
+        try:
+            yield
+        finally:
+            self.busy.in_hand.difference_update(entry_ids)
 
     @contextmanager
     def patience(self, name: str, seconds: float) -> Iterator[None]:
@@ -45,10 +62,10 @@ class Underway:
             timer.cancel()
 
     def _is_slow(self, name: str) -> None:
-        self.slow.add(name)
+        self.busy.slow.add(name)
         self._check()
 
     def _check(self) -> None:
-        if self.sending and self.sending <= self.slow and not self._gone:
+        if self.sending and self.sending <= self.busy.slow and not self._gone:
             self._gone = True
             self.let_go()

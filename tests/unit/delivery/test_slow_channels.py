@@ -37,9 +37,9 @@ class Silent(ScriptedChannel):
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: float) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
+        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01, **more)  # type: ignore[arg-type]  # the tests name real ones
         self.system = System(World(self.email, channels={"push": self.push}, settings=settings))
         self.world = self.system.world
         self.courier: Courier = self.system.courier(shards_at_once=1)
@@ -108,6 +108,20 @@ async def test_what_is_put_back_meanwhile_has_used_up_no_attempt_and_expires_in_
     await crowd.courier.settled()
     (last,) = [record for _, record in crowd.world.memory.outcomes(0, "", 99) if record.grant_id == a_message(8).grant_id]
     assert (last.state, last.attempts) == ("accepted", 1)
+
+
+async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
+    crowd = Crowd(abandoned_after_s=0.0)
+    crowd.enqueue("email", range(1, WAVE + 1))
+    crowd.enqueue("push", [11])
+    await crowd.sent_by_push(1)
+    crowd.enqueue("push", [12])
+    await crowd.sent_by_push(2)
+    assert crowd.states() == {"accepted": 2}
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 2 + WAVE}
+    assert crowd.email.asked == WAVE
 
 
 async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_and_puts_back_the_rest() -> None:
