@@ -51,7 +51,8 @@ class DispatchSettings:
     """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send.
 
     `off_s`: how long what is switched off waits before it is looked at again. `patience_s`: how long a provider may take for what it has in
-    hand before the shard's other channels go on without it. `slow_s`: how long what comes for it meanwhile is put aside.
+    hand before the shard's other channels go on without it. `slow_s`: how long what comes for it meanwhile is put aside, or half of what is
+    left of its time.
     """
 
     batch: int = 500
@@ -59,8 +60,8 @@ class DispatchSettings:
     backoff: Backoff = Backoff()
     breaker: BreakerSettings = BreakerSettings()
     off_s: float = 5.0
-    patience_s: float = 1.0
-    slow_s: float = 30.0
+    patience_s: float = 2.0
+    slow_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Parts:
 
 @dataclass
 class DrainReport:
-    """What became of the messages of a drain. `ended`: counts by channel and outcome."""
+    """What became of the messages of a drain. `taken`: those that were not put aside at once. `ended`: counts by channel and outcome."""
 
     taken: int = 0
     retried: int = 0
@@ -161,9 +162,8 @@ class Dispatcher:
 
     async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]], underway: Underway) -> None:
         busy = underway.busy.slow & ready.keys()
-        aside = turn.now + self._settings.slow_s
         sends = [
-            turn.put_back(rows, aside) if name in busy else turn.send(name, self._ways[name], rows, underway, lambda: self._stopping)
+            turn.put_aside(rows) if name in busy else turn.send(name, self._ways[name], rows, underway, lambda: self._stopping)
             for name, rows in ready.items()
         ]
         failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
@@ -292,6 +292,13 @@ class _Turn:
     async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
         """Put messages aside until a time, or until they expire."""
         await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in rows])
+
+    async def put_aside(self, rows: Sequence[_Ready]) -> None:
+        """Let messages wait while their provider is slow; they are looked at again in time."""
+        self.report.taken -= len(rows)
+        waits_s = [min(self.settings.slow_s, (row.entry.message.deliver_by - self.now) / 2) for row in rows]
+        retries = [Retry(row.entry, self.now + wait_s) for row, wait_s in zip(rows, waits_s, strict=True)]
+        await asyncio.to_thread(self.settle, [], retries)
 
     async def _wave(
         self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[_Ready], patience: AbstractContextManager[None]

@@ -26,7 +26,7 @@ def popular_in_service(model: Path) -> Worth:
     """
     try:
         return bundles.popular(Registry.served(model)) or UNTRAINED
-    except InputError as error:
+    except (InputError, OSError) as error:
         log.warning("popularity, where it stands in for a model, goes by usual rates: %s", error)
         return UNTRAINED
 

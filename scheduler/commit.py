@@ -34,7 +34,10 @@ class NotDurableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Released:
-    """Held rows that were offered again and are held no longer: int32 codes of users and items, uint8 channels, shape (m,)."""
+    """Held rows that were offered again and are held no longer, unless they were proposed and refused for want of a unit.
+
+    int32 codes of users and items, uint8 channels, shape (m,).
+    """
 
     user: npt.NDArray[np.int32]
     item: npt.NDArray[np.int32]
@@ -142,6 +145,15 @@ class CommitBatch:
     def decision_tags(self) -> npt.NDArray[np.uint32]:
         """How a ledger entry knows its own decision again, uint32 (n,)."""
         return decision_tags(self.decision_ids)[self.request]
+
+    @property
+    def released_rows(self) -> dict[tuple[int, int, int], int]:
+        """The proposed row, -1: none, of each held row to release, by its user, item and channel."""
+        gone = self.released
+        if not len(gone.user):
+            return {}
+        proposed = {key: row for row, key in enumerate(zip(self.user.tolist(), self.item.tolist(), self.channel.tolist(), strict=True))}
+        return {key: proposed.get(key, -1) for key in zip(gone.user.tolist(), gone.item.tolist(), gone.channel.tolist(), strict=True)}
 
     @property
     def rows_per_user(self) -> npt.NDArray[np.int64]:

@@ -15,11 +15,13 @@ from scheduler.digests import DigestRule, keyed
 from scheduler.held import HeldStore
 
 
-def with_filled(rows: Candidates, held: HeldStore, table: ItemTable, rules: Sequence[DigestRule], now: float) -> Candidates:
+def with_filled(
+    rows: Candidates, critical: npt.NDArray[np.bool_], held: HeldStore, table: ItemTable, rules: Sequence[DigestRule], now: float
+) -> Candidates:
     """Return urgent rows and, behind them, what is held of each digest that has as many things to tell as it may with them.
 
-    Held rows become part of the request that filled their digest. One read of what the users have held; none where no rule lets anything
-    wait.
+    Held rows become part of the request that filled their digest; a `critical` request (bool, by request) goes by itself and fills none.
+    What is newer of an entity stands for what is held of it. One read of what the users have held; none where no rule lets anything wait.
     """
     patient = np.array([*(rule.wait_s > 0 for rule in rules), False])
     if not patient.any():
@@ -29,16 +31,18 @@ def with_filled(rows: Candidates, held: HeldStore, table: ItemTable, rules: Sequ
     item = item_row[both.item]
     known = np.flatnonzero(item >= 0)
     keys = keyed(both.take(known), items, item[known], rules)
-    told, rule, key = known[patient[keys.rule]], keys.rule[patient[keys.rule]], keys.key[patient[keys.rule]]
+    joins = patient[keys.rule] & ((known >= len(rows)) | ~critical[both.request[known]])
+    told, rule, key = known[joins], keys.rule[joins], keys.key[joins]
     _, first, digest = np.unique(combine(both.user[told], both.channel[told], key), return_index=True, return_inverse=True)
-    _, thing = np.unique(combine(digest, items.entity[item[told]]), return_index=True)
+    entity = combine(digest, items.entity[item[told]])
+    _, thing = np.unique(entity, return_index=True)
     is_full = np.bincount(digest[thing], minlength=len(first)) >= np.array([*(rule.size for rule in rules)])[rule[first]]
     came = told < len(rows)
     request = np.full(len(first), -1, np.int32)
     request[digest[came]] = both.request[told[came]]
-    joins = ~came & is_full[digest] & (request[digest] >= 0)
-    both.request[told[joins]] = request[digest[joins]]
-    return both.take(np.concatenate([np.arange(len(rows)), told[joins]]))
+    along = ~came & is_full[digest] & (request[digest] >= 0) & ~np.isin(entity, entity[came])
+    both.request[told[along]] = request[digest[along]]
+    return both.take(np.concatenate([np.arange(len(rows)), told[along]]))
 
 
 def sorted_by_user(rows: Candidates, order: npt.NDArray[np.intp]) -> tuple[Candidates, npt.NDArray[np.intp]]:

@@ -188,7 +188,8 @@ class UrgentLane:
         self.pipeline.table.sync(now)
         pipeline = self.pipeline
         candidates, order = candidates_of(requests, pipeline.meta)
-        filled = with_filled(candidates, self.held, pipeline.table, pipeline.config.digests, now)
+        critical = np.array([request.critical for request in requests], bool)
+        filled = with_filled(candidates, critical, self.held, pipeline.table, pipeline.config.digests, now)
         candidates, order = sorted_by_user(filled, order)
         profiles = self.pipeline.profiles.get(candidates.users)
         occasion = Occasion(
@@ -196,7 +197,7 @@ class UrgentLane:
             window_id=np.full(len(candidates.users), -1, np.int32),
             slot=np.full(len(candidates.users), -1, np.int64),
             next_slot=next_slots_of(profiles, now)[0],
-            critical=np.array([request.critical for request in requests], bool),
+            critical=critical,
             payers=[Payer(request.key_id, request.critical_quota) for request in requests],
             dry=requests[0].dry_run,
         )

@@ -87,6 +87,7 @@ class _Work:
         self.evicted: list[Evicted] = []
         self.made: set[int] = set()
         self.tags = batch.decision_tags.tolist()
+        self.released = batch.released_rows
         self.ends = np.cumsum(batch.rows_per_user).tolist()
 
     def settle(self, user: int) -> int:
@@ -205,15 +206,13 @@ class _Work:
         return GAVE_WAY if (least.item_id, least.channel) == (item_id, channel) else (HOLD, int(batch.reason[row]))
 
     def _release(self, user: int) -> None:
-        released = self.batch.released
-        if not len(released.user):
-            return
-        mine = np.flatnonzero(released.user == user)
-        if len(mine):
+        mine = [(item, channel, row) for (owner, item, channel), row in self.released.items() if owner == user]
+        if mine:
             user_id = self.batch.users[user]
             kept = self._unexpired(user_id)
-            for row in mine:
-                kept.pop((self.batch.items[released.item[row]], int(released.channel[row])), None)
+            for item, channel, row in mine:
+                if row < 0 or self.final[row] not in (SPENT, LEFT_OUT):
+                    kept.pop((self.batch.items[item], channel), None)
             self.stores.held.rows[user_id] = kept
 
     def _unexpired(self, user_id: str) -> dict[tuple[str, int], Held]:

@@ -27,6 +27,7 @@ from lake.decisions import (
     SUPPRESSED,
     Candidates,
     Decided,
+    is_any,
 )
 from lake.ids import hash64, shards_of
 from lake.items import ItemTable
@@ -40,7 +41,7 @@ from scheduler.commit import Committer
 from scheduler.committing import Committing
 from scheduler.critical import PER_DAY, Bill, charge, settle
 from scheduler.decide import DecideConfig, Rows, decide
-from scheduler.digests import DigestRule, Keyed, Together, is_update, keyed, together
+from scheduler.digests import DigestRule, Keyed, is_update, keyed, together
 from scheduler.eligibility import Facts, Sent, eligible, held_out, switched_off
 from scheduler.exploration import ExploreConfig, draws_of, explore
 from scheduler.grants import grant_ids
@@ -201,13 +202,16 @@ class Pipeline:
         fresh = ~is_update(rows.user, contest.entity, sent.user, sent.entity)
         joins = (contest.value >= contest.threshold) & ~contest.critical & fresh
         told = together(keys, contest.user, contest.channel, contest.entity, contest.value, joins, self.config.digests)
-        waits = joins & self._awaits_others(told, keys, contest, batch)
-        contest = replace(contest, entity=told.entity, value_later=np.where(waits, np.float32(np.inf), contest.value_later))
+        patient = joins & self._lets_wait(keys, contest, batch)
+        goes = told.full & (batch.allowance[contest.user, contest.channel] > 0)
+        later = np.where(patient & ~goes, np.float32(np.inf), contest.value_later)
         decides = told.contends
-        self._contest(contest.take(decides), pending[decides], decided, batch)
-        held = waits & (decided.disposition[pending] == HOLD)
-        decided.reason[pending[held]] = REASON["awaits_digest"]
-        return follow(told, keys, self.config.digests, pending, decided)
+        self._contest(replace(contest, entity=told.entity, value_later=later).take(decides), pending[decides], decided, batch)
+        leads = follow(told, keys, self.config.digests, pending, decided)
+        # What a full digest has no room or no unit for waits as it would have without it.
+        still = pending[patient & is_any(decided.disposition[pending], HOLD, OVER_BUDGET)]
+        decided.disposition[still], decided.reason[still] = HOLD, REASON["awaits_digest"]
+        return leads
 
     def _contest(self, contest: Rows, pending: npt.NDArray[np.intp], decided: Decided, batch: Batch) -> None:
         """Decide rows against one another."""
@@ -264,12 +268,10 @@ class Pipeline:
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
 
-    def _awaits_others(self, told: Together, keys: Keyed, contest: Rows, batch: Batch) -> Bools:
-        """Return which rows wait to be told with others: until their digest is full, while the next window is not too far."""
+    def _lets_wait(self, keys: Keyed, contest: Rows, batch: Batch) -> Bools:
+        """Return which rows may wait to be told with others: their next window is not too far, nor too late for them."""
         longest = np.array([*(rule.wait_s for rule in self.config.digests), 0.0])[keys.rule]
-        patient = (longest > 0) & (batch.wait_s[contest.user] <= longest) & np.isfinite(contest.value_later)
-        goes = told.full & (batch.allowance[contest.user, contest.channel] > 0)
-        return np.asarray(patient & ~goes, np.bool_)
+        return np.asarray((longest > 0) & (batch.wait_s[contest.user] <= longest) & np.isfinite(contest.value_later), np.bool_)
 
     def _half_life_s(self, batch: Batch, pending: npt.NDArray[np.intp]) -> F32:
         item = batch.item[pending]

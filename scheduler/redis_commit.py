@@ -145,11 +145,11 @@ def _holds(batch: CommitBatch, rows: np.ndarray[Any, np.dtype[np.intp]]) -> dict
     }
 
 
-def _releases(batch: CommitBatch) -> dict[int, list[tuple[str, int]]]:
-    rows: dict[int, list[tuple[str, int]]] = {}
-    gone = batch.released
-    for user, item, channel in zip(gone.user.tolist(), gone.item.tolist(), gone.channel.tolist(), strict=True):
-        rows.setdefault(user + 1, []).append((batch.items[item], channel))
+def _releases(batch: CommitBatch) -> dict[int, list[tuple[str, int, int]]]:
+    """Return by user the item, the channel and the proposed row, 0: none, of each held row to release."""
+    rows: dict[int, list[tuple[str, int, int]]] = {}
+    for (user, item, channel), row in batch.released_rows.items():
+        rows.setdefault(user + 1, []).append((batch.items[item], channel, row + 1))
     return rows
 
 

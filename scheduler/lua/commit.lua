@@ -199,10 +199,13 @@ local function hold(user, row)
   return loser == wanted and EVICTED or as_proposed(row)
 end
 
+-- What was to be sent, and lacked a unit after all, stays held.
 local function release(user)
   for _, gone in ipairs(releases[user] or {}) do
+    local outcome = final[gone[3]]
+    local refused = outcome == OVER_BUDGET or outcome == LEFT_OUT
     for i, row in ipairs(held[user]) do
-      if row[1] == gone[1] and row[2] == gone[2] then
+      if row[1] == gone[1] and row[2] == gone[2] and not refused then
         table.remove(held[user], i)
         break
       end

@@ -228,6 +228,18 @@ def test_refunding_an_update_keeps_the_unit_of_what_it_replaced(rig: Rig) -> Non
     assert words(commit(rig, batch({"ann": [Row("b", budget=1)]}))) == ["over_budget"]
 
 
+def test_a_held_row_that_lacks_a_unit_after_all_stays_held_and_so_do_those_told_with_it(rig: Rig) -> None:
+    commit(rig, batch({"ann": [Row(name, hold=True) for name in ("a", "b", "c")]}))
+    commit(rig, batch({"ann": [Row("z", budget=1)]}, now=NOW + 1))
+    rows = [Row("a", budget=1, value=0.9, decision="e"), Row("b", rides_with="a", decision="e")]
+    offered = [("ann", name, 0) for name in ("a", "b", "c")]
+    result = commit(rig, batch({"ann": rows}, now=NOW + 2, released=offered))
+    assert words(result) == ["over_budget", "over_budget"]
+    assert {row.item_id for row in rig.held.read(["ann"])[0]} == {"a", "b"}
+    commit(rig, batch({"ann": rows}, now=NOW + ROLLING_S + 2, released=offered))
+    assert rig.held.read(["ann"]) == [[]]
+
+
 def test_held_rows_are_kept_until_released_or_expired(rig: Rig) -> None:
     rows = [Row("a", hold=True, value=0.5), Row("b", hold=True, value=0.25, expires_at=NOW + 60), Row("c", hold=True, value=1.0, channel=1)]
     result = commit(rig, batch({"ann": rows}))

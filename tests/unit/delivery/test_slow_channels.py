@@ -34,6 +34,17 @@ class Silent(ScriptedChannel):
         return await super().send(deliveries)
 
 
+@dataclass
+class Steady(ScriptedChannel):
+    """A channel whose provider takes longer than our patience, each time."""
+
+    traits: Traits = Traits(batch=1, concurrency=WAVE)
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        await asyncio.sleep(0.03)
+        return await super().send(deliveries)
+
+
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
@@ -108,6 +119,23 @@ async def test_what_is_put_back_meanwhile_has_used_up_no_attempt_and_expires_in_
     await crowd.courier.settled()
     (last,) = [record for _, record in crowd.world.memory.outcomes(0, "", 99) if record.grant_id == a_message(8).grant_id]
     assert (last.state, last.attempts) == ("accepted", 1)
+
+
+async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_time() -> None:
+    steady = Steady()
+    world = World(steady, settings=DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01))
+    system = System(world)
+    courier = system.courier()
+    for grant in range(1, 31):
+        world.enqueue(a_message(grant, user_id=f"u{grant}", deliver_by=system.clock.at + 20))
+        await courier.round()
+        system.clock.at += 0.5
+        await asyncio.sleep(0.005)
+    while world.memory.backlog([0])[0].total:
+        await courier.round()
+        await courier.settled()
+        system.clock.at += 0.5
+    assert list(world.outcomes().values()) == ["accepted"] * 30
 
 
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:

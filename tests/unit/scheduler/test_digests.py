@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from budgets.pacing import PacingConfig
 from lake.decisions import Candidates
 from lake.items import Items
 from scheduler.digests import DigestRule, keyed, together
@@ -131,6 +132,47 @@ def test_a_full_digest_still_waits_where_no_unit_is_left_or_it_is_night(world: W
         assert held.disposition == ["hold"]
     assert world.messages() == []
     assert {user: len(rows) for user, rows in zip(("ann", "bob"), world.held.read(["ann", "bob"]), strict=True)} == {"ann": 3, "bob": 3}
+
+
+def test_what_is_critical_fills_no_digest_and_takes_nothing_along(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put(PRESSING)
+    for name in ("g1", "g2"):
+        lane.decide([urgent(name, ["ann"], decision_id=name)], now)
+    (sent,) = lane.decide([urgent("g3", ["ann"], critical=True, decision_id="g3")], now)
+    assert (sent.disposition, sent.reason) == (["send"], ["critical"])
+    assert [message.item_ids for message in world.messages()] == [("g3",)]
+    assert {row.item_id for row in world.held.read(["ann"])[0]} == {"g1", "g2"}
+
+
+def test_what_a_full_digest_has_no_room_or_no_place_for_waits_as_it_would_have_without_it(world: World) -> None:
+    now = MONDAY_NOON - 3600
+    world.items.put(PRESSING)
+    world.config = replace(world.config, pacing=PacingConfig(day_cap=1))
+    world.urgent().decide([urgent("x", ["ann"], decision_id="x")], now)
+    world.items.put([{"item_id": "x2", "created_at": now, "half_life_s": 60.0}])
+    world.ranker.values["x2"] = 0.95
+    (sent,) = world.urgent().decide([urgent("x2", ["ann"], decision_id="x2")], now)
+    assert sent.disposition == ["send"]
+    for name in ("g1", "g2", "g3"):
+        (held,) = world.urgent().decide([urgent(name, ["ann"], decision_id=name)], now)
+        assert (held.disposition, held.reason) == (["hold"], ["awaits_digest"])
+    world.config = replace(world.config, pacing=PacingConfig())
+    (fourth,) = world.urgent().decide([urgent("g4", ["ann"], decision_id="g4")], now)
+    assert (fourth.disposition, fourth.reason) == (["hold"], ["awaits_digest"])
+    assert world.messages()[-1].item_ids == ("g1", "g2", "g3")
+    assert {row.item_id for row in world.held.read(["ann"])[0]} >= {"g4"}
+
+
+def test_news_of_what_is_held_stands_for_it(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put([*PRESSING, {**PRESSING[0], "item_id": "g1b", "entity_id": "g1", "version": 1}])
+    world.ranker.values["g1b"] = 0.85
+    for name in ("g1", "g2", "g1b"):
+        (held,) = lane.decide([urgent(name, ["ann"], decision_id=name)], now)
+        assert held.reason == ["awaits_digest"], name
+    lane.decide([urgent("g1b", ["ann"], decision_id="f"), urgent("g3", ["ann"], decision_id="f3")], now)
+    assert [message.item_ids for message in world.messages()] == [("g1b", "g2", "g3")]
 
 
 def test_what_is_held_of_other_topics_and_channels_does_not_fill_a_digest(world: World) -> None:
