@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import pandas as pd
 import typer
-from rich.progress import Progress, TaskID
 
 from gateway.api_keys import new_key
 from gateway.redis_api_keys import RedisApiKeys
 from lake.dataset import Dataset
+from lake.errors import InputError
 from lake.history import History
 from ranking.redis_features import RedisFeatureStore
 from scheduler.redis_stores import RedisStores
 from simulation.outcomes import overspends, report
 from simulation.playback import Features, Playback, play
 from simulation.policies import PolicyName
-from simulation.replay import WHATEVER_IT_IS_WORTH, ReplayConfig, play_policy
+from simulation.replay import WHATEVER_IT_IS_WORTH, ReplayConfig
 from simulation.world import generate
 from simulation.world_parameters import WorldParameters
-from tidings.console import err, out, print_link, progress, say, step
+from tidings.console import err, out, print_link, say, step
 from tidings.demo_view import Scene, Urgent, result
 from tidings.home import folder
 from tidings.importing import import_into
@@ -66,11 +68,12 @@ def demo(
     say(f"the week to play: {since:%a %d %b %Y} to {until:%a %d %b %Y}; the model learns from what came before")
     train_bundle(Dataset.of_checked(history.tables, since), since, home / "model")
     with ExitStack() as stack:
+        baselines = stack.enter_context(Baselines(home, since, until))
         with step("starting the system"):
             system = start(wanted(home, port), lambda text: err.log(f"[dim]{text}[/]"))
         stack.callback(system.stop)
         scene = perform(history, since, until, system)
-        out.print(result(scene, compare(history, since, until, scene), system.state, home))
+        out.print(result(scene, compare(history, scene, baselines.rows()), system.state, home))
         print_link(system.state.console_url)
         if os.environ.get("DEMO_EXIT") != "1":
             say("[bold]Still serving, with the clock held at the end of that week. Ctrl-C ends it.[/]")
@@ -84,6 +87,7 @@ def history_of(data: Path | None, git: str | None, home: Path) -> tuple[Dataset,
     if source is None:
         with step("making a world"):
             history = Dataset.of(generate(WorldParameters(), SEED))
+            history.save(home / "data")
         return history, "[bold yellow]synthetic data[/]: a small seeded world, nobody real; --data or --git plays your own"
     import_into([source], home / "data", "git" if git is not None else "auto")
     history = Dataset.load(home / "data")
@@ -184,21 +188,50 @@ def filed(stores: RedisStores, history: Dataset, files: Path, since: pd.Timestam
     return frame.assign(user_id=frame["user_key"].map(names))
 
 
-def _advance(bars: Progress, task: TaskID, since: float, _policy: PolicyName, at: float) -> None:
-    bars.update(task, completed=at - since)
+class Baselines:
+    """The same week as baselines would have had it, replayed by `tidings replay` beside the live one, which it gives way to."""
+
+    def __init__(self, home: Path, since: pd.Timestamp, until: pd.Timestamp) -> None:
+        self._out, self._log = home / "baselines", home / "baselines.log"
+        policies = [word for policy in BASELINES for word in ("--policy", policy)]
+        days = ["--from", since.isoformat(), "--to", until.isoformat(), "--budget", str(BUDGET), "--channel", CHANNEL]
+        replay = [
+            str(Path(sys.executable).parent / "tidings"),
+            "replay",
+            "--data",
+            str(home / "data"),
+            *days,
+            *policies,
+            "--out",
+            str(self._out),
+        ]
+        self._command = ["nice", "-n", "19", *replay]
+
+    def __enter__(self) -> Baselines:
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+    def rows(self) -> pd.DataFrame:
+        """Return every decision once all are made, `policy` among the columns; raises InputError where they were not."""
+        with step(f"the same week, as {', '.join(BASELINES)} would have had it"):
+            code = self._process.wait()
+        if code:
+            raise InputError(f"the baselines could not be replayed; {self._log} ends with:\n{self._log.read_text()[-1000:]}")
+        return pd.read_parquet(self._out / "decisions.parquet")
 
 
-def compare(history: Dataset, since: pd.Timestamp, until: pd.Timestamp, scene: Scene) -> dict[str, Any]:
+def compare(history: Dataset, scene: Scene, baselines: pd.DataFrame) -> dict[str, Any]:
     """Return what the sends were worth, and what baselines at equal volume would have been."""
-    config = ReplayConfig(since.timestamp(), until.timestamp(), BASELINES, budget=BUDGET, channel=CHANNEL)
     ours = scene.decisions[scene.decisions["lane"] == "scheduled"]
-    plays = {"ranked, live": ours}
-    with progress() as bars:
-        for policy in BASELINES:
-            task = bars.add_task(f"the same week, {policy}", total=config.until - config.since)
-            plays[policy] = play_policy(history, None, config, policy, partial(_advance, bars, task, config.since))
+    plays = {"ranked, live": ours} | {policy: baselines[baselines["policy"] == policy] for policy in BASELINES}
     worth = {}
     for name, rows in plays.items():
         sends = rows[rows["disposition"] == "send"]
-        worth[name] = report(rows, history.events, horizon_days=config.horizon_days, overspent=overspends(sends, BUDGET))
+        worth[name] = report(rows, history.events, horizon_days=ReplayConfig.horizon_days, overspent=overspends(sends, BUDGET))
     return worth
