@@ -48,9 +48,9 @@ class Steady(ScriptedChannel):
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self, **more: float) -> None:
+    def __init__(self, abandoned_after_s: float = 120.0) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01, **more)  # type: ignore[arg-type]  # the tests name real ones
+        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01, abandoned_after_s=abandoned_after_s)
         self.system = System(World(self.email, channels={"push": self.push}, settings=settings))
         self.world = self.system.world
         self.courier: Courier = self.system.courier(shards_at_once=1)
