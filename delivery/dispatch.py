@@ -150,8 +150,11 @@ class Dispatcher:
         """
         outbox, settings = self._parts.outbox, self._settings
         abandoned_after_ms = int(settings.abandoned_after_s * 1000)
-        found, busy = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms), self._busy[shard]
-        entries = [entry for entry in found if entry.entry_id not in busy.in_hand]
+        busy = self._busy[shard]
+        in_hand = busy.in_hand.copy()  # also what another drain settles while this one reads
+        found = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
+        in_hand |= busy.in_hand
+        entries = [entry for entry in found if entry.entry_id not in in_hand]
         report = DrainReport(taken=len(entries))
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
