@@ -21,14 +21,23 @@ FLUSH_S = 1.0
 log = logging.getLogger(__name__)
 
 
+def later(wait_s: float, call: Callable[[], None]) -> None:
+    """Call something after a while, from a thread that a process which ends does not wait for."""
+    timer = threading.Timer(wait_s, call)
+    timer.daemon = True
+    timer.start()
+
+
 @dataclass
 class RedisRecorder:
-    """Adds reports up and writes them at most once a second; a killed process loses a second of counts, nothing else."""
+    """Adds reports up and writes them once a second at most, a burst's last ones too; a killed process loses a second of counts."""
 
     client: Redis
     meta: Meta
     elapsed: Callable[[], float] = time.monotonic
+    later: Callable[[float, Callable[[], None]], None] = later
     _waiting: dict[Lane, LaneReport] = field(default_factory=dict)
+    _due: bool = False
     _flushed_at: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -36,14 +45,23 @@ class RedisRecorder:
         """See Recorder."""
         with self._lock:
             self._waiting.setdefault(lane, LaneReport()).add(report)
-            if self.elapsed() - self._flushed_at < FLUSH_S:
+            if self._due:
                 return
-            waiting, self._waiting = self._waiting, {}
+            wait_s = self._flushed_at + FLUSH_S - self.elapsed()
+            self._due = wait_s > 0
+        if wait_s > 0:
+            self.later(wait_s, self._flush)
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            waiting, self._waiting, self._due = self._waiting, {}, False
             self._flushed_at = self.elapsed()
         try:
             self._write(waiting)
         except RedisError as error:  # what was decided is decided: counting it must not fail it
-            log.warning("the console's counters miss %d reports: %s", len(waiting), error)
+            log.warning("the console's counters miss reports of %s: %s", " and ".join(waiting), error)
 
     def _write(self, waiting: dict[Lane, LaneReport]) -> None:
         pipe = self.client.pipeline(transaction=False)

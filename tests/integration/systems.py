@@ -25,7 +25,7 @@ from scheduler.redis_stores import RedisStores
 from tidings.home import State, running
 from tidings.system import ray_environment
 
-PORT = 8231
+PORT = 8431
 SHARDS = 4
 SETTINGS: dict[str, Any] = {
     "shards": SHARDS,
