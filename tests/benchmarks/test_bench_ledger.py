@@ -7,7 +7,7 @@ import pytest
 from tidings.bench_ledger import run
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_sixty_four_processes_making_a_hundred_thousand_decisions_overspend_nobody() -> None:
     figures = run(users=4000, rounds=2)
     assert figures["users_per_s"] > figures["peer_users_per_s"]

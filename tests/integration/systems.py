@@ -120,7 +120,7 @@ def running_at(home: Path) -> Running:
 def tidings(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a person would, and return how it ended."""
     command = [str(Path(sys.executable).parent / "tidings"), *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
 
 
 def answer_of(*words: str) -> dict[str, Any]:

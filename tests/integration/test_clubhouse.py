@@ -66,7 +66,7 @@ def filters() -> dict[str, Filter]:
     }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_plain_classifier_at_ninety_percent_recall_cuts_about_as_many_sends_as_clubhouse_told(filters: dict[str, Filter]) -> None:
     plain = filters["logistic"]
     threshold = threshold_at_recall(plain.score, plain.rows.label, plain.rows.weight, 0.9)
@@ -74,7 +74,7 @@ def test_a_plain_classifier_at_ninety_percent_recall_cuts_about_as_many_sends_as
     assert 0.3 < plain.cut(threshold) < 0.6
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_at_the_same_cut_the_discounted_regression_leaves_more_days_with_something_worth_telling(filters: dict[str, Filter]) -> None:
     for cut in (0.4, 0.5, 0.6):
         plain, discounted = (filters[name] for name in ("logistic", "discounted"))

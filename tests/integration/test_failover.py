@@ -13,7 +13,7 @@ QUICK = Pace(2.0)
 """A tenth of the times that serve."""
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "users"), [("ten_failovers", 6_400), ("killed_at_10_50_90", 6_400)])
 def test_however_often_the_lead_changes_everybody_is_decided_once_and_soon(name: str, users: int) -> None:
     drill = replace(DRILLS[name], users=users, pace=QUICK)

@@ -47,7 +47,7 @@ def decide(start: Callable[[], None], url: str, seed: int) -> set[int]:
     return promised
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_killed_store_neither_overspends_nor_parts_grants_from_messages() -> None:
     with tempfile.TemporaryDirectory(prefix="tidings-") as name:
         folder, promised, killed_at = Path(name), list[set[int]](), list[int]()

@@ -43,7 +43,7 @@ def enqueued(client: Redis) -> Iterator[int]:
             yield int(Message.unpack(fields[FIELD.encode()]).grant_id, 16)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_64_processes_of_both_lanes_with_skewed_clocks_replays_and_refunds_keep_every_budget_though_the_store_is_killed() -> None:
     with tempfile.TemporaryDirectory(prefix="tidings-") as name:
         folder, told, killed_at = Path(name), list[Told](), list[int]()

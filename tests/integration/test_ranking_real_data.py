@@ -22,7 +22,7 @@ from ranking.train import train
 RULE = ExampleRule(rows=40_000, history_s=365 * DAY_S)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "until", "group", "least"),
     [("deskdrop", "2016-09-05", "user", 0.35), ("patch_reviews", "2022-07-04", "item", 0.55)],

@@ -16,7 +16,7 @@ from simulation.replay import ReplayConfig, Replayed, replay
 from simulation.urgent_replay import Posted
 from tests.integration.conftest import SmallWorld
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 DAYS = 4
 BUDGET = 2

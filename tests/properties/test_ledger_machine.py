@@ -157,7 +157,7 @@ def assert_equal(mine: CommitResult, theirs: CommitResult) -> None:
         assert getattr(mine, name).tolist() == getattr(theirs, name).tolist(), name
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_committer_in_memory_and_the_one_on_a_server_never_disagree(redis_client: Redis) -> None:
     machine = type("Machine", (BothCommitters,), {"client": redis_client})
     run_state_machine_as_test(machine, settings=hypothesis.settings(max_examples=60, stateful_step_count=30, deadline=None))

@@ -31,7 +31,7 @@ from ranking.scorer import Scorer, ScoreRequest
 from tests.integration.waiting import until
 from tests.unit.ranking.models import write_bundle
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 NODES = 3
 AT = 1_700_000_000.0

@@ -64,7 +64,7 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.timeout(300)  # starting Ray takes a minute on a busy machine
+@pytest.mark.timeout(600)  # starting Ray takes a minute on a busy machine
 async def test_a_deployed_courier_delivers_and_gives_up_its_leases_when_it_is_stopped(
     cluster: None, redis_client: Redis, embedded_store: str
 ) -> None:

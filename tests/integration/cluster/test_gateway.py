@@ -31,7 +31,7 @@ from scheduler.lanes import UrgentRequest, UrgentResult
 from tests.unit.gateway.conftest import META, World
 from tests.unit.gateway.problems import problem_of
 
-pytestmark = pytest.mark.timeout(300)  # starting Ray takes a minute on a busy machine
+pytestmark = pytest.mark.timeout(600)  # starting Ray takes a minute on a busy machine
 
 PORT = 18231
 BASE = f"http://127.0.0.1:{PORT}"

@@ -70,7 +70,7 @@ def handle(registry: Registry) -> Iterator[DeploymentHandle[Ranking]]:
         ray.shutdown()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_replica_gives_every_caller_the_scores_of_its_own_rows_also_while_it_changes_models(
     handle: DeploymentHandle[Ranking], model: Path, registry: Registry
 ) -> None:

@@ -43,7 +43,7 @@ def keep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kept")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path, keep: Path) -> None:
     report = _bench(tmp_path, "window", "--users", "600", "--rounds", "1", "--keep", str(keep))
     assert report.keys() >= WINDOW
@@ -53,7 +53,7 @@ def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path,
     assert report["data"]["trees"] == 300
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_short_urgent_load_is_answered_without_errors_and_mostly_sent(tmp_path: Path, keep: Path) -> None:
     report = _bench(tmp_path, "urgent", "--users", "600", "--connections", "4", "--seconds", "1", "--keep", str(keep))
     assert len(list(keep.iterdir())) == 1

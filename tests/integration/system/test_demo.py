@@ -21,7 +21,7 @@ from tests.integration.processes import of_home, title
 from tests.integration.systems import PORT, at_home
 from tests.integration.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 USERS, WEEKLY = 60, 3
 POLICIES = ("ranked, live", "popular", "recent", "random")

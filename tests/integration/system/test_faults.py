@@ -34,7 +34,7 @@ from tests.unit.gateway.problems import problem_of
 from tidings.ports import free_port
 from tidings.ray_status import details
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CROWD = [f"c{n:05}" for n in range(6_000)]
 SHARDS = 2

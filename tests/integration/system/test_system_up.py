@@ -33,7 +33,7 @@ from tidings.cli import app
 from tidings.home import running as running_state
 from tidings.ray_status import details
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 ANN, TALK = "ann", "talk"
 CHANNEL, MEAN = "in_app", 4.0
@@ -238,9 +238,9 @@ def in_inboxes(running: Running, users: list[str]) -> int:
 
 def test_our_metrics_leave_through_rays_and_its_dashboard_knows_the_deployments(running: Running, api: httpx.Client) -> None:
     urgent(api)
-    until(lambda: {'lane="urgent"', 'lane="scheduled"'} <= tags_of(running, "ray_tidings_candidates_total"), 60)
+    until(lambda: {'lane="urgent"', 'lane="scheduled"'} <= tags_of(running, "ray_tidings_candidates_total"), 120)
     wanted = {"sends_total", "windows_total", "window_lag_s", "rows_in_flight", "outbox_backlog", "urgent_latency_ms_count"}
-    until(lambda: missing(running, wanted) == set(), 60, f"all of {sorted(wanted)} are exported")
+    until(lambda: missing(running, wanted) == set(), 120, f"all of {sorted(wanted)} are exported")
     application = details(running.state).applications["tidings"]
     assert application.status == "RUNNING"
     assert {name: len(deployment.replicas) for name, deployment in application.deployments.items()} == {

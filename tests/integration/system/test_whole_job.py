@@ -21,7 +21,7 @@ from ranking.value import value_of
 from tests.integration.systems import Running, answer_of, system
 from tests.integration.waiting import until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 CANDIDATES = 500
 URGENT_USERS = 55
