@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from lake.profiles import quarter_of
+from lake.profiles import NO_OFFSET, quarter_of
 from scheduler.activity import F32, WEEK_HOURS, Activity, History, Ints
 from scheduler.best_windows import best_windows
 from scheduler.hour_experts import Crowd, Smoothing, learn_weights, pooled
@@ -34,7 +34,7 @@ class SendTimes:
 
     `users`: str (n,). `scores`: float32 (n, 168). `population`: float32 (168,), for anyone else. `evidence`: float32 (n,),
     hours of activity, recent ones counting more. `level`: uint8 (n,) into LEVELS. `weights`: what each expert counted.
-    `channels`: the same for single channels, of the users who were active there.
+    `channels`: the same for single channels, of the users who were active there. `usual`: see `History`.
     """
 
     users: npt.NDArray[np.object_]
@@ -44,6 +44,7 @@ class SendTimes:
     level: npt.NDArray[np.uint8]
     weights: dict[str, float]
     channels: dict[str, SendTimes] = field(default_factory=dict)
+    usual: tuple[str, int] = ("", NO_OFFSET)
 
     @cached_property
     def _index(self) -> pd.Index[str]:
@@ -72,7 +73,7 @@ def fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams | None
     """Return the send times of every user with events: as of `now` (seconds), or of each user's latest event where it is None.
 
     `events`, `users`: interchange tables. An event's local time is by its own offset, else the user's zone, else the user's
-    offset, else the commonest zone of the events. Time and memory grow with users x 168; a million users take about a minute.
+    offset, else the zone or offset that most events are in. Time and memory grow with users x 168; a million users take about a minute.
     """
     # Threads of the linear algebra wait for one another in these small products: on a busy machine several times as long.
     with threadpool_limits(1, "blas"):
@@ -93,7 +94,7 @@ def _fit(events: pd.DataFrame, users: pd.DataFrame, params: SendTimeParams, now:
         scores[part] = pooled(experts, weights)
     level = np.where(evidence >= params.shrinkage, 2, 1).astype(np.uint8)
     learned = dict(zip(params.experts, weights.tolist(), strict=True))
-    whole = SendTimes(history.ids, scores, crowd.population, evidence, level, learned)
+    whole = SendTimes(history.ids, scores, crowd.population, evidence, level, learned, usual=history.usual)
     return _with_channels(whole, history, smoothing, params)
 
 
