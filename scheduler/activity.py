@@ -59,11 +59,13 @@ class History:
             channel, channels = pd.factorize(events["channel"])
         latest_at = np.full(len(ids), np.iinfo(np.int64).min)
         np.maximum.at(latest_at, user, at)
-        return cls(np.asarray(ids, dtype=object), user[order], hour[order], channel[order], [str(name) for name in channels], latest_at, usual)
+        return cls(
+            np.asarray(ids, dtype=object), user[order], hour[order], channel[order], [str(name) for name in channels], latest_at, usual
+        )
 
 
 def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> tuple[LocalTimes, tuple[str, int]]:
-    """Return the local times of users, by the zone or else the offset in `users`, else those most of all `events` (n,) are in; and these."""
+    """Return the local times of users, by the zone or else the offset in `users`, else those that most `events` (n,) are in; and these."""
     row = pd.Index(users["user_id"]).get_indexer(ids)
     zone = _of_rows(users, "timezone", row, "")
     offset = _of_rows(users, "utc_offset_minutes", row, np.nan).astype(np.float64)
@@ -71,8 +73,9 @@ def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> tuple
     lost = (zone == "") & (minutes == NO_OFFSET)
     usual = ("", NO_OFFSET)
     if not lost.all():
-        place, minute = pd.Series(events[~lost]).groupby([zone[~lost], minutes[~lost]]).sum().idxmax()
-        usual = (str(place), int(minute))
+        told = pd.DataFrame({"zone": zone[~lost], "minutes": minutes[~lost], "events": events[~lost]})
+        most = told.groupby(["zone", "minutes"], as_index=False)["events"].sum().sort_values("events", ascending=False, kind="stable")
+        usual = (str(most["zone"].iloc[0]), int(most["minutes"].iloc[0]))
     zone[lost], minutes[lost] = usual
     return LocalTimes.of(zone, minutes), usual
 

@@ -1,11 +1,11 @@
 """When each user is most likely to engage: a score for every local hour of the week, pooled from their own history and others'.
 
 Several experts estimate a user's hours of the week: the population, the group of users with similar hours, the user's own history
-forgotten at several speeds, the same by exact hours, and the session the user is in; each is shrunk to the population as evidence thins
-(Dirichlet smoothing). A logarithmic opinion pool (Genest & Zidek 1986) joins them. How much each expert counts is learned on the data itself:
-the last part of users' histories is held out, predicted from the earlier part, and the weights that predict it best are kept. So
-where personal history misleads it loses its weight, and the pool falls back to the population. A curve learned on the same held-out
-part then makes what is promised of an hour what comes to pass.
+forgotten at several speeds, the same by exact hours, and the session the user is in; each is shrunk to the population as evidence
+thins (Dirichlet smoothing). A logarithmic opinion pool (Genest & Zidek 1986) joins them. How much each expert counts is learned on
+the data itself: the last part of users' histories is held out, predicted from the earlier part, and the weights that predict it best
+are kept. So where personal history misleads it loses its weight, and the pool falls back to the population. A curve learned on the
+same part then makes what is promised of an hour what comes to pass.
 """
 
 from __future__ import annotations

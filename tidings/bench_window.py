@@ -16,7 +16,7 @@ from lake.items import ItemTable
 from lake.profiles import MAX_WINDOWS
 from ranking import bundle as bundles
 from ranking.blocks import Matrix
-from ranking.heat import heat_of
+from ranking.heat import burst_of
 from ranking.scorer import Scorer, ScoreRequest
 from scheduler.commit import MAX_USERS
 from scheduler.decide import DecideConfig
@@ -152,7 +152,7 @@ def assembled(made: Bench, users: list[str]) -> Matrix:
     """Return the feature rows of users' candidates as the ranker assembles them, float32 (n, features)."""
     stores, table = made.stores, ItemTable(made.stores.items)
     table.sync(NOW)
-    sources: tuple[Source, ...] = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(made.features, "users_1d")))
+    sources: tuple[Source, ...] = (HeldRows(stores.held), NewPosts(stores.follows), Trending(burst_of(made.features)))
     scorer = Scorer(bundles.load(made.model, verified=True), made.features, ItemTable(stores.items))
     channels = stores.meta.channel_codes([CHANNEL])
     parts = []

@@ -1,4 +1,4 @@
-"""Nobody is told of anything in their quiet hours: however late a window is decided, whatever the clocks did, and whatever ends meanwhile."""
+"""Nobody is told of anything in their quiet hours: however late a window is decided, whatever the clocks did and whatever ends."""
 
 from __future__ import annotations
 

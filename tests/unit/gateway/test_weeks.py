@@ -82,7 +82,11 @@ def test_the_windows_of_the_coming_week_are_told_by_the_users_clock() -> None:
         ("2023-11-16T08:15:30", {}, "in a window that has moved since, or was decided late, at an hour of which nothing is known"),
         ("2023-11-21T08:50:30", {}, "or was decided late, at an hour 100% as likely as the likeliest"),
         ("2023-11-16T08:15:30", {"lane": "urgent"}, "asked for at that moment, at an hour of which nothing is known"),
-        ("2023-11-17T19:50:30", {"lane": "urgent"}, "asked for at that moment, at an hour 100% as likely as the likeliest, and worth no more"),
+        (
+            "2023-11-17T19:50:30",
+            {"lane": "urgent"},
+            "asked for at that moment, at an hour 100% as likely as the likeliest, and worth no more",
+        ),
         ("2023-11-16T08:15:30", {"lane": "urgent", "reason": "critical"}, "critical: at once"),
     ],
 )

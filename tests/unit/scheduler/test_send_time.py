@@ -162,7 +162,7 @@ def test_where_personal_history_misleads_the_population_is_kept() -> None:
 
 
 def test_what_is_promised_of_hours_is_what_comes_to_pass() -> None:
-    """Of people whose chances are known: hours that are promised much hold as much of what is to come, and those promised little as little."""
+    """Of people whose chances are known: hours that are promised much hold that much, and those promised little that little."""
     rng = np.random.default_rng(4)
     apart = np.abs(np.arange(24) - rng.integers(0, 24, (300, 2, 1)))
     bumps = np.exp(-0.5 * (np.minimum(apart, 24 - apart) / rng.uniform(0.5, 2.0, (300, 2, 1))) ** 2)
