@@ -74,7 +74,7 @@ def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> tuple
     usual = ("", NO_OFFSET)
     if not lost.all():
         told = pd.DataFrame({"zone": zone[~lost], "minutes": minutes[~lost], "events": events[~lost]})
-        most = told.groupby(["zone", "minutes"], as_index=False)["events"].sum().sort_values("events", ascending=False, kind="stable")
+        most = told.groupby(["zone", "minutes"])["events"].sum().reset_index().sort_values("events", ascending=False, kind="stable")
         usual = (str(most["zone"].iloc[0]), int(most["minutes"].iloc[0]))
     zone[lost], minutes[lost] = usual
     return LocalTimes.of(zone, minutes), usual

@@ -218,7 +218,7 @@ class Pipeline:
         may_go, places = batch.allowance, self._places(batch)
         if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
             plan = self._plan(contest, pending, batch)
-            contest, may_go = replace(contest, value_later=plan.later), plan.allowance
+            contest, may_go = replace(contest, value=plan.value, value_later=plan.later), plan.allowance
             places = plan.places if places is None else np.minimum(plan.places, places)
         rule = self.config.decide if batch.occasion.lane == "scheduled" else replace(self.config.decide, least_kept=1.0)
         best, draws = decide(contest, may_go, rule, places), self._draws(batch, batch.rows.take(pending))

@@ -59,10 +59,12 @@ class Before:
 class Plan:
     """What is left for now by a plan, beside what it puts off.
 
-    `later`: float32 (n,), each row's value in the later window it is planned for, -inf where it is not. `allowance`: int16
-    (users, channels), units that the plan does not need later. `places`: int64 (users,), sends that may go now.
+    `value`: float32 (n,), what rows count now: those that are worth a unit and were promised before a little more than they are worth, or
+    what the plan has no unit for would take theirs. `later`: float32 (n,), each row's in the later window it is planned for, -inf where it
+    is not. `allowance`: int16 (users, channels), units that the plan does not need later. `places`: int64 (users,), sends that may go now.
     """
 
+    value: F32
     later: F32
     allowance: npt.NDArray[np.int16]
     places: Ints
@@ -158,7 +160,7 @@ def plan_ahead(
     places[before.since_s < config.least_gap_s] = 0
     later = np.full(len(rows.user), -np.inf, np.float32)
     if len(rows.user) == 0:
-        return Plan(later, allowance, places)
+        return Plan(rows.value, later, allowance, places)
     entities = _places(rows, config.items)
     worth = np.where(too_soon(ahead, before, config)[rows.user], np.float32(-1), _worth(rows, lasting, ahead, now, decide, config))
     value, promised = _table(rows, entities, worth, lasting.promised, allowance.shape[1])
@@ -175,7 +177,8 @@ def plan_ahead(
     same_day = choices.day[user, window[user, item]] == choices.day[user, 0]
     np.subtract.at(places, entities.users[user[same_day]], 1)
     places[entities.users[user[choices.near[user, 0, window[user, item]]]]] = 0
-    return Plan(later, np.maximum(left, 0), np.maximum(places, 0))
+    kept_word = np.where(lasting.promised & (rows.value >= rows.threshold), np.float32(1 + config.assign.promise_bonus), np.float32(1))
+    return Plan(rows.value * kept_word, later * kept_word, np.maximum(left, 0), np.maximum(places, 0))
 
 
 def too_soon(ahead: Ahead, before: Before, config: PlanConfig) -> Bools:

@@ -47,7 +47,7 @@ def test_what_is_unusual_trends_and_what_is_read_day_after_day_or_not_any_more_d
 
 def test_a_burst_is_over_when_the_usual_has_caught_up(store: MemoryFeatureStore) -> None:
     days = [float(burst_of(store)(["new"], NOW + day * DAY_S)[0]) for day in range(5)]
-    assert all(later < earlier for earlier, later in zippairwise(days))
+    assert all(later < earlier for earlier, later in pairwise(days))
     assert days[-1] < 0
     assert burst_of(store)([], NOW).shape == (0,)
 
