@@ -10,7 +10,7 @@ import pandas as pd
 
 from lake.profiles import NO_OFFSET
 from scheduler.send_time_params import SendTimeParams
-from scheduler.windows import LocalTimes
+from scheduler.windows import EPOCH_QUARTERS, LocalTimes
 
 WEEK_HOURS = 168
 _EVER_HOURS = 1 << 32
@@ -19,8 +19,8 @@ _EVER_HOURS = 1 << 32
 _FORGOTTEN = -60
 """Half-lives, negative, after which no more is forgotten: less than 1e-18 is nothing, and denormal numbers are many times slower."""
 
-EPOCH_HOURS = 72
-"""1970-01-01 was a Thursday; weeks count from Monday."""
+EPOCH_HOURS = EPOCH_QUARTERS // 4
+"""From a Monday 00h until epoch time begins."""
 
 F32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

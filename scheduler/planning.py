@@ -11,17 +11,11 @@ import pandas as pd
 
 from budgets.ledger import CRITICAL, LedgerColumns
 from lake.profiles import MAX_WINDOWS, Profiles
-from scheduler.assignment import AssignConfig, Choices, assign
+from scheduler.assignment import F32, AssignConfig, Bools, Choices, Ints, assign
 from scheduler.decide import DecideConfig, Rows
-from scheduler.windows import DAY_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
+from scheduler.windows import DAY_QUARTERS, EPOCH_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
 
 WEEK_S = 7 * 86400
-MONDAY_QUARTERS = 3 * DAY_QUARTERS
-"""1970-01-01 was a Thursday; weeks count from Monday."""
-
-F32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ def upcoming(profiles: Profiles, now: float, windows: int) -> Ahead:
 
 def _likely(profiles: Profiles, opened: Ints) -> F32:
     """Return how likely users are to engage at windows, over the first of them, 1 where either is not one that the profile tells of."""
-    quarter = (opened + MONDAY_QUARTERS) % WEEK_QUARTERS
+    quarter = (opened + EPOCH_QUARTERS) % WEEK_QUARTERS
     own = (profiles["windows"][:, None, :] == quarter[:, :, None]) & (opened != NO_SLOT)[:, :, None]
     own &= profiles["digest_days"][:, None, None] == 0  # nobody knows how likely they are to look at a time of their own choice
     share = np.where(own, profiles["window_share"][:, None, :], 0).max(axis=2).astype(np.float32)

@@ -23,14 +23,12 @@ from scheduler.decide import DecideConfig
 from scheduler.gather import gather
 from scheduler.report import LaneReport
 from scheduler.sources import HeldRows, NewPosts, Source, Trending, UserChunk
-from scheduler.windows import SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters
+from scheduler.windows import EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters
 from tidings.bench_cpu import cpu_use
 from tidings.bench_data import NOW, Bench, BenchData, bench
 from tidings.bench_system import Step, system
 
 CHANNEL = "in_app"
-MONDAY_QUARTERS = 3 * 96
-"""1970-01-01 was a Thursday; weeks count from Monday."""
 PEER_NAME = "inplace_predict on the same assembled rows, all cores"
 SETTINGS = {"ticking": False, "rankers": [2, 2], "shards_in_flight": 4}
 """What suits two cores: a ranker for each, and as many shards again whose candidates are being gathered or committed."""
@@ -102,7 +100,7 @@ class Windows:
         users = made.data.user_ids
         profiles = stores.profiles.get(users)
         times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
-        quarters = local_quarters(times, first)[:, None] + np.arange(MAX_WINDOWS) + MONDAY_QUARTERS
+        quarters = local_quarters(times, first)[:, None] + np.arange(MAX_WINDOWS) + EPOCH_QUARTERS
         stores.profiles.write(users, "windows", (quarters % WEEK_QUARTERS).astype(np.uint16))
         stores.due.enroll(users, np.full(len(users), first))
         return Windows(made, first)
