@@ -70,7 +70,7 @@ from lake.redis_rewriting import rewrite_log
 from lake.switches import Watch
 from lake.user_keys import keyed
 from ranking.guard import GuardRule
-from ranking.heat import heat_of
+from ranking.heat import burst_of, heat_of
 from ranking.in_service import popular_in_service
 from ranking.light import MOST_PER_USER
 from ranking.popular_scorer import Popularity
@@ -322,7 +322,7 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
 def sources_of(settings: Settings) -> tuple[Source, ...]:
     """Return the sources of the scheduled lane, in order of precedence."""
     stores, features = stores_of(settings), features_of(settings)
-    needs = Needs(stores.held, stores.follows, stores.ledger, heat_of(features, "users_1d"), unseen_of(features))
+    needs = Needs(stores.held, stores.follows, stores.ledger, heat_of(features, "users_1d"), burst_of(features), unseen_of(features))
     return open_sources(needs, settings.sources)
 
 

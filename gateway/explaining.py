@@ -40,7 +40,7 @@ SAID: dict[str, tuple[str, str]] = {
     "other_channel_better": ("Not sent on {channel}: another channel suits it better.", "a higher value on {channel}"),
     "same_entity_better": ("Not sent: another post about the same thing is worth more.", "a value above the other one's"),
     "better_next_window": ("Held: the reader's next window suits it better.", "a value that fades sooner"),
-    "quiet_hours": ("Held: it is the reader's quiet hours.", "other quiet hours"),
+    "quiet_hours": ("Not now: these are the reader's quiet hours.", "other quiet hours"),
     "held_evicted": ("Dropped: too many are held for this reader already.", "a higher value than the ones that are held"),
     "in_digest": ("Told together with others of its kind, in one notification that cost one unit.", "no digest for what it is about"),
     "digest_full": ("Not sent: the notification that tells of such items together is full.", "a larger digest, or a value above theirs"),

@@ -23,7 +23,7 @@ from lake.follows import FollowStore, followers_of
 from lake.history import History
 from lake.ids import shard_of
 from lake.meta import Meta
-from lake.profiles import DEFAULT_BUDGET, KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore
+from lake.profiles import DEFAULT_BUDGET, KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, without_guesses
 from lake.seen import SeenStore
 from ranking.blocks import USER_STATS, Lists
 from ranking.store import FeatureStore
@@ -89,7 +89,7 @@ class UserExport:
         }
 
     def _profile(self, profile: Profiles) -> dict[str, Any]:
-        row, names = profile[0], self.meta.channels
+        row, names = without_guesses(profile)[0], self.meta.channels
         shares = dict(zip(row["windows"].tolist(), row["window_share"].tolist(), strict=True))
 
         def channels(mask: int) -> list[str]:

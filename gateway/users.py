@@ -14,7 +14,7 @@ from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
 from lake.follows import Followed, FollowStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, quarter_of
+from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, quarter_of, with_guesses, without_guesses
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class UserBook:
     def put(self, user_id: str, row: UserRow) -> None:
         """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay.
 
-        Somebody new begins with the windows at which most people look.
+        Somebody new begins with the windows at which most people look, and who tells no clock goes by that of most people.
         """
-        profile = self.profiles.get([user_id]).copy()
+        profile, usual = without_guesses(self.profiles.get([user_id])).copy(), self.profiles.usual()
         if not profile["flags"][0] & KNOWN:
-            profile = self.profiles.usual()
+            profile = without_guesses(usual).copy()
             profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
             profile["suppressed"] = self.suppression.masks([user_id])
         profile["zone"] = str(row.get("timezone", "")).encode()
@@ -43,11 +43,11 @@ class UserBook:
         profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
         profile["created_at"] = row.get("created_at", 0.0)
         self.rows.put(user_id, row)
-        self.profiles.put([user_id], profile)
+        self.profiles.put([user_id], with_guesses(profile, usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0])))
 
     def get(self, user_id: str) -> dict[str, Any]:
         """Return a user's row; of one that came with imported history only what the profile holds."""
-        return {"user_id": user_id, **_columns(self._known(user_id)), **(self.rows.get(user_id) or {})}
+        return {"user_id": user_id, **_columns(without_guesses(self._known(user_id))), **(self.rows.get(user_id) or {})}
 
     def preferences(self, user_id: str) -> list[PreferenceRow]:
         """Return a user's preferences rows as given."""

@@ -16,7 +16,7 @@ from lake.profiles import NO_WINDOW, Profiles
 from scheduler.activity import WEEK_HOURS
 from scheduler.planning import upcoming
 from scheduler.send_time import LEVELS
-from scheduler.windows import DAY_QUARTERS, LocalTimes
+from scheduler.windows import DAY_QUARTERS, LocalTimes, chosen_windows, outside_quiet
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONDAY_MINUTES = 3 * 1440
@@ -83,10 +83,28 @@ class UserWeek:
     told: list[Told] = field(default_factory=list)
 
 
-def window_marks(windows: npt.NDArray[np.uint16], shares: npt.NDArray[np.uint8]) -> list[Mark]:
-    """Return the marks of windows, local quarter-hours of the week, with `shares` of 255 beside the likeliest, 0: unknown."""
-    found = [(int(quarter), int(share)) for quarter, share in zip(windows, shares, strict=True) if quarter != NO_WINDOW]
-    return [Mark(quarter * 15, f"window {_clock(quarter)}{_likely(share)}") for quarter, share in sorted(found)]
+@dataclass(frozen=True)
+class InForce:
+    """Windows that open for a user by now: local quarter-hours of the week, NO_WINDOW padded, and `shares` of 255 beside the likeliest, 0:
+    unknown. `chosen`: at a time of the user's own.
+    """
+
+    windows: npt.NDArray[np.uint16]
+    shares: npt.NDArray[np.uint8]
+    chosen: bool = False
+
+    @staticmethod
+    def of(profile: Profiles) -> InForce:
+        """Return those of a profile, shape (1,): the user's own before the predicted ones, and none in quiet hours."""
+        quiet, chosen = np.stack([profile["quiet_from"], profile["quiet_to"]], axis=1), bool(profile["digest_days"][0])
+        shares = np.where(chosen, 0, profile["window_share"][0]).astype(np.uint8)
+        return InForce(outside_quiet(chosen_windows(profile), quiet)[0], shares, chosen)
+
+    def marks(self) -> list[Mark]:
+        """Return what to mark."""
+        found = [(int(quarter), int(share)) for quarter, share in zip(self.windows, self.shares, strict=True) if quarter != NO_WINDOW]
+        own = ", the reader's own time" if self.chosen else ""
+        return [Mark(quarter * 15, f"window {_clock(quarter)}{own}{_likely(share)}") for quarter, share in sorted(found)]
 
 
 def _clock(quarter: int) -> str:
@@ -101,39 +119,41 @@ def user_week(user_id: str, profile: Profiles, week: npt.NDArray[np.void], sent:
     """Return a user's week from what is stored: profile and week, shape (1,) each, and the rows of the decision log that were sent."""
     times = LocalTimes.of(profile["zone"], profile["utc_offset_minutes"])
     at = sent["at"].to_numpy("datetime64[us]").astype(np.int64) / 1e6 if len(sent) else np.empty(0)
-    windows, shares = profile["windows"][0], profile["window_share"][0]
+    windows, scores = InForce.of(profile), week["scores"][0]
     local = [moment + float(times.offset_at(int(moment))[0]) for moment in at.tolist()]
     minutes = [int(second // 60 + MONDAY_MINUTES) % (7 * 1440) for second in local]
     told = [
-        Told(row["item_id"], row["channel"], _spoken(second), why_then(row, minute, windows, shares))
+        Told(row["item_id"], row["channel"], _spoken(second), why_then(row, minute, windows, scores))
         for row, second, minute in zip(sent.to_dict("records"), local, minutes, strict=True)
     ]
     sends = [Mark(minute, f"{each.when}: {each.item_id} on {each.channel}") for minute, each in zip(minutes, told, strict=True)]
-    known = bool(week["scores"][0].any())
+    known = bool(scores.any())
     rests = f"rests on {LEVELS[int(week['rests_on'][0])].replace('_', ' ')}" if known else "no hours are known yet"
-    waits = upcoming(profile, now, len(windows)).wait_s[0, 1:]
+    waits = upcoming(profile, now, len(windows.windows)).wait_s[0, 1:]
     opens = [now + float(wait) for wait in waits if np.isfinite(wait)]
     planned = [_spoken(moment + float(times.offset_at(int(moment))[0])) for moment in opens]
-    picture = WeekPicture(f"{user_id}: {rests}", week["scores"][0], window_marks(windows, shares), sends)
+    picture = WeekPicture(f"{user_id}: {rests}", scores, windows.marks(), sends)
     return UserWeek(picture, planned, told)
 
 
-def why_then(row: Mapping[Any, Any], minute: int, windows: npt.NDArray[np.uint16], shares: npt.NDArray[np.uint8]) -> str:
-    """Return why a row of the decision log was sent at its local minute of the week, given the windows that are in force by now."""
+def why_then(row: Mapping[Any, Any], minute: int, now: InForce, scores: npt.NDArray[Any]) -> str:
+    """Return why a row of the decision log was sent at its local minute of the week, given the windows and `scores` (168,) of by now."""
     if row["reason"] == "critical":
         return "critical: at once, whatever the hour"
+    hour = f"at an hour{_likely(int(scores[minute // 60])).lstrip(',')}" if scores[minute // 60] else "at an hour of which nothing is known"
     if row["lane"] == "urgent":
-        return "asked for at that moment, and worth no more, or too late, by the next window"
-    since = (minute // 15 - windows.astype(np.int64)) % (7 * DAY_QUARTERS)
-    since[windows == NO_WINDOW] = 7 * DAY_QUARTERS
+        return f"asked for at that moment, {hour}, and worth no more, or too late, by the next window"
+    since = (minute // 15 - now.windows.astype(np.int64)) % (7 * DAY_QUARTERS)
+    since[now.windows == NO_WINDOW] = 7 * DAY_QUARTERS
     nearest = int(since.argmin())
     held = "; it was kept for this window" if row["source"] == "held" else ""
     if since[nearest] > 1:
-        return f"in a window that has moved since{held}"
-    share, rank = int(shares[nearest]), 1 + int((shares > shares[nearest]).sum())
-    count = int((windows != NO_WINDOW).sum())
-    place = f", number {rank} of {count} by how likely it finds the reader" if share else ""
-    return f"in the window {_clock(int(windows[nearest]))}{place}{_likely(share)}{held}"
+        return f"in a window that has moved since, or was decided late, {hour}{held}"
+    window, share, rank = _clock(int(now.windows[nearest])), int(now.shares[nearest]), 1 + int((now.shares > now.shares[nearest]).sum())
+    if now.chosen:
+        return f"in the window {window}, the reader's own time{held}"
+    place = f", number {rank} of {int((now.windows != NO_WINDOW).sum())} by how likely it finds the reader" if share else ""
+    return f"in the window {window}{place}{_likely(share)}{held}"
 
 
 def _spoken(local_s: float) -> str:

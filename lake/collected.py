@@ -15,7 +15,7 @@ from lake.decision_log import TABLE as DECISIONS
 from lake.history import History
 from lake.items import ItemRow, ItemStore
 from lake.mixed_columns import uniform
-from lake.profiles import NO_OFFSET, Profiles, ProfileStore
+from lake.profiles import NO_OFFSET, Profiles, ProfileStore, without_guesses
 from lake.user_keys import UserKeys
 
 EVENTS = "events"
@@ -86,6 +86,7 @@ def _by_key(user_keys: UserKeys, user_ids: list[str]) -> dict[str, str]:
 
 def _users(began: pd.DataFrame | None, user_ids: list[str], profiles: Profiles) -> pd.DataFrame:
     """Return the users table: what profiles hold is later than what the tables said of zones."""
+    profiles = without_guesses(profiles)
     offset = profiles["utc_offset_minutes"].astype(np.float64)
     told = pd.DataFrame(
         {

@@ -14,6 +14,8 @@ from lake.meta import MAX_CHANNELS
 
 KNOWN = 1
 HAS_KIND_PREFERENCES = 2
+CLOCK_GUESSED = 4
+"""Nobody told the user's zone or offset: those of the row are what most users go by."""
 
 DEFAULT_BUDGET = 255
 """In `budget`: the deployment's default for the channel applies."""
@@ -50,7 +52,7 @@ PROFILE = np.dtype(
 )
 """One user's settings.
 
-`flags`: KNOWN, HAS_KIND_PREFERENCES. `dial`: -2..2, fewer to more. `utc_offset_minutes`: used where `zone` (an IANA
+`flags`: KNOWN, HAS_KIND_PREFERENCES, CLOCK_GUESSED. `dial`: -2..2, fewer to more. `utc_offset_minutes`: used where `zone` (an IANA
 name) is empty; NO_OFFSET: unknown. `quiet_from`, `quiet_to`: local minutes of the day, -1: none. `not_allowed`,
 `suppressed`, `addressed`: one bit per channel code. `budget`: most sends per rolling 7 days and channel. `windows`:
 local quarter-hours of the week (0 = Monday 00:00), NO_WINDOW: none. `created_at`: seconds, 0: unknown.
@@ -100,6 +102,29 @@ def place_of(rows: Profiles) -> npt.NDArray[np.float32]:
 def from_packed(packed: Sequence[bytes | None]) -> Profiles:
     """Return the profiles of packed rows, unknown users (None) as rows without the KNOWN flag; rows of before a field was added lack it."""
     return np.frombuffer(b"".join([(row or b"").ljust(PROFILE.itemsize, b"\0") for row in packed]), PROFILE)
+
+
+def without_guesses(rows: Profiles) -> Profiles:
+    """Return rows without the clocks that are guesses: what is known of users, for whoever asks for that."""
+    guessed = rows["flags"] & CLOCK_GUESSED != 0
+    if not guessed.any():
+        return rows
+    told = rows.copy()
+    told["flags"] &= ~np.uint8(CLOCK_GUESSED)
+    told["zone"][guessed], told["utc_offset_minutes"][guessed] = b"", NO_OFFSET
+    return told
+
+
+def with_guesses(rows: Profiles, zone: str, offset_minutes: int) -> Profiles:
+    """Return rows in which whoever has told neither zone nor offset goes by these; "" and NO_OFFSET: nothing is known to go by."""
+    told = without_guesses(rows)
+    lost = (told["zone"] == b"") & (told["utc_offset_minutes"] == NO_OFFSET)
+    if not lost.any() or (not zone and offset_minutes == NO_OFFSET):
+        return told
+    guessed = told.copy()
+    guessed["flags"][lost] |= np.uint8(CLOCK_GUESSED)
+    guessed["zone"][lost], guessed["utc_offset_minutes"][lost] = zone.encode(), offset_minutes
+    return guessed
 
 
 def quarter_of(user_ids: Sequence[str]) -> npt.NDArray[np.uint16]:

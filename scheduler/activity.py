@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lake.profiles import NO_OFFSET
 from scheduler.send_time_params import SendTimeParams
-from scheduler.windows import LocalTimes
+from scheduler.windows import EPOCH_QUARTERS, LocalTimes
 
 WEEK_HOURS = 168
 _EVER_HOURS = 1 << 32
@@ -18,8 +19,8 @@ _EVER_HOURS = 1 << 32
 _FORGOTTEN = -60
 """Half-lives, negative, after which no more is forgotten: less than 1e-18 is nothing, and denormal numbers are many times slower."""
 
-EPOCH_HOURS = 72
-"""1970-01-01 was a Thursday; weeks count from Monday."""
+EPOCH_HOURS = EPOCH_QUARTERS // 4
+"""From a Monday 00h until epoch time begins."""
 
 F32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -29,7 +30,8 @@ Ints = npt.NDArray[np.int64]
 class History:
     """Events as columns sorted by user and local hour: `user` codes into `ids`, `hour` since 1970, `channel` codes into `channels`.
 
-    `latest_at`: seconds, each user's latest event. All but `ids` and `channels` are int64.
+    `latest_at`: seconds, each user's latest event. All but `ids` and `channels` are int64. `usual`: zone and offset in minutes that most
+    events are in, "" and NO_OFFSET for neither, by which whoever has told neither goes.
     """
 
     ids: npt.NDArray[np.object_]
@@ -38,13 +40,15 @@ class History:
     channel: Ints
     channels: list[str]
     latest_at: Ints
+    usual: tuple[str, int]
 
     @classmethod
     def of(cls, events: pd.DataFrame, users: pd.DataFrame) -> History:
         """Read the interchange tables."""
         at = events["at"].dt.as_unit("s").astype("int64").to_numpy()
         user, ids = pd.factorize(events["user_id"])
-        offset_s = _local_times(ids, np.bincount(user, minlength=len(ids)), users).take(user).offset_at(at)
+        times, usual = _local_times(ids, np.bincount(user, minlength=len(ids)), users)
+        offset_s = times.take(user).offset_at(at)
         if "utc_offset_minutes" in events:
             own = events["utc_offset_minutes"].to_numpy(np.float64, na_value=np.nan)
             offset_s = np.where(np.isnan(own), offset_s, np.nan_to_num(own) * 60).astype(np.int64)
@@ -55,18 +59,25 @@ class History:
             channel, channels = pd.factorize(events["channel"])
         latest_at = np.full(len(ids), np.iinfo(np.int64).min)
         np.maximum.at(latest_at, user, at)
-        return cls(np.asarray(ids, dtype=object), user[order], hour[order], channel[order], [str(name) for name in channels], latest_at)
+        return cls(
+            np.asarray(ids, dtype=object), user[order], hour[order], channel[order], [str(name) for name in channels], latest_at, usual
+        )
 
 
-def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> LocalTimes:
-    """Return the local times of users, by the zone or else the offset in `users`, else the zone most of all `events` (n,) are in."""
+def _local_times(ids: pd.Index[str], events: Ints, users: pd.DataFrame) -> tuple[LocalTimes, tuple[str, int]]:
+    """Return the local times of users, by the zone or else the offset in `users`, else those that most `events` (n,) are in; and these."""
     row = pd.Index(users["user_id"]).get_indexer(ids)
     zone = _of_rows(users, "timezone", row, "")
     offset = _of_rows(users, "utc_offset_minutes", row, np.nan).astype(np.float64)
-    has_zone = zone != ""
-    in_zone = pd.Series(events[has_zone]).groupby(zone[has_zone]).sum()
-    zone[~has_zone & np.isnan(offset)] = in_zone.idxmax() if len(in_zone) else ""
-    return LocalTimes.of(zone, offset)
+    minutes = np.where((zone != "") | np.isnan(offset), NO_OFFSET, np.nan_to_num(offset)).astype(np.int64)
+    lost = (zone == "") & (minutes == NO_OFFSET)
+    usual = ("", NO_OFFSET)
+    if not lost.all():
+        told = pd.DataFrame({"zone": zone[~lost], "minutes": minutes[~lost], "events": events[~lost]})
+        most = told.groupby(["zone", "minutes"])["events"].sum().reset_index().sort_values("events", ascending=False, kind="stable")
+        usual = (str(most["zone"].iloc[0]), int(most["minutes"].iloc[0]))
+    zone[lost], minutes[lost] = usual
+    return LocalTimes.of(zone, minutes), usual
 
 
 def _of_rows(frame: pd.DataFrame, column: str, row: npt.NDArray[np.intp], missing: object) -> npt.NDArray[np.object_]:

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from budgets.ledger import LedgerColumns
+from delivery.preferences import in_quiet_hours
 from lake.decisions import Candidates, Lane
 from lake.items import Items
 from lake.key_lists import KeyLists
 from lake.profiles import Profiles
 from scheduler.critical import Payer
-from scheduler.windows import NO_SLOT, SLOT_S
+from scheduler.windows import NO_SLOT, SLOT_S, LocalTimes
 
 Bools = npt.NDArray[np.bool_]
 
@@ -67,6 +68,16 @@ class Batch:
     def item(self) -> npt.NDArray[np.int32]:
         """The row of `items` of each candidate, -1: unknown."""
         return self.item_row[self.rows.item]
+
+    @cached_property
+    def times(self) -> LocalTimes:
+        """The users' local times."""
+        return LocalTimes.of(self.profiles["zone"], self.profiles["utc_offset_minutes"])
+
+    @cached_property
+    def quiet(self) -> Bools:
+        """Whether these are each user's quiet hours, shape (users,)."""
+        return in_quiet_hours(self.profiles, self.times.minutes_at(self.now))
 
     @cached_property
     def wait_s(self) -> npt.NDArray[np.float64]:

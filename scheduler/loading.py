@@ -16,7 +16,7 @@ from lake.dataset import Dataset
 from lake.follows import Followed, FollowStore
 from lake.items import MAX_AGE_S, ItemStore, rows_of_frame
 from lake.meta import Meta
-from lake.profiles import EVERYBODY, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of
+from lake.profiles import EVERYBODY, NO_WINDOW, WEEK, Profiles, ProfileStore, blank, quarter_of, with_guesses
 from scheduler.activity import F32
 from scheduler.delivery_delays import earlier
 from scheduler.due import DueIndex
@@ -106,7 +106,7 @@ def reenroll(user_ids: Sequence[str], stores: Stores, now: float) -> None:
 def profiles_of(dataset: Dataset, meta: Meta, times: SendTimes, windows_per_week: WindowsPerWeek) -> Profiles:
     """Return the profiles of the users table, in its order: zone, windows, budgets, preferences, addressed channels."""
     users = dataset.users.set_index("user_id", drop=False)
-    rows = told_of(users)
+    rows = with_guesses(told_of(users), *times.usual)
     if "created_at" in users:
         rows["created_at"] = seconds(users["created_at"].fillna(pd.Timestamp(0, tz="UTC")))
     _apply_budgets(rows, dataset.budgets, users.index, meta)
@@ -164,7 +164,7 @@ def weeks_of(user_ids: list[str], times: SendTimes, now: float) -> npt.NDArray[n
 def put_usual(stores: Stores, times: SendTimes, windows_per_week: WindowsPerWeek, now: float) -> None:
     """Let whoever is new from now on begin with the windows at which most people look, and keep when that is."""
     stores.profiles.put_weeks([EVERYBODY], weeks_of([EVERYBODY], times, now))
-    row, scores = blank(1), times.population[None, :]
+    row, scores = with_guesses(blank(1), *times.usual), times.population[None, :]
     counts = counted(scores, row, stores.meta, windows_per_week)
     row["windows"], row["window_share"] = _windows(scores, counts, np.zeros(1, np.uint16), ahead_of(windows_per_week))
     row["hours"] = hours_of(scores)
@@ -189,14 +189,24 @@ def move_windows(user_ids: list[str], stores: Stores, now: float, times: SendTim
     put_usual(stores, times, windows_per_week, now)
     for start in range(0, len(user_ids), PAGE):
         page = user_ids[start : start + PAGE]
-        scores = times.for_users(page)
-        counts = counted(scores, stores.profiles.get(page), stores.meta, windows_per_week)
+        scores, profiles = times.for_users(page), stores.profiles.get(page)
+        guess_clocks(page, profiles, stores.profiles, times)
+        counts = counted(scores, profiles, stores.meta, windows_per_week)
         windows, shares = _windows(scores, counts, quarter_of(page), ahead_of(windows_per_week))
         stores.profiles.write(page, "windows", windows)
         stores.profiles.write(page, "window_share", shares)
         stores.profiles.write(page, "hours", hours_of(scores))
         stores.profiles.put_weeks(page, weeks_of(page, times, now))
         reenroll(page, stores, now)
+
+
+def guess_clocks(user_ids: list[str], profiles: Profiles, store: ProfileStore, times: SendTimes) -> None:
+    """Let those who told neither zone nor offset go by what most do by now: their hours were learned by it."""
+    guessed = with_guesses(profiles, *times.usual)
+    clock = ("zone", "utc_offset_minutes", "flags")
+    changed = np.flatnonzero(np.any([guessed[name] != profiles[name] for name in clock], axis=0))
+    for name in clock if len(changed) else ():
+        store.write([user_ids[place] for place in changed.tolist()], name, guessed[name][changed])
 
 
 def preference_rows(preferences: pd.DataFrame, users: pd.Index[str]) -> list[list[dict[str, Any]]]:

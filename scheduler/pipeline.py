@@ -15,7 +15,7 @@ from budgets.critical_quota import CriticalQuota, MemoryCriticalQuota, UnspentQu
 from budgets.experiments import Holdout
 from budgets.ledger import Ledger, LedgerColumns, granted_by_others, used
 from budgets.pacing import PacingConfig, paced_budget, places_left, told_for_s
-from delivery.preferences import KindRules, allowed, in_quiet_hours
+from delivery.preferences import KindRules, allowed
 from lake.decisions import (
     BELOW_THRESHOLD,
     HOLD,
@@ -54,7 +54,7 @@ from scheduler.riders import Leads, follow
 from scheduler.scoring import Scorer
 from scheduler.thresholds import MemoryThresholds, Thresholds
 from scheduler.waiting import HourConfig, likelier, value_later
-from scheduler.windows import NO_SLOT, LocalTimes
+from scheduler.windows import NO_SLOT
 
 LEARNED_FRESH_S = 60.0
 """How long a pipeline goes by the thresholds and half-lives it has read."""
@@ -218,11 +218,14 @@ class Pipeline:
         may_go, places = batch.allowance, self._places(batch)
         if batch.occasion.lane == "scheduled" and self.config.plan.windows > 0:
             plan = self._plan(contest, pending, batch)
-            contest, may_go = replace(contest, value_later=plan.later), plan.allowance
+            contest, may_go = replace(contest, value=plan.value, value_later=plan.later), plan.allowance
             places = plan.places if places is None else np.minimum(plan.places, places)
         rule = self.config.decide if batch.occasion.lane == "scheduled" else replace(self.config.decide, least_kept=1.0)
         best, draws = decide(contest, may_go, rule, places), self._draws(batch, batch.rows.take(pending))
         disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
+        # What ends in quiet hours can not wait for their end, and a window that is decided late may have come into them.
+        disturbs = (disposition == SEND) & batch.quiet[contest.user] & ~contest.critical
+        disposition[disturbs], reason[disturbs], propensity[disturbs] = INELIGIBLE, REASON["quiet_hours"], 0.0
         shed = too_late(contest, disposition, batch.late_s, self.config.late)
         disposition[shed], reason[shed], propensity[shed] = OVER_BUDGET, REASON["window_late"], 0.0
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
@@ -259,12 +262,10 @@ class Pipeline:
             return np.full(len(pending), -np.inf, np.float32)
         item, user, half_life_s = batch.item[pending], batch.rows.user[pending], self._half_life_s(batch, pending)
         profiles, now, value = batch.profiles, batch.now, decided.value[pending]
-        times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
-        better = likelier(profiles, times, now, now + batch.wait_s, self.config.hours)[user]
+        better = likelier(profiles, batch.times, now, now + batch.wait_s, self.config.hours)[user]
         kept = np.exp2(-batch.wait_s[user] / half_life_s)
         later = value_later(value, decided.threshold[pending], kept, better, self.config.decide.least_kept)
-        quiet = in_quiet_hours(profiles, times.minutes_at(now))
-        later = np.where(quiet[user], np.inf, later)
+        later = np.where(batch.quiet[user], np.inf, later)
         expired = batch.items.expires_at[item] <= batch.now + batch.wait_s[user]
         return np.where(expired | np.isnan(value), -np.inf, later).astype(np.float32)
 

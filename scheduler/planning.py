@@ -11,17 +11,11 @@ import pandas as pd
 
 from budgets.ledger import CRITICAL, LedgerColumns
 from lake.profiles import MAX_WINDOWS, Profiles
-from scheduler.assignment import AssignConfig, Choices, assign
+from scheduler.assignment import F32, AssignConfig, Bools, Choices, Ints, assign
 from scheduler.decide import DecideConfig, Rows
-from scheduler.windows import DAY_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
+from scheduler.windows import DAY_QUARTERS, EPOCH_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
 
 WEEK_S = 7 * 86400
-MONDAY_QUARTERS = 3 * DAY_QUARTERS
-"""1970-01-01 was a Thursday; weeks count from Monday."""
-
-F32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -59,10 +53,12 @@ class Before:
 class Plan:
     """What is left for now by a plan, beside what it puts off.
 
-    `later`: float32 (n,), each row's value in the later window it is planned for, -inf where it is not. `allowance`: int16
-    (users, channels), units that the plan does not need later. `places`: int64 (users,), sends that may go now.
+    `value`: float32 (n,), what rows count now: those that are worth a unit and were promised before a little more than they are worth, or
+    what the plan has no unit for would take theirs. `later`: float32 (n,), each row's in the later window it is planned for, -inf where it
+    is not. `allowance`: int16 (users, channels), units that the plan does not need later. `places`: int64 (users,), sends that may go now.
     """
 
+    value: F32
     later: F32
     allowance: npt.NDArray[np.int16]
     places: Ints
@@ -116,7 +112,7 @@ def upcoming(profiles: Profiles, now: float, windows: int) -> Ahead:
 
 def _likely(profiles: Profiles, opened: Ints) -> F32:
     """Return how likely users are to engage at windows, over the first of them, 1 where either is not one that the profile tells of."""
-    quarter = (opened + MONDAY_QUARTERS) % WEEK_QUARTERS
+    quarter = (opened + EPOCH_QUARTERS) % WEEK_QUARTERS
     own = (profiles["windows"][:, None, :] == quarter[:, :, None]) & (opened != NO_SLOT)[:, :, None]
     own &= profiles["digest_days"][:, None, None] == 0  # nobody knows how likely they are to look at a time of their own choice
     share = np.where(own, profiles["window_share"][:, None, :], 0).max(axis=2).astype(np.float32)
@@ -158,7 +154,7 @@ def plan_ahead(
     places[before.since_s < config.least_gap_s] = 0
     later = np.full(len(rows.user), -np.inf, np.float32)
     if len(rows.user) == 0:
-        return Plan(later, allowance, places)
+        return Plan(rows.value, later, allowance, places)
     entities = _places(rows, config.items)
     worth = np.where(too_soon(ahead, before, config)[rows.user], np.float32(-1), _worth(rows, lasting, ahead, now, decide, config))
     value, promised = _table(rows, entities, worth, lasting.promised, allowance.shape[1])
@@ -175,7 +171,8 @@ def plan_ahead(
     same_day = choices.day[user, window[user, item]] == choices.day[user, 0]
     np.subtract.at(places, entities.users[user[same_day]], 1)
     places[entities.users[user[choices.near[user, 0, window[user, item]]]]] = 0
-    return Plan(later, np.maximum(left, 0), np.maximum(places, 0))
+    kept_word = np.where(lasting.promised & (rows.value >= rows.threshold), np.float32(1 + config.assign.promise_bonus), np.float32(1))
+    return Plan(rows.value * kept_word, later * kept_word, np.maximum(left, 0), np.maximum(places, 0))
 
 
 def too_soon(ahead: Ahead, before: Before, config: PlanConfig) -> Bools:

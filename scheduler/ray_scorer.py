@@ -19,12 +19,12 @@ TIMEOUT_S: dict[Lane, float] = {"urgent": 5.0, "scheduled": 60.0}
 """How long a lane waits for scores; a window can wait for a replica to start, a live room can't."""
 
 
-class MixedModelsError(TimeoutError):
-    """Replicas that change models do not agree on one that scores all rows of a call; the lane tries again later."""
-
-
 MOST_ROWS = 25_000
 """Rows of one call: a window's chunk makes a few, so that no replica stands idle beside a busy one. Serve's messages end at 4 MiB."""
+
+
+class MixedModelsError(TimeoutError):
+    """Replicas that change models do not agree on one that scores all rows of a call; the lane tries again later."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from scheduler.parts import Parts
 
 
 def released(decided: Decided) -> npt.NDArray[np.intp]:
-    """Return the held rows that were offered and need not be offered again: all but those that lacked budget or room, or are off."""
+    """Return the held rows that were offered and need not be offered again: all but those that lacked budget or room, are off, or came
+    in quiet hours.
+    """
     rows = decided.candidates
     if "held" not in rows.sources:
         return np.empty(0, np.intp)
-    waits = is_any(decided.disposition, HOLD, OVER_BUDGET) | (decided.reason == REASON["switched_off"])
+    waits = is_any(decided.disposition, HOLD, OVER_BUDGET) | np.isin(decided.reason, [REASON["switched_off"], REASON["quiet_hours"]])
     return np.flatnonzero((rows.source == rows.sources.index("held")) & ~waits)
 
 

@@ -8,15 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lake.profiles import Profiles
+from scheduler.activity import EPOCH_HOURS, F32, WEEK_HOURS, Ints
 from scheduler.windows import LocalTimes
 
-F32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-
-DAY_HOURS, WEEK_HOURS = 24, 168
+DAY_HOURS = 24
 WEEKEND_FROM = 5 * DAY_HOURS
-EPOCH_HOURS = 3 * DAY_HOURS
-"""1970-01-01 was a Thursday; weeks count from Monday."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ SLOT_S = 900
 DAY_QUARTERS, WEEK_QUARTERS = 96, 672
 NO_SLOT = -1
 
-_EPOCH_QUARTERS = 3 * DAY_QUARTERS
+EPOCH_QUARTERS = 3 * DAY_QUARTERS
 """1970-01-01 was a Thursday; weeks count from Monday."""
 _YEARS = range(2000, 2041)
 _STEP_S = 3 * 86_400
@@ -183,7 +183,7 @@ def next_slots(
     if quiet is not None:
         windows = outside_quiet(windows, quiet)
     quarter = times.latest_at(last_tick * SLOT_S) // SLOT_S + 1
-    ahead = (windows.astype(np.int64) - (quarter[:, None] + _EPOCH_QUARTERS)) % WEEK_QUARTERS
+    ahead = (windows.astype(np.int64) - (quarter[:, None] + EPOCH_QUARTERS)) % WEEK_QUARTERS
     ahead[windows == NO_WINDOW] = WEEK_QUARTERS
     soonest = ahead.min(axis=1, initial=WEEK_QUARTERS)
     slot = -(-times.first_reached((quarter + soonest) * SLOT_S) // SLOT_S)

@@ -22,7 +22,7 @@ from lake.meta import Meta
 from lake.profiles import MAX_WINDOWS
 from lake.redis_decision_log import RedisDecisionStream
 from ranking.bundle import Bundle
-from ranking.heat import heat_of
+from ranking.heat import burst_of, heat_of
 from ranking.redis_features import RedisFeatureStore
 from ranking.scorer import Scorer as ModelScorer
 from ranking.store import FeatureStore
@@ -165,7 +165,7 @@ def lane_of(stores: RedisStores, features: FeatureStore, table: ItemTable, score
         decide=DecideConfig(top_n=math.ceil(config.budget / windows)),
     )
     pipeline = Pipeline(stores.meta, stores.profiles, table, stores.seen, stores.ledger, scorer, stores.committer, config=decided)
-    sources = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(features, "users_1d")))
+    sources = (HeldRows(stores.held), NewPosts(stores.follows), Trending(burst_of(features)))
     return ScheduledLane(pipeline, stores.due, sources, stores.meta.channel_codes([config.channel]))
 
 

@@ -16,21 +16,19 @@ from lake.items import ItemTable
 from lake.profiles import MAX_WINDOWS
 from ranking import bundle as bundles
 from ranking.blocks import Matrix
-from ranking.heat import heat_of
+from ranking.heat import burst_of
 from ranking.scorer import Scorer, ScoreRequest
 from scheduler.commit import MAX_USERS
 from scheduler.decide import DecideConfig
 from scheduler.gather import gather
 from scheduler.report import LaneReport
 from scheduler.sources import HeldRows, NewPosts, Source, Trending, UserChunk
-from scheduler.windows import SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters
+from scheduler.windows import EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters
 from tidings.bench_cpu import cpu_use
 from tidings.bench_data import NOW, Bench, BenchData, bench
 from tidings.bench_system import Step, system
 
 CHANNEL = "in_app"
-MONDAY_QUARTERS = 3 * 96
-"""1970-01-01 was a Thursday; weeks count from Monday."""
 PEER_NAME = "inplace_predict on the same assembled rows, all cores"
 SETTINGS = {"ticking": False, "rankers": [2, 2], "shards_in_flight": 4}
 """What suits two cores: a ranker for each, and as many shards again whose candidates are being gathered or committed."""
@@ -102,7 +100,7 @@ class Windows:
         users = made.data.user_ids
         profiles = stores.profiles.get(users)
         times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
-        quarters = local_quarters(times, first)[:, None] + np.arange(MAX_WINDOWS) + MONDAY_QUARTERS
+        quarters = local_quarters(times, first)[:, None] + np.arange(MAX_WINDOWS) + EPOCH_QUARTERS
         stores.profiles.write(users, "windows", (quarters % WEEK_QUARTERS).astype(np.uint16))
         stores.due.enroll(users, np.full(len(users), first))
         return Windows(made, first)
@@ -152,7 +150,7 @@ def assembled(made: Bench, users: list[str]) -> Matrix:
     """Return the feature rows of users' candidates as the ranker assembles them, float32 (n, features)."""
     stores, table = made.stores, ItemTable(made.stores.items)
     table.sync(NOW)
-    sources: tuple[Source, ...] = (HeldRows(stores.held), NewPosts(stores.follows), Trending(heat_of(made.features, "users_1d")))
+    sources: tuple[Source, ...] = (HeldRows(stores.held), NewPosts(stores.follows), Trending(burst_of(made.features)))
     scorer = Scorer(bundles.load(made.model, verified=True), made.features, ItemTable(stores.items))
     channels = stores.meta.channel_codes([CHANNEL])
     parts = []

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("world")(world)
     group.command("courier")(courier)
     group.command("refresh")(refresh)
+    group.command("audience")(audience)
     app.add_typer(group, name="bench")
 
 
@@ -186,6 +187,16 @@ def refresh(
 ) -> None:
     """The daily refresh: everybody's features and windows from the tables, and the memory it takes."""
     from tidings.bench_refresh import run
+
+    _emit(run(users, step=_step), as_json)
+
+
+def audience(
+    users: Annotated[int, typer.Option(min=100, help="How many follow the topic.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """One urgent item for all followers of a topic, page by page to the outbox, and the memory it takes."""
+    from tidings.bench_audience import run
 
     _emit(run(users, step=_step), as_json)
 

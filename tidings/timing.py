@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.weeks import WeekPicture, population, window_marks
+from gateway.weeks import InForce, WeekPicture, population
 from lake.dataset import Dataset
 from lake.errors import InputError
 from scheduler.activity import WEEK_HOURS
@@ -132,7 +132,7 @@ def draw(times: SendTimes, user_id: str, path: Path) -> None:
     else:
         windows, shares = windows_of([user_id], times, WEEKLY)
         rests = LEVELS[int(times.rests_on([user_id])[0])].replace("_", " ")
-        picture = WeekPicture(f"{user_id}: rests on {rests}", times.for_users([user_id])[0], window_marks(windows[0], shares[0]))
+        picture = WeekPicture(f"{user_id}: rests on {rests}", times.for_users([user_id])[0], InForce(windows[0], shares[0]).marks())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(picture.svg())

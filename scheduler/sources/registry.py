@@ -26,11 +26,12 @@ class Needs:
     follows: FollowStore
     ledger: Ledger
     heat: Heat
+    burst: Heat
     unseen: Unseen
 
 
 _ABSENT: Any = None
-_NOTHING = Needs(_ABSENT, _ABSENT, _ABSENT, _ABSENT, _ABSENT)
+_NOTHING = Needs(*[_ABSENT] * 6)
 """To make sources whose numbers are looked at and that propose nothing."""
 
 MAKERS: Mapping[str, Callable[[Needs], Any]] = {
@@ -38,7 +39,7 @@ MAKERS: Mapping[str, Callable[[Needs], Any]] = {
     "nearby": lambda _: Nearby(),
     "new_posts": lambda needs: NewPosts(needs.follows),
     "growing": lambda needs: Growing(needs.heat),
-    "trending": lambda needs: Trending(needs.heat),
+    "trending": lambda needs: Trending(needs.burst),
     "dormant": lambda needs: Dormant(needs.heat, needs.unseen, needs.ledger),
 }
 """In order of precedence: a row that several sources propose is credited to the first."""

@@ -1,4 +1,4 @@
-"""What is drawing engagement right now, whoever follows it."""
+"""What is drawing more engagement right now than it usually does, whoever follows it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ Heat = Callable[[Sequence[str], float], npt.NDArray[np.float64]]
 
 @dataclass
 class Trending:
-    """Proposes the `limit` hottest live items to everyone; `heat` is read at most once per `fresh_s` seconds."""
+    """Proposes the `limit` live items that draw most beyond their usual to everyone; `burst` tells by how much, is not above 0 where
+    nothing is unusual, and is read at most once per `fresh_s` seconds.
+    """
 
-    heat: Heat
+    burst: Heat
     limit: int = 20
     fresh_s: float = 60.0
     name: str = "trending"
@@ -36,6 +38,6 @@ class Trending:
 
     def _rank(self, table: ItemTable, now: float) -> npt.NDArray[np.int32]:
         live = np.flatnonzero((table.items.created_at <= now) & (table.items.expires_at > now))
-        heat = self.heat(table.items.ids[live].tolist(), now) if len(live) else np.empty(0)
-        order = np.argsort(-heat, kind="stable")[: self.limit]
-        return live[order[heat[order] > 0]].astype(np.int32)
+        burst = self.burst(table.items.ids[live].tolist(), now) if len(live) else np.empty(0)
+        order = np.argsort(-burst, kind="stable")[: self.limit]
+        return live[order[burst[order] > 0]].astype(np.int32)

@@ -16,10 +16,12 @@ from tidings.cli import app
 
 TOP = {"top 4 of 24": (24, 4), "top 12 of 168": (168, 12)}
 LEAST = {
-    "git_activity": {"top 4 of 24": 0.390, "top 12 of 168": 0.275},
-    "deskdrop": {"top 4 of 24": 0.465, "top 12 of 168": 0.312},
+    "git_activity": {"top 4 of 24": 0.405, "top 12 of 168": 0.285},
+    "deskdrop": {"top 4 of 24": 0.470, "top 12 of 168": 0.330},
 }
-"""Share of held-out events that a user's best hours must hold. Measured: 0.41 and 0.28, 0.47 and 0.34."""
+"""Share of held-out events that a user's best hours must hold. Measured: 0.4125 and 0.2872, 0.4723 and 0.3367."""
+CALIBRATED = 0.10
+"""By how much the share that is promised of a user's best hours may be off. Measured: 0.01 and 0.07, 0.01 and 0.03."""
 
 
 def send_times(*arguments: str | Path) -> dict[str, object]:
@@ -54,15 +56,18 @@ def split(events: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return events[~late], events[late]
 
 
-def hit_rate(scores: pd.DataFrame, late: pd.DataFrame, period: int, best: int) -> float:
-    """Share of each user's later events in their best hours, averaged over users; `scores`: user_id x 168."""
+def hit_rate(scores: pd.DataFrame, late: pd.DataFrame, period: int, best: int) -> tuple[float, float]:
+    """Share of each user's later events in their best hours, averaged over users, and the share that scores promise; `scores`: user_id x
+    168.
+    """
     users = late["user_id"].unique()
     table = scores.reindex(users).to_numpy()
     table = table if period == 168 else table.reshape(-1, 7, 24).sum(axis=1)
     top = np.argsort(-table, axis=1, kind="stable")[:, :best]
     row = pd.Index(users).get_indexer(pd.Index(late["user_id"]))
     hit = (top[row] == (late["hour"].to_numpy() % period)[:, None]).any(axis=1)
-    return float(pd.Series(hit).groupby(row).mean().mean())
+    promised = np.take_along_axis(table, top, axis=1).sum(axis=1) / table.sum(axis=1)
+    return float(pd.Series(hit).groupby(row).mean().mean()), float(promised.mean())
 
 
 @pytest.mark.parametrize("name", ["git_activity", "deskdrop"])
@@ -82,9 +87,10 @@ def test_held_out_events_fall_in_a_users_best_hours_more_often_than_in_the_popul
     total = np.bincount(early["hour"].astype(int), minlength=168).astype(float)
     common = pd.DataFrame(np.tile(total, (late["user_id"].nunique(), 1)), index=late["user_id"].unique())
     for label, (period, best) in TOP.items():
-        reached = hit_rate(table, late, period, best)
+        reached, promised = hit_rate(table, late, period, best)
         assert reached >= LEAST[name][label], (label, reached)
-        assert reached > hit_rate(common, late, period, best), label
+        assert reached > hit_rate(common, late, period, best)[0], label
+        assert promised == pytest.approx(reached, rel=CALIBRATED), label
 
 
 @pytest.fixture(scope="module")

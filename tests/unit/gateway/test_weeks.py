@@ -13,7 +13,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.routes.console import COOKIE
-from gateway.weeks import UserWeek, WeekPicture, population, user_week, why_then, window_marks
+from gateway.weeks import InForce, UserWeek, WeekPicture, population, user_week, why_then
 from lake.profiles import EVERYBODY, NO_WINDOW, WEEK, Profiles, blank
 from scheduler.send_time import LEVELS
 from tests.unit.gateway.conftest import NOW, World, client_of
@@ -79,8 +79,14 @@ def test_the_windows_of_the_coming_week_are_told_by_the_users_clock() -> None:
             "in the window Fri 20:00, number 2 of 2 by how likely it finds the reader, 40% as likely",
         ),
         ("2023-11-17T19:29:00", {"source": "held"}, "; it was kept for this window"),
-        ("2023-11-16T08:15:30", {}, "in a window that has moved since"),
-        ("2023-11-16T08:15:30", {"lane": "urgent"}, "asked for at that moment"),
+        ("2023-11-16T08:15:30", {}, "in a window that has moved since, or was decided late, at an hour of which nothing is known"),
+        ("2023-11-21T08:50:30", {}, "or was decided late, at an hour 100% as likely as the likeliest"),
+        ("2023-11-16T08:15:30", {"lane": "urgent"}, "asked for at that moment, at an hour of which nothing is known"),
+        (
+            "2023-11-17T19:50:30",
+            {"lane": "urgent"},
+            "asked for at that moment, at an hour 100% as likely as the likeliest, and worth no more",
+        ),
         ("2023-11-16T08:15:30", {"lane": "urgent", "reason": "critical"}, "critical: at once"),
     ],
 )
@@ -92,10 +98,31 @@ def test_a_user_of_whom_nothing_is_known_has_an_empty_week() -> None:
     week = user_week("bob", blank(1), np.zeros(1, WEEK), pd.DataFrame(), NOW)
     assert (week.planned, week.told, week.picture.title) == ([], [], "bob: no hours are known yet")
     assert len(marks(week.picture, "hour")) == 168
-    assert why_then(SENT, 0, np.full(14, NO_WINDOW, np.uint16), np.zeros(14, np.uint8)) == "in a window that has moved since"
-    assert window_marks(np.array([4], np.uint16), np.array([0], np.uint8))[0].words == "window Mon 01:00"
+    nothing = InForce(np.full(14, NO_WINDOW, np.uint16), np.zeros(14, np.uint8))
+    assert "has moved since" in why_then(SENT, 0, nothing, np.zeros(168))
+    assert InForce(np.array([4], np.uint16), np.array([0], np.uint8)).marks()[0].words == "window Mon 01:00"
     with pytest.raises(ValueError, match="168 hours"):
         population(np.zeros(24), "a day")
+
+
+def test_a_time_of_the_users_own_is_marked_and_told_of_in_the_place_of_what_is_predicted() -> None:
+    own = ann()
+    own["digest_quarter"], own["digest_days"] = 74, 0b11
+    rows = pd.DataFrame([{**SENT, "at": pd.Timestamp("2023-11-14T17:31", tz="UTC")}])
+    week = user_week("ann", own, week_of_hours(33), rows, NOW)
+    assert [mark.words for mark in week.picture.windows] == [f"window {day} 18:30, the reader's own time" for day in ("Mon", "Tue")]
+    assert week.told[0].why == "in the window Tue 18:30, the reader's own time"
+    assert week.planned == ["Mon 20 Nov 18:30", "Tue 21 Nov 18:30"]
+
+
+def test_a_window_inside_quiet_hours_is_shown_and_told_of_at_their_end() -> None:
+    quiet = ann()
+    quiet["quiet_from"], quiet["quiet_to"] = 9 * 60, 10 * 60
+    rows = pd.DataFrame([{**SENT, "at": pd.Timestamp("2023-11-14T09:02", tz="UTC")}])
+    week = user_week("ann", quiet, week_of_hours(33), rows, NOW)
+    assert week.picture.windows[0].words == "window Tue 10:00, 100% as likely as the likeliest"
+    assert week.told[0].why.startswith("in the window Tue 10:00, number 1 of 2")
+    assert "Tue 21 Nov 10:00" in week.planned
 
 
 @pytest.fixture

@@ -40,9 +40,8 @@ def world() -> World:
 
 def run(world: World, **rules: SourceRule) -> LaneReport:
     """Decide everybody's window with the sources that rules leave."""
-    needs = Needs(
-        world.held, world.follows, world.ledger, Counts(dict.fromkeys(ITEMS, 1000.0)), lambda users, _: np.full(len(users), 30 * 86400.0)
-    )
+    hot = Counts(dict.fromkeys(ITEMS, 1000.0))
+    needs = Needs(world.held, world.follows, world.ledger, hot, hot, lambda users, _: np.full(len(users), 30 * 86400.0))
     lane, report = world.scheduled(), LaneReport()
     lane.sources = open_sources(needs, rules)
     for shard in range(2):

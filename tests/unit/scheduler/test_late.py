@@ -61,3 +61,12 @@ def test_a_shard_caught_up_with_late_sends_less_and_moves_everybody_on(crowd: Wo
     assert report.users == users
     assert report.sends == pytest.approx(users / 2, abs=2)
     assert crowd.due.counts(NOON_SLOT)[0] == 0
+
+
+def test_what_ended_before_a_missed_window_was_caught_up_with_is_not_sent_and_the_rest_is(crowd: World) -> None:
+    crowd.items.put([{"item_id": "room", "created_at": MONDAY_NOON - 60, "expires_at": MONDAY_NOON + 600}])
+    crowd.ranker.values["room"] = 1.0
+    lane_of(crowd, Reports()).run(0, NOON_SLOT, fence_of(crowd), HeldClock(MONDAY_NOON + 700))
+    log = crowd.logged()
+    assert set(log.loc[log["item_id"] == "room", "disposition"]) <= {"expired"}
+    assert (log["disposition"] == "send").any()

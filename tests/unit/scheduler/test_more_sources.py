@@ -148,7 +148,9 @@ def test_when_users_were_last_seen_is_known_from_their_rows() -> None:
     assert unseen_of(store)([], NOW).shape == (0,)
 
 
-NEEDS = Needs(MemoryHeldStore(), MemoryFollowStore(Meta()), MemoryLedger(), Counts(), lambda users, _: np.full(len(users), np.nan))
+NEEDS = Needs(
+    MemoryHeldStore(), MemoryFollowStore(Meta()), MemoryLedger(), Counts(), Counts(), lambda users, _: np.full(len(users), np.nan)
+)
 
 
 def names(rules: dict[str, SourceRule]) -> list[str]:

@@ -16,7 +16,7 @@ from lake.profiles import MAX_WINDOWS
 from scheduler.activity import WEEK_HOURS, Activity
 from scheduler.best_windows import best_windows
 from scheduler.hour_experts import Smoothing
-from scheduler.send_time import LEVELS, fit
+from scheduler.send_time import LEVELS, fit, levels
 from scheduler.send_time_params import SendTimeParams
 
 MONDAY = pd.Timestamp("2025-01-06", tz="UTC")
@@ -77,6 +77,20 @@ def test_users_with_little_history_are_told_from_users_with_much() -> None:
     evidence = dict(zip(times.users, times.evidence, strict=True))
     assert (level["once"], level["often"]) == ("similar_users", "own_history")
     assert evidence["once"] == 1 < evidence["often"] <= 28
+
+
+@pytest.mark.parametrize(
+    ("similar", "own", "told"),
+    [
+        (0.4, 0.3, ["similar_users", "own_history"]),
+        (0.4, 0.0, ["similar_users", "similar_users"]),
+        (0.0, 0.3, ["population", "own_history"]),
+        (0.0, 0.0, ["population", "population"]),
+    ],
+)
+def test_what_the_data_taught_to_give_no_weight_is_nothing_to_rest_on(similar: float, own: float, told: list[str]) -> None:
+    weights = np.array([1.0, similar, own / 4, own / 4, own / 4, own / 4, 0.2])
+    assert [LEVELS[code] for code in levels(np.array([4.9, 5.0], np.float32), weights, SendTimeParams())] == told
 
 
 def test_recent_weeks_count_more_than_old_ones() -> None:
@@ -144,7 +158,23 @@ def test_where_personal_history_misleads_the_population_is_kept() -> None:
     own = sum(weight for name, weight in times.weights.items() if name.startswith("own"))
     assert own < 0.3
     top = np.argsort(-hour_of_day(times.scores), axis=1)[:, :3]
-    assert np.isin([9, 13, 19], top).all()
+    np.testing.assert_array_equal(np.sort(top, axis=1), np.tile([9, 13, 19], (150, 1)))
+
+
+def test_what_is_promised_of_hours_is_what_comes_to_pass() -> None:
+    """Of people whose chances are known: hours that are promised much hold that much, and those promised little that little."""
+    rng = np.random.default_rng(4)
+    apart = np.abs(np.arange(24) - rng.integers(0, 24, (300, 2, 1)))
+    bumps = np.exp(-0.5 * (np.minimum(apart, 24 - apart) / rng.uniform(0.5, 2.0, (300, 2, 1))) ** 2)
+    truth = 0.3 / 24 + 0.35 * (bumps / bumps.sum(axis=2, keepdims=True)).sum(axis=1)
+    days = np.sort(rng.integers(0, 80, (300, 60)), axis=1)
+    hours = days * 24 + np.stack([rng.choice(24, 60, p=chances) for chances in truth])
+    events = pd.concat([visits(f"u{user}", own) for user, own in enumerate(hours)], ignore_index=True)
+    times = fit(events, NOBODY, now=(MONDAY + pd.Timedelta(days=90)).timestamp())
+    promised = hour_of_day(times.for_users([f"u{user}" for user in range(300)]))
+    tenth = np.minimum(np.cumsum(np.sort(promised.ravel())) / promised.sum() * 10, 9).astype(int)
+    kept = np.bincount(tenth, truth.ravel()[np.argsort(promised.ravel())]) / np.bincount(tenth, np.sort(promised.ravel()))
+    assert ((kept > 0.74) & (kept < 1.32)).all(), kept
 
 
 def test_the_session_a_user_is_in_counts_only_while_it_may_go_on() -> None:
