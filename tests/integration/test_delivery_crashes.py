@@ -20,7 +20,7 @@ from tests.unit.delivery.examples import NOW, a_message
 MESSAGES, KILLS, SEED = 750, 200, 7
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_two_hundred_killed_couriers_lose_nothing_and_send_nothing_twice(redis_client: Redis, embedded_store: str) -> None:
     receiver = Receiver()
     messages = [a_message(number, channel="webhook", deliver_by=NOW + 86400) for number in range(1, MESSAGES + 1)]
