@@ -59,9 +59,9 @@ class DeadLetters:
         kept = {letter.letter_id: letter.message for letter in self.outbox.dead(shard, LOOKED_AT)}
         dropped = self.outbox.drop(shard, letter_ids)
         messages = [kept.get(letter_id) for letter_id, done in zip(letter_ids, dropped, strict=True) if done]
-        readable = [message for message in messages if message is not None]
-        if readable:
-            self.refund([message.user_id for message in readable], np.array([int(message.grant_id, 16) for message in readable], np.uint64))
+        given = [(message.user_id, grant_id) for message in messages if message is not None for grant_id in message.grant_ids]
+        if given:
+            self.refund([user for user, _ in given], np.array([int(grant_id, 16) for _, grant_id in given], np.uint64))
         return dropped
 
     def _each(self, names: Sequence[str], handle: Callable[[int, Sequence[str]], list[bool]]) -> Handled:

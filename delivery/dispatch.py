@@ -51,8 +51,9 @@ class DispatchSettings:
     """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send.
 
     `off_s`: how long what is switched off waits before it is looked at again. `patience_s`: how long a provider may take for what it has in
-    hand before the shard's other channels go on without it. `slow_s`: how long what comes for it meanwhile is put aside, or half of what is
-    left of its time.
+    hand before the shard's other channels go on without it; `wary_s`: where it took too long the last time, or tries after a rest.
+    `slow_s`: how long what comes for it meanwhile is put aside, or half of what is left of its time. `slow_shards`: in so many shards a
+    provider may take too long at a time; the others put aside what is for it, so that what it has in hand does not grow with the shards.
     """
 
     batch: int = 500
@@ -61,7 +62,9 @@ class DispatchSettings:
     breaker: BreakerSettings = BreakerSettings()
     off_s: float = 5.0
     patience_s: float = 2.0
+    wary_s: float = 0.25
     slow_s: float = 5.0
+    slow_shards: int = 8
 
 
 @dataclass(frozen=True)
@@ -158,17 +161,39 @@ class Dispatcher:
         report = DrainReport(taken=len(entries))
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
+            entries, aside = self._put_aside(entries, busy, report, now)
+            await asyncio.to_thread(turn.settle, [], aside)
+        if entries:
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
             await self._send(turn, ready, Underway(busy, let_go))
         return report
 
+    def _put_aside(self, entries: Sequence[Entry], busy: Busy, report: DrainReport, now: float) -> tuple[list[Entry], list[Retry]]:
+        """Part entries into what is looked at now, and what waits for a provider that rests or takes too long.
+
+        That costs next to nothing: it comes again and again while its provider is down, and is looked at when it can be sent.
+        """
+        slow = busy.slow | {name for name, shards in self._slow_shards().items() if shards >= self._settings.slow_shards}
+        resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
+        kept: list[Entry] = []
+        aside: list[Retry] = []
+        for entry in entries:
+            channel, left_s = entry.message.channel, entry.message.deliver_by - now
+            if entry.open or left_s <= 0 or channel not in slow | resting.keys():
+                kept.append(entry)
+            elif channel in resting:
+                aside.append(Retry(entry, min(resting[channel], entry.message.deliver_by)))
+            else:
+                report.taken -= 1
+                aside.append(Retry(entry, now + min(self._settings.slow_s, left_s / 2)))
+        return kept, aside
+
+    def _slow_shards(self) -> Counter[str]:
+        return Counter(name for busy in self._busy.values() for name in busy.slow)
+
     async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]], underway: Underway) -> None:
-        busy = underway.busy.slow & ready.keys()
-        sends = [
-            turn.put_aside(rows) if name in busy else turn.send(name, self._ways[name], rows, underway, lambda: self._stopping)
-            for name, rows in ready.items()
-        ]
+        sends = [turn.send(name, self._ways[name], rows, underway, lambda: self._stopping) for name, rows in ready.items()]
         failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
@@ -290,18 +315,15 @@ class _Turn:
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
                 with underway.holding([row.entry.entry_id for row in wave]):
-                    await self._wave(way, channel, breaker, wave, underway.patience(name, self.settings.patience_s))
+                    await self._wave(way, channel, breaker, wave, self._patience(name, breaker, underway))
+
+    def _patience(self, name: str, breaker: Breaker, underway: Underway) -> AbstractContextManager[None]:
+        is_wary = breaker.resting_until is not None or name in underway.busy.wary
+        return underway.patience(name, self.settings.wary_s if is_wary else self.settings.patience_s)
 
     async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
         """Put messages aside until a time, or until they expire."""
         await asyncio.to_thread(self.settle, [], [Retry(row.entry, min(due_at, row.entry.message.deliver_by)) for row in rows])
-
-    async def put_aside(self, rows: Sequence[_Ready]) -> None:
-        """Let messages wait while their provider is slow; they are looked at again in time."""
-        self.report.taken -= len(rows)
-        waits_s = [min(self.settings.slow_s, (row.entry.message.deliver_by - self.now) / 2) for row in rows]
-        retries = [Retry(row.entry, self.now + wait_s) for row, wait_s in zip(rows, waits_s, strict=True)]
-        await asyncio.to_thread(self.settle, [], retries)
 
     async def _wave(
         self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[_Ready], patience: AbstractContextManager[None]

@@ -132,6 +132,19 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How a message stands that is not settled. `attempts`: provider calls that were answered.
+
+    `due_at`: when it is tried again, None where it is not waiting for its time. `attempted_at`: when a call began that nobody has settled
+    yet, None where there is none. Times are epoch seconds.
+    """
+
+    attempts: int
+    due_at: float | None = None
+    attempted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """How much of a user an outbox held: `waiting` not settled, `outcomes` and `dead` letters."""
 
@@ -183,6 +196,10 @@ class Outbox(Protocol):
         """Return every message of a shard that is granted and not settled, in no order; takes a walk through all of them."""
         ...
 
+    def standing(self, shard: int, grant_id: str) -> Standing | None:
+        """Return how a message stands, None where it is not there or settled; takes a walk through all of them."""
+        ...
+
     def forget(self, shard: int, user_id: str) -> Forgotten:
         """Take a user of a shard out of everything: what waits, what has ended and what was dead; what is in hand is not recorded."""
         ...
@@ -199,7 +216,7 @@ class _Held:
 class _Shard:
     queued: dict[str, Entry] = field(default_factory=dict)
     held: dict[str, _Held] = field(default_factory=dict)
-    marks: set[str] = field(default_factory=set)
+    marks: dict[str, float] = field(default_factory=dict)
     retrying: list[tuple[float, Entry]] = field(default_factory=list)
     outcomes: dict[str, OutcomeRecord] = field(default_factory=dict)
     dead: dict[str, DeadLetter] = field(default_factory=dict)
@@ -235,14 +252,13 @@ class MemoryOutbox:
 
     def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
         """See Outbox."""
-        del now
         box = self._box(shard)
         granted = []
         for entry in entries:
             held = box.held.get(entry.entry_id)
             granted.append(held is not None and held.consumer == consumer and entry.entry_id not in box.marks)
             if granted[-1]:
-                box.marks.add(entry.entry_id)
+                box.marks[entry.entry_id] = now
         return granted
 
     def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
@@ -294,6 +310,14 @@ class MemoryOutbox:
         entries = [*box.queued.values(), *(held.entry for held in box.held.values()), *(entry for _, entry in box.retrying)]
         return [entry.message for entry in entries]
 
+    def standing(self, shard: int, grant_id: str) -> Standing | None:
+        """See Outbox."""
+        box = self._box(shard)
+        taken = [*box.queued.values(), *(held.entry for held in box.held.values())]
+        found = [Standing(each.attempts, None, box.marks.get(each.entry_id)) for each in taken if each.message.grant_id == grant_id]
+        found += [Standing(each.attempts, due_at) for due_at, each in box.retrying if each.message.grant_id == grant_id]
+        return found[0] if found else None
+
     def forget(self, shard: int, user_id: str) -> Forgotten:
         """See Outbox."""
         box = self._box(shard)
@@ -301,7 +325,7 @@ class MemoryOutbox:
         box.retrying = [pair for pair in box.retrying if pair not in retrying]
         queued = _without(box.queued, lambda entry: entry.message.user_id == user_id)
         held = _without(box.held, lambda held: held.entry.message.user_id == user_id)
-        box.marks -= set(held)
+        box.marks = {name: at for name, at in box.marks.items() if name not in held}
         outcomes = _without(box.outcomes, lambda record: record.user_id == user_id)
         dead = _without(box.dead, lambda letter: letter.message is not None and letter.message.user_id == user_id)
         return Forgotten(len(queued) + len(held) + len(retrying), len(outcomes), len(dead))
@@ -319,7 +343,7 @@ class MemoryOutbox:
 
     @staticmethod
     def _release(box: _Shard, entry: Entry) -> bool:
-        box.marks.discard(entry.entry_id)
+        box.marks.pop(entry.entry_id, None)
         return box.held.pop(entry.entry_id, None) is not None
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import msgpack
 from redis import Redis
 
-from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Forgotten, Outcome, OutcomeRecord, Retry, letter_facts
+from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Forgotten, Outcome, OutcomeRecord, Retry, Standing, letter_facts
 from delivery.redis_streams import read_stream
 from lake.keys import Keys
 from lake.messages import FIELD, Message
@@ -114,6 +114,17 @@ class RedisOutbox:
         packed += [_message_of(member) for member in self._put_back(retries)]
         return [message for message in map(_unpack, packed) if message is not None]
 
+    def standing(self, shard: int, grant_id: str) -> Standing | None:
+        """See Outbox."""
+        stream, marks, retries = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES)
+        for name, fields in read_stream(self._client, stream, ALL):
+            if _is_message(fields.get(FIELD.encode(), b""), grant_id):
+                mark = cast(bytes | None, self._client.hget(marks, name))
+                return Standing(int(fields.get(b"n", 0)), None, None if mark is None else float(mark))
+        put_back = cast(list[tuple[bytes, float]], self._client.zrange(retries, 0, -1, withscores=True))
+        due = ((member, due_at) for member, due_at in put_back if _is_message(_message_of(member), grant_id))
+        return next((Standing(int(member.partition(b":")[0]), due_at) for member, due_at in due), None)
+
     def forget(self, shard: int, user_id: str) -> Forgotten:
         """See Outbox. A message that cannot be read is forgotten where its bytes hold the user's id."""
         stream, marks, retries, outcomes, dead = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES, Keys.OUTCOMES, Keys.DEAD)
@@ -175,6 +186,12 @@ def _is_of(packed: bytes, user_id: str) -> bool:
         return bool(msgpack.unpackb(packed)["user_id"] == user_id)
     except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException):
         return True
+
+
+def _is_message(packed: bytes, grant_id: str) -> bool:
+    """Return whether a packed message is the one of a grant."""
+    message = _unpack(packed) if grant_id.encode() in packed else None
+    return message is not None and message.grant_id == grant_id
 
 
 def _message_of(member: bytes) -> bytes:

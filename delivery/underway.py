@@ -14,9 +14,13 @@ def nobody() -> None:
 
 @dataclass
 class Busy:
-    """What the drains of one shard share: `slow` channels, whose provider keeps one of them waiting, and the entries it has `in_hand`."""
+    """What the drains of one shard share: `slow` channels, whose provider keeps one of them waiting, and the entries it has `in_hand`.
+
+    `wary`: channels that were slow the last time they were asked.
+    """
 
     slow: set[str] = field(default_factory=set)
+    wary: set[str] = field(default_factory=set)
     in_hand: set[str] = field(default_factory=set)
 
 
@@ -55,6 +59,7 @@ class Underway:
     @contextmanager
     def patience(self, name: str, seconds: float) -> Iterator[None]:
         """Find a channel slow where what is done takes longer than some seconds."""
+        self.busy.wary.discard(name)
         timer = asyncio.get_running_loop().call_later(seconds, self._is_slow, name)
         try:
             yield
@@ -63,6 +68,7 @@ class Underway:
 
     def _is_slow(self, name: str) -> None:
         self.busy.slow.add(name)
+        self.busy.wary.add(name)
         self._check()
 
     def _check(self) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from delivery.feedback import EventLog
-from delivery.outbox import OutcomeRecord
+from delivery.outbox import OutcomeRecord, Standing
 from lake.history import KEEP_DAYS, History
 from lake.ids import shard_of
 from lake.user_keys import UserKeys
@@ -32,10 +32,14 @@ Step = dict[str, Any]
 
 
 class Outcomes(Protocol):
-    """How messages ended: see delivery.outbox.Outbox."""
+    """How messages ended, or stand: see delivery.outbox.Outbox."""
 
     def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
         """Return at most `count` settled messages with their ids, oldest first, after the id `after`."""
+        ...
+
+    def standing(self, shard: int, grant_id: str) -> Standing | None:
+        """Return how a message stands that is not settled."""
         ...
 
 
@@ -60,7 +64,10 @@ class Stories:
 
     def of(self, user_id: str, grant_id: str, now: float) -> list[Step]:
         """Return the steps of a user's message, oldest first, each with `step` and `at`; empty where there is no such message."""
-        steps = [*self._decided(user_id, grant_id, now), *self._settled(user_id, grant_id), *self._done(user_id, grant_id, now)]
+        decided, settled = list(self._decided(user_id, grant_id, now)), list(self._settled(user_id, grant_id))
+        # Only what has failed can be there once more: a dead letter is sent again.
+        open_ = decided and (not settled or settled[-1]["step"] == "failed")
+        steps = [*decided, *settled, *(self._standing(user_id, grant_id) if open_ else ()), *self._done(user_id, grant_id, now)]
         return sorted(steps, key=lambda step: float(step["at"]))
 
     def _decided(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
@@ -81,6 +88,13 @@ class Stories:
                     if record.attempts:
                         yield {"step": "attempted", "at": record.at, "attempts": record.attempts}
                     yield {"step": record.state, "at": record.at, "detail": record.detail, "provider_id": record.provider_id}
+
+    def _standing(self, user_id: str, grant_id: str) -> Iterator[Step]:
+        found = self.outcomes.standing(shard_of(user_id, self.shards), grant_id)
+        if found is not None and found.attempted_at is not None:
+            yield {"step": "attempted", "at": found.attempted_at, "attempts": found.attempts + 1}
+        if found is not None and found.due_at is not None:
+            yield {"step": "retrying", "at": found.due_at, "attempts": found.attempts}
 
     def _done(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
         seen = [row for _, row in self.events.read(shard_of(user_id, self.shards), PAGE) if row["user_id"] == user_id]

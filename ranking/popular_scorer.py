@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lake.items import ItemTable
 from ranking.blocks import USER_STATS
 from ranking.heat import decayed
-from ranking.popularity import MODEL_ID, UNTRAINED, Worth, signals
+from ranking.popularity import MODEL_ID, UNTRAINED, Worth, born_lately, signals
 from ranking.scorer import Scores
 from ranking.store import FeatureStore
 from ranking.value import value_of
@@ -44,6 +44,8 @@ class Popularity:
         known, row = self.table.with_missing(items)
         created_at = np.append(known.created_at, np.nan)[row]
         people = decayed(found.items, _DRAW, now)
-        told = signals(found.users.stats[:, _READER][user], people[item], ((now - created_at) / 3600.0)[item])
+        is_topical, there = np.append(known.topics[:, 0] != 0, False)[row], self.table.items
+        born = born_lately(there.created_at, there.topics[:, 0] != 0, is_topical, np.full(len(row), now))
+        told = signals(found.users.stats[:, _READER][user], people[item], ((now - created_at) / 3600.0)[item], born[item])
         probability = self.worth(now)(told)
         return Scores(probability, value_of(probability), MODEL_ID, found.known, np.isfinite(found.items["counts"][:, -1]))

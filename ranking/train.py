@@ -14,14 +14,14 @@ from ranking import popularity
 from ranking.blocks import Matrix
 from ranking.bundle import Window
 from ranking.calibration import Calibration
-from ranking.evaluation import auc, expected_over_observed, rounded
+from ranking.evaluation import Resampled, auc, expected_over_observed, rounded
 from ranking.examples import ExampleRule, Rows, draw, moments
 from ranking.fitting import OBJECTIVES, Shape, fit, margins
 from ranking.held_out import HeldOut
 from ranking.labels import DAY_S, LabelRule
 from ranking.light import distil, explained
 from ranking.offline import State
-from ranking.past import Bools, Past
+from ranking.past import Bools, Floats, Past
 from ranking.reference import MOST_ROWS
 from ranking.search import Attempt, Problem, best_of, search
 from ranking.sent import sent
@@ -96,7 +96,9 @@ def train(
     walk = walk_forward(data, late_at, best.shape, best.trees, rule.label, seed, told)
     metrics = _metrics(data, best, attempts, recall) | {"source": source}
     metrics["validation"] = _validated(walk, latest, rule.label, recall, state.past) | other
-    popular, metrics["validation"]["popularity"] = _popular(data, known_at(data, late_at, rule.label), split.late)
+    is_topical = state.past.items.topics[:, 0] != 0
+    born = popularity.born_lately(state.past.items.created_at, is_topical, is_topical[data.rows.item], data.rows.at)
+    popular, metrics["validation"]["popularity"] = _popular(data, born, known_at(data, late_at, rule.label), split.late)
     told("model", 0, 1)
     final = fit(data, np.ones(len(data), bool), best.shape, best.trees, seed)
     light = distil(data.matrix, margins(final, data.matrix), seed=seed)
@@ -109,12 +111,13 @@ def train(
     return Trained(final, walk.calibration(), rounded(metrics), window, light, late, popular)
 
 
-def _popular(data: TrainingSet, known: Bools, late: Bools) -> tuple[popularity.Worth, dict[str, Any]]:
+def _popular(data: TrainingSet, born: Floats, known: Bools, late: Bools) -> tuple[popularity.Worth, dict[str, Any]]:
     """Return what popularity is worth, and how well that was known before the latest weeks."""
-    signals, label, weight = popularity.signals_of(data.matrix), data.rows.label, faded(data.rows)
+    signals, label, weight = popularity.signals_of(data.matrix, born), data.rows.label, faded(data.rows)
     told = popularity.fit(signals[known], label[known], weight[known])(signals[late])
     there, standing = label[late], data.rows.weight[late]
-    figures = {"expected_over_observed": expected_over_observed(told, there, standing), "auc": auc(told, there, standing)}
+    figures: dict[str, Any] = {"expected_over_observed": expected_over_observed(told, there, standing), "auc": auc(told, there, standing)}
+    figures["interval_95"] = list(Resampled.of(data.rows.user[late]).ratio(told * standing, there * standing))
     return popularity.fit(signals, label, weight), figures
 
 

@@ -54,7 +54,7 @@ def sorted_by_user(rows: Candidates, order: npt.NDArray[np.intp]) -> tuple[Candi
 
 
 def _with_held(rows: Candidates, held: HeldStore, now: float) -> Candidates:
-    """Return rows and behind them all that their users have held and was not asked for again."""
+    """Return rows, those that are asked for again while they are held among what was held, and behind them all else that is held."""
     items = {item_id: code for code, item_id in enumerate(rows.items)}
     kept = [
         (user, items.setdefault(row.item_id, len(items)), row.channel)
@@ -63,15 +63,16 @@ def _with_held(rows: Candidates, held: HeldStore, now: float) -> Candidates:
         if row.expires_at > now
     ]
     user, item, channel = np.array(kept, np.int32).reshape(-1, 3).T
-    anew = ~np.isin(combine(user, item, channel), combine(rows.user, rows.item, rows.channel))
-    number = int(anew.sum())
+    kept_as, asked_as = combine(user, item, channel), combine(rows.user, rows.item, rows.channel)
+    anew = ~np.isin(kept_as, asked_as)
+    number, source = int(anew.sum()), np.uint8(len(rows.sources))
     return replace(
         rows,
         items=list(items),
         user=np.concatenate([rows.user, user[anew]]),
         item=np.concatenate([rows.item, item[anew]]),
         channel=np.concatenate([rows.channel, channel[anew].astype(np.uint8)]),
-        source=np.concatenate([rows.source, np.full(number, len(rows.sources), np.uint8)]),
+        source=np.concatenate([np.where(np.isin(asked_as, kept_as), source, rows.source), np.full(number, source)]),
         sources=(*rows.sources, "held"),
         request=np.concatenate([rows.request, np.zeros(number, np.int32)]),
     )

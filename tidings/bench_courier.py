@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -197,15 +197,19 @@ def accepted_of(metrics: MemoryMetrics) -> int:
 
 
 def courier(
-    stores: RedisStores, settings: ChannelSettings, owner: str = "bench", most_shards: int | None = None
+    stores: RedisStores,
+    settings: ChannelSettings,
+    owner: str = "bench",
+    most_shards: int | None = None,
+    beside: Sequence[ChannelSettings] = (),
 ) -> tuple[Courier, RedisOutbox, MemoryMetrics]:
-    """Return a courier as a deployment has one, its outbox, and where it counts outcomes."""
+    """Return a courier as a deployment has one, its outbox, and where it counts outcomes; `beside`: further channels."""
     keys, metrics = stores.meta.keys, MemoryMetrics()
     outbox = RedisOutbox(stores.client, keys)
     links = Links(LinkSettings(base_url="http://127.0.0.1:8000", secrets=("a secret of the bench alone",)))
     parts = Parts(
         outbox=outbox,
-        channels=open_channels([settings], Resources(inbox=RedisInbox(stores.client, keys))),
+        channels=open_channels([settings, *beside], Resources(inbox=RedisInbox(stores.client, keys))),
         profiles=stores.profiles,
         items=stores.items,
         suppression=Suppression(RedisSuppressionStore(stores.client, keys), stores.profiles, stores.meta),

@@ -75,6 +75,10 @@ class SmtpReceiver(asyncio.Protocol):
             self._transport.write(b"250 ok\r\n")
 
 
+class SilentReceiver(asyncio.Protocol):
+    """Takes connections and never says a word."""
+
+
 @contextmanager
 def receiving(protocol: type[asyncio.Protocol]) -> Iterator[tuple[int, int]]:
     """Run a receiver on a free loopback port in a process of its own, and yield the port and the process id.

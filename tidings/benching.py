@@ -169,11 +169,19 @@ def courier(
     users: Annotated[int, typer.Option(min=1, help="Over how many people they are spread.")] = 20_000,
     couriers: Annotated[int, typer.Option(min=1, max=16, help="How many deliver, each its share of the shards, in processes.")] = 1,
     backlog: Annotated[bool, typer.Option("--backlog", help="A long backlog: 1,000,000 messages, to see the memory it takes.")] = False,
+    outage: Annotated[
+        bool, typer.Option("--outage", help="The urgent lane's pace, in-app, while e-mail's provider works, refuses or is silent.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A backlog of granted messages, from the outbox to a receiver, each with its outcome on disk."""
     from tidings.bench_courier import BACKLOG, CHANNELS, MESSAGES, Load, run
 
+    if outage:
+        from tidings import bench_outage
+
+        _emit(bench_outage.run(step=_step), as_json)
+        return
     if channel not in CHANNELS:
         raise typer.BadParameter(f"{channel!r} is none of {', '.join(CHANNELS)}", param_hint="--channel")
     if backlog and messages is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from redis import Redis
 
-from delivery.outbox import Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry
+from delivery.outbox import Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry, Standing
 from delivery.redis_outbox import UNREADABLE, RedisOutbox
 from lake.keys import Keys
 from lake.messages import FIELD, Message
@@ -150,6 +150,24 @@ def test_the_backlog_counts_what_is_queued_in_hand_and_waiting(case: Case) -> No
     (backlog,) = case.outbox.backlog([SHARD])
     assert backlog == Backlog(queued=2, in_hand=1, retrying=1)
     assert backlog.total == 4
+
+
+def test_how_a_message_stands_is_told_until_it_is_settled(case: Case) -> None:
+    messages = [a_message(number) for number in range(3)]
+    grant = messages[1].grant_id
+    assert case.outbox.standing(SHARD, grant) is None
+    case.add(messages)
+    assert case.outbox.standing(SHARD, grant) == Standing(0)
+    _, entry, _ = case.read()
+    case.outbox.attempt(SHARD, "a", [entry], NOW + 2)
+    assert case.outbox.standing(SHARD, grant) == Standing(0, attempted_at=NOW + 2)
+    case.outbox.retry_later(SHARD, [Retry(entry.answered(), NOW + 60)])
+    assert case.outbox.standing(SHARD, grant) == Standing(1, due_at=NOW + 60)
+    (again,) = case.read(now=NOW + 60)
+    assert case.outbox.standing(SHARD, grant) == Standing(1)
+    case.outbox.settle(SHARD, [Outcome(again, "accepted")], NOW + 61)
+    assert case.outbox.standing(SHARD, grant) is None
+    assert case.outbox.standing(SHARD, messages[2].grant_id) == Standing(0)
 
 
 def test_a_dead_letter_is_kept_and_can_be_replayed_once(case: Case) -> None:

@@ -1,13 +1,15 @@
-"""The kill switch stops a courier in the middle of a long backlog: within a second nothing more reaches a receiver."""
+"""The kill switch stops a courier in the middle of a long backlog, and the urgent lane: within a second nothing more is sent or decided."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
@@ -15,12 +17,15 @@ from redis import Redis
 
 from delivery.channels.webhook import WebhookSettings
 from lake.meta import Meta
+from scheduler.lanes import UrgentLane, UrgentRequest
 from scheduler.redis_stores import RedisStores
 from tests.integration.waiting import until
 from tidings.bench_courier import SHARDS, Load, courier, fill, people
+from tidings.bench_outage import urgent_lane
 
-BACKLOG = 6_000
-SWITCHES = ("everything", "kind:post")
+BACKLOG = 9_000
+SWITCHES = ("everything", "lane:scheduled", "kind:post", "channel:webhook")
+DECIDING = ("everything", "lane:urgent", "kind:post", "channel:in_app")
 QUIET_S = 0.4
 """So long without a message, and with the switch as old as it may be, the courier has stopped."""
 TRIES = 3
@@ -83,3 +88,36 @@ async def _stop(stores: RedisStores, receiver: Receiver, name: str) -> float:
     took_s = await receiver.stopped_s(began)
     await asyncio.to_thread(stores.switches.turn_on, name)
     return took_s
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_within_a_second_the_urgent_lane_decides_nothing_more_of_what_is_switched_off_and_goes_on_when_it_is_on(
+    redis_client: Redis, name: str
+) -> None:
+    stores = RedisStores(redis_client, Meta(shards=SHARDS))
+    users = people(stores, 20, "in_app", "")
+    lane = urgent_lane(stores)
+    assert _decided(lane, stores, users) == {("send", "above_threshold")}
+    took_s = [_until_stopped(lane, stores, users, name)]
+    while took_s[-1] >= 1.0 and len(took_s) < TRIES:
+        took_s.append(_until_stopped(lane, stores, users, name))
+    assert took_s[-1] < 1.0, f"{name} took {took_s} s"
+
+
+def _until_stopped(lane: UrgentLane, stores: RedisStores, users: list[str], name: str) -> float:
+    """Return after how long nothing was decided any more; the lane is on again at the end."""
+    began = time.monotonic()
+    stores.switches.turn_off(name, "a test", stores.clock.now())
+    until(lambda: _decided(lane, stores, users) == {("suppressed", "switched_off")}, 30, "nothing is decided")
+    took_s = time.monotonic() - began
+    stores.switches.turn_on(name)
+    until(lambda: _decided(lane, stores, users) == {("send", "above_threshold")}, 30, "the lane goes on")
+    return took_s
+
+
+def _decided(lane: UrgentLane, stores: RedisStores, users: list[str]) -> set[tuple[str, str]]:
+    """Post something new; returns how it was decided and why."""
+    item_id = secrets.token_hex(4)
+    item = {"item_id": item_id, "title": "News", "kind": "post"}
+    (result,) = lane.decide([UrgentRequest(item, item_id, users, ("in_app",), False, "key", item_id)], stores.clock.now())
+    return set(zip(result.disposition, result.reason, strict=True))

@@ -42,6 +42,7 @@ from tests.integration.hostile.payloads import Payload, payloads
 from tests.unit.ranking.models import bundle_of
 
 COUNT = 10_000
+pytestmark = pytest.mark.timeout(600)
 AT_ONCE = 40
 EVERYTHING = ("urgent", "urgent:critical", "events", "users", "read")
 LONGEST_PROBLEM = 8_000

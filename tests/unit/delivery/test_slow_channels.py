@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from delivery.backoff import Backoff
-from delivery.channels.base import Answer, Delivery, Traits
+from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
 from delivery.outbox import Backlog
+from delivery.underway import Busy, Underway
 from lake.messages import Message
+from lake.meta import Meta
+from lake.profiles import Profiles
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 from tests.unit.delivery.test_courier import System
 
@@ -48,12 +51,12 @@ class Steady(ScriptedChannel):
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self, abandoned_after_s: float = 120.0) -> None:
+    def __init__(self, *, shards: int = 1, shards_at_once: int = 1, **settings: float) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        settings = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01, abandoned_after_s=abandoned_after_s)
-        self.system = System(World(self.email, channels={"push": self.push}, settings=settings))
+        chosen = DispatchSettings(**{"backoff": Backoff(max_attempts=3), "patience_s": 0.01, **settings})  # type: ignore[arg-type]  # the tests name real settings
+        self.system = System(World(self.email, channels={"push": self.push}, settings=chosen, meta=Meta(shards=shards)))
         self.world = self.system.world
-        self.courier: Courier = self.system.courier(shards_at_once=1)
+        self.courier: Courier = self.system.courier(shards_at_once=shards_at_once)
 
     def enqueue(self, channel: str, grants: Sequence[int]) -> None:
         self.world.enqueue(*(a_message(grant, user_id=f"u{grant}", channel=channel) for grant in grants))
@@ -66,6 +69,16 @@ class Crowd:
             await self.courier.round()
             await asyncio.sleep(0.005)
         pytest.fail(f"push has sent {len(self.push.sent)} of {messages} messages")
+
+    async def refused(self) -> None:
+        """Have e-mail refuse its first three messages, and rest."""
+        self.email.answers = {a_message(grant).grant_id: Transient("no connection", down=True) for grant in range(1, 4)}
+        self.email.answering.set()
+        self.enqueue("email", range(1, 4))
+        while self.email.asked < 3:
+            await self.courier.round()
+            await self.courier.settled()
+            self.system.clock.at += 2
 
     def states(self) -> dict[str, int]:
         found = list(self.world.outcomes().values())
@@ -168,3 +181,71 @@ async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_a
     assert crowd.states() == {"accepted": 2 + WAVE}
     assert crowd.world.memory.backlog([0]) == [Backlog(retrying=3)]
     assert crowd.email.closed
+
+
+async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards() -> None:
+    crowd = Crowd(shards=24, shards_at_once=2, slow_shards=3)
+    crowd.enqueue("email", range(1, 400))
+    crowd.enqueue("push", range(1001, 1200))
+    await crowd.sent_by_push(199)
+    crowd.enqueue("push", range(2001, 2100))
+    await crowd.sent_by_push(298)
+    assert crowd.email.asked <= WAVE * (3 + 2)
+    crowd.email.answering.set()
+    while sum(each.total for each in crowd.world.memory.backlog(range(24))):
+        await crowd.courier.round()
+        await crowd.courier.settled()
+        crowd.system.clock.at += 5
+    assert sorted(each.message.grant_id for each in crowd.email.sent) == [a_message(grant).grant_id for grant in range(1, 400)]
+
+
+async def test_whoever_tries_a_provider_after_its_rest_or_after_it_was_slow_does_not_wait_for_it_as_long_as_at_first() -> None:
+    crowd = Crowd(patience_s=60.0, wary_s=0.01)
+    await crowd.refused()
+    crowd.email.answers = {}
+    for pushed in (1, 2):
+        crowd.email.answering.clear()
+        crowd.system.clock.at += 60
+        crowd.enqueue("email", [10 + pushed])
+        await crowd.courier.round()
+        crowd.enqueue("push", [100 + pushed])
+        await crowd.sent_by_push(pushed)
+        crowd.email.answering.set()
+        await crowd.courier.settled()
+
+
+async def test_a_channel_is_slow_until_it_has_answered_and_doubtful_until_it_has_done_so_in_time() -> None:
+    busy, let_go = Busy(), asyncio.Event()
+    with Underway(busy, let_go.set).channel("email"):
+        with (again := Underway(busy, let_go.set, {"email"})).patience("email", 0.0):
+            await let_go.wait()
+        assert (busy.slow, busy.wary) == ({"email"}, {"email"})
+    assert (busy.slow, busy.wary) == (set(), {"email"})
+    with again.patience("email", 60.0):
+        await asyncio.sleep(0)
+    assert busy.wary == set()
+
+
+async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = Crowd()
+    await crowd.refused()
+    looks: list[Sequence[str]] = []
+    look = crowd.world.profiles.get
+
+    def watched(users: Sequence[str]) -> Profiles:
+        looks.append(users)
+        return look(users)
+
+    monkeypatch.setattr(crowd.world.profiles, "get", watched)
+    crowd.enqueue("email", range(11, 61))
+    crowd.enqueue("push", [101])
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    assert looks == [["u101"]]
+    assert crowd.world.memory.backlog([0]) == [Backlog(retrying=53)]
+    crowd.email.answers = {}
+    for _ in range(30):
+        crowd.system.clock.at += 31
+        await crowd.courier.round()
+        await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 53 + 1}

@@ -13,7 +13,7 @@ import pytest
 
 from delivery.feedback import drain_events
 from delivery.inbox import InboxEntry
-from delivery.outbox import Outcome, State
+from delivery.outbox import Outcome, Retry, State
 from gateway.app import create_app
 from lake.decision_log import DecisionLog, pack
 from lake.decisions import REASON, SEND, Candidates, Decided
@@ -207,6 +207,29 @@ async def test_one_query_tells_a_messages_whole_story_before_and_after_its_parts
         )
         DecisionLog(world.stream, history, world.user_keys, META.shards).drain(shard)
     assert (await _story(client)).json() == whole
+
+
+async def test_a_message_that_is_not_delivered_yet_tells_its_attempts_and_when_it_is_tried_again(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    _decided(world)
+    shard = shard_of("u1", META.shards)
+    world.outbox.add(shard, [a_message(1, user_id="u1", granted_at=NOW)])
+    (entry,) = world.outbox.read(shard, "a", 1, NOW, 1000)
+    world.outbox.attempt(shard, "a", [entry], NOW + 2)
+    under_way = (await _story(client)).json()
+    assert [(step["step"], step["at"][17:19]) for step in under_way["story"][1:]] == [("queued", "20"), ("attempted", "22")]
+    world.outbox.retry_later(shard, [Retry(entry.answered(), NOW + 30)])
+    waiting = (await _story(client)).json()
+    assert waiting["story"][2] == {"step": "retrying", "at": "2023-11-14T22:13:50+00:00", "attempts": 1}
+    assert (under_way["status"], waiting["status"]) == ("queued", "queued")
+    (again,) = world.outbox.read(shard, "a", 1, NOW + 30, 1000)
+    world.outbox.settle(shard, [Outcome(again.answered(), "failed", "550", dead=True)], NOW + 31)
+    assert [step["step"] for step in (await _story(client)).json()["story"]] == ["decided", "queued", "attempted", "failed"]
+    world.outbox.replay(shard, [letter.letter_id for letter in world.outbox.dead(shard, 9)])
+    (replayed,) = world.outbox.read(shard, "a", 1, NOW + 40, 1000)
+    world.outbox.attempt(shard, "a", [replayed], NOW + 40)
+    assert [step["step"] for step in (await _story(client)).json()["story"]][3:] == ["failed", "attempted"]
 
 
 async def test_another_users_message_is_not_found_and_what_is_no_grant_is_refused(client: httpx.AsyncClient, world: World) -> None:

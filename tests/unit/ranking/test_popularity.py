@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,26 +17,26 @@ from ranking.evaluation import auc, expected_over_observed
 from ranking.features import FEATURES
 from ranking.in_service import popular_in_service
 from ranking.popular_scorer import Popularity
-from ranking.popularity import MODEL_ID, UNTRAINED, USUAL_RATE, Worth, fit, signals, signals_of
+from ranking.popularity import MODEL_ID, UNTRAINED, USUAL_RATE, Worth, born_lately, fit, signals, signals_of
 from ranking.registry import Registry
 from ranking.store import MemoryFeatureStore
 from tests.unit.ranking.models import booster, write_bundle
 
 NOW = 1_700_000_000.0
-WORTH = Worth((1.0, 0.5, 0.5, 1.0), -0.5)
+WORTH = Worth((1.0, 0.5, 0.5, 1.0, 0.5), -0.5)
 counts = st.floats(width=32) | st.floats(0, 1e6, width=32)
 CODES = np.zeros(5, np.int32)
 
 
-@given(st.lists(st.tuples(*[counts] * 5), min_size=1))
+@given(st.lists(st.tuples(*[counts] * 6), min_size=1))
 def test_whatever_was_counted_signals_are_finite(rows: list[tuple[float, ...]]) -> None:
     found = np.array(rows)
-    assert np.isfinite(signals(found[:, :3], found[:, 3], found[:, 4])).all()
+    assert np.isfinite(signals(found[:, :3], found[:, 3], found[:, 4], found[:, 5])).all()
 
 
 def test_evidence_moves_a_reader_from_the_usual_rate_to_the_one_seen() -> None:
     reader = np.array([[0.0, 0, 0], [np.nan] * 3, [20, 8, 0], [20_000, 8_000, 0]])
-    odds = signals(reader, np.zeros(4), np.zeros(4))[:, 0]
+    odds = signals(reader, np.zeros(4), np.zeros(4), np.zeros(4))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx([0.05, 0.05, 9 / 40, 0.4], abs=1e-3)
 
 
@@ -50,8 +51,9 @@ def test_rows_of_training_and_rows_that_are_served_have_the_same_signals() -> No
     }
     for name, values in given_as.items():
         rows[:, FEATURES.index(name)] = values
-    served = signals(np.array([[10.0, 4, 2], [0, 0, 1]]), np.array([12.0, 3]), np.array([1.0, 99]))
-    assert signals_of(rows).tolist() == served.tolist()
+    born = np.array([40.0, 7])
+    served = signals(np.array([[10.0, 4, 2], [0, 0, 1]]), np.array([12.0, 3]), np.array([1.0, 99]), born)
+    assert signals_of(rows, born).tolist() == served.tolist()
 
 
 def drawn(*ages_h: float) -> tuple[MemoryFeatureStore, ItemTable, list[str]]:
@@ -71,7 +73,7 @@ def test_what_draws_more_and_what_is_newer_scores_higher_by_what_was_learned() -
     store, table, ids = drawn()
     scores = Popularity(store, table, lambda _: WORTH).score(["ann"], ids, CODES, every, NOW)
     assert (np.diff(scores.probability) > 0).all()
-    assert scores.probability[0] == WORTH(signals(np.zeros((1, 3)), np.zeros(1), np.ones(1)))[0]
+    assert scores.probability[0] == WORTH(signals(np.zeros((1, 3)), np.zeros(1), np.ones(1), np.full(1, 5.0)))[0]
     assert (scores.value == scores.probability).all()
     assert scores.model_id == MODEL_ID
     assert (scores.known_user.tolist(), scores.known_item.tolist()) == ([False], [False, True, True, True, True])
@@ -120,7 +122,7 @@ def test_what_was_learned_expects_what_comes_and_tells_more_likely_rows_apart() 
     habit = random.beta(1, 6, n)
     reader = np.stack([sent, random.binomial(sent, habit), random.poisson(3, n)], axis=1)
     label = random.random(n) < np.clip(habit * np.sqrt(1 + people / 10) * np.exp2(-age_h / 48), 0, 1)
-    told, first = signals(reader, people, age_h), np.arange(n) < n // 2
+    told, first = signals(reader, people, age_h, np.full(n, 30.0)), np.arange(n) < n // 2
     learned = fit(told[first], label[first], np.full(n // 2, 7.0))
     probability = learned(told[~first])
     assert expected_over_observed(probability, label[~first], np.ones(n // 2)) == pytest.approx(1.0, abs=0.05)
@@ -129,7 +131,34 @@ def test_what_was_learned_expects_what_comes_and_tells_more_likely_rows_apart() 
     assert learned.weights[3] > 0.1
 
 
+def test_items_for_everybody_compete_for_two_weeks_and_those_of_a_topic_do_not_count() -> None:
+    day, is_topical = 86400.0, np.array([False, False, True, False, False])
+    created_at = NOW + day * np.array([-15, -13, -1, 0, 1])
+    at = NOW + day * np.array([0, 2, 0, -2])
+    assert born_lately(created_at, is_topical, np.array([False, False, True, False]), at).tolist() == [2, 2, 0, 2]
+
+
+def test_what_is_learned_while_much_comes_holds_while_little_comes() -> None:
+    """Readers who engage with so many of what comes a week: the fewer come, the more of each is engaged with."""
+    random, n = np.random.default_rng(5), 400_000
+    zeros = np.zeros(n)
+
+    def world(born: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        return signals(np.stack([zeros] * 3, axis=1), zeros, zeros, np.full(n, float(born))), random.random(n) < 0.4 / np.sqrt(1 + born)
+
+    learned = fit(*world(400), np.ones(n))
+    told, label = world(100)
+    assert expected_over_observed(learned(told), label, np.ones(n)) == pytest.approx(1.0, abs=0.06)
+
+
+def test_what_an_older_training_wrote_counts_as_it_did() -> None:
+    older = {"weights": {"answers": 1.0, "activity": 0.5, "draw": 0.25, "freshness": 1.0}, "level": -1.0}
+    assert Worth.from_json(older) == Worth((1.0, 0.5, 0.25, 1.0, 0.0), -1.0)
+    with pytest.raises(KeyError):
+        Worth.from_json({"weights": {"answers": 1.0}, "level": 0.0})
+
+
 def test_a_handful_of_outcomes_teaches_nothing() -> None:
-    told = signals(np.zeros((30, 3)), np.zeros(30), np.zeros(30))
+    told = signals(np.zeros((30, 3)), *np.zeros((3, 30)))
     assert fit(told, np.arange(30) < 9, np.ones(30)) is UNTRAINED
     assert fit(told, np.ones(30, bool), np.ones(30)) is UNTRAINED

@@ -106,6 +106,20 @@ def test_a_repeat_of_what_filled_a_digest_tells_nothing_twice(world: World) -> N
     assert len(world.messages()) == 1
 
 
+def test_what_was_held_and_is_asked_for_again_beside_what_fills_its_digest_is_held_no_longer(world: World) -> None:
+    now, lane = MONDAY_NOON - 3600, world.urgent()
+    world.items.put(PRESSING)
+    for name in ("g1", "g2"):
+        lane.decide([urgent(name, ["ann", "bob"], decision_id=name)], now)
+    again, filling = lane.decide([urgent("g1", ["ann"], decision_id="again"), urgent("g3", ["ann"], decision_id="g3")], now + 1)
+    assert (again.disposition, filling.disposition) == (["send"], ["digest"])
+    assert [message.item_ids for message in world.messages()] == [("g1", "g2", "g3")]
+    assert world.held.read(["ann"]) == [[]]
+    (still,) = lane.decide([urgent("g1", ["bob"], decision_id="alone")], now + 2)
+    assert (still.disposition, still.reason) == (["hold"], ["awaits_digest"])
+    assert {row.item_id for row in world.held.read(["bob"])[0]} == {"g1", "g2"}
+
+
 def test_requests_decided_together_fill_a_digest_and_each_is_told_of_its_own(world: World) -> None:
     world.items.put(PRESSING)
     asked = [urgent(f"g{n}", ["ann", "bob"], decision_id=f"d{n}") for n in (1, 2, 3)]

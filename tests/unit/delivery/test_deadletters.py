@@ -1,0 +1,34 @@
+"""Dead letters of all shards: what is dropped gives back everything that its message was to tell."""
+
+from __future__ import annotations
+
+from delivery.deadletters import DeadLetters, name_of
+from delivery.outbox import MemoryOutbox, Outcome
+from lake.messages import Message
+from tests.unit.delivery.examples import NOW, Refunds, a_message
+
+
+def dead(*messages: Message) -> tuple[DeadLetters, Refunds]:
+    """Return letters of messages that failed for good."""
+    outbox, refunds = MemoryOutbox(), Refunds()
+    outbox.add(0, messages)
+    entries = outbox.read(0, "a", 10, NOW, 1000)
+    outbox.settle(0, [Outcome(entry, "failed", "550", dead=True) for entry in entries], NOW)
+    return DeadLetters(outbox, 1, refunds), refunds
+
+
+def test_a_digest_that_is_dropped_gives_back_the_grants_of_all_that_it_told_once() -> None:
+    digest = a_message(1, digest=(("i2", f"{2:016x}"), ("i3", f"{3:016x}")))
+    letters, refunds = dead(digest, a_message(7))
+    names = [name_of(letter) for letter in letters.find() if letter.message == digest]
+    assert letters.drop(names).done == 1
+    assert refunds.given_back == [("u1", 1), ("u1", 2), ("u1", 3)]
+    assert letters.drop(names).missing == names
+    assert len(refunds.given_back) == 3
+    assert [letter.message for letter in letters.find()] == [a_message(7)]
+
+
+def test_a_letter_that_is_sent_again_keeps_its_grants() -> None:
+    letters, refunds = dead(a_message(1))
+    assert letters.replay([name_of(letter) for letter in letters.find()]).done == 1
+    assert refunds.given_back == []
