@@ -21,25 +21,45 @@ FLUSH_S = 1.0
 log = logging.getLogger(__name__)
 
 
+def _in_a_thread(after_s: float, call: Callable[[], None]) -> None:
+    timer = threading.Timer(after_s, call)
+    timer.daemon = True
+    timer.start()
+
+
 @dataclass
 class RedisRecorder:
-    """Adds reports up and writes them at most once a second; a killed process loses a second of counts, nothing else."""
+    """Adds reports up and writes them at most once a second; a killed process loses a second of counts, nothing else.
+
+    `later`: calls a function after that many seconds, so that what the last report of a burst told does not wait for the next burst.
+    """
 
     client: Redis
     meta: Meta
     elapsed: Callable[[], float] = time.monotonic
+    later: Callable[[float, Callable[[], None]], object] = _in_a_thread
     _waiting: dict[Lane, LaneReport] = field(default_factory=dict)
     _flushed_at: float = float("-inf")
+    _is_due: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, lane: Lane, report: LaneReport) -> None:
         """See Recorder."""
         with self._lock:
             self._waiting.setdefault(lane, LaneReport()).add(report)
-            if self.elapsed() - self._flushed_at < FLUSH_S:
+            wait_s = self._flushed_at + FLUSH_S - self.elapsed()
+            if wait_s > 0.0:
+                if not self._is_due:
+                    self._is_due = True
+                    self.later(wait_s, self.flush)
                 return
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
             waiting, self._waiting = self._waiting, {}
-            self._flushed_at = self.elapsed()
+            self._flushed_at, self._is_due = self.elapsed(), False
         try:
             self._write(waiting)
         except RedisError as error:  # what was decided is decided: counting it must not fail it
