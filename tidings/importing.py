@@ -54,7 +54,7 @@ def import_(
     summary = import_into(sources, into, format_.value, key_file)
     seconds = time.perf_counter() - started
     rows = sum(summary.rows.values())
-    report = {
+    report: dict[str, object] = {
         "into": str(into),
         "formats": summary.formats,
         "rows": summary.rows,

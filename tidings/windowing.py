@@ -16,7 +16,7 @@ from lake.errors import InputError
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from tidings.console import Json, emit, fail
-from tidings.home import running
+from tidings.home import nothing_runs, running
 from tidings.reaching import reachable
 
 KEY_S = 60.0
@@ -48,7 +48,7 @@ def window(
 def _gateway() -> str:
     state = running()
     if state is None:
-        raise InputError("nothing runs here; start the system with `tidings up`, or name a gateway with --url")
+        raise InputError(nothing_runs("start the system with `tidings up`, or name a gateway with --url"))
     return state.api_url
 
 
