@@ -80,7 +80,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     rows = [*known, *unknown.values()]
     more = f"{len(rows) - SHOWN:,} more rows; --json shows all" if len(rows) > SHOWN else None
     table = Table("user", "item", "channel", "disposition", "reason", "value", "threshold", box=None, pad_edge=False, caption=more)
-    for row in sorted(rows, key=lambda row: (row["disposition"] != "send", -(row["score"] or 0.0)))[:SHOWN]:
+    for row in sorted(rows, key=lambda row: (row["disposition"] != "send", row["score"] is None, -(row["score"] or 0.0)))[:SHOWN]:
         numbers = ("" if row[name] is None or abs(row[name]) >= NO_NUMBER else f"{row[name]:.3f}" for name in ("score", "threshold"))
         table.add_row(escape(row["user_id"]), escape(row["item_id"]), row["channel"], row["disposition"], row["reason"], *numbers)
     return table
