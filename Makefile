@@ -12,9 +12,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
-# demo: DATA=folder of tables, or GIT=path or URL of a clone; neither means a small synthetic world. DEMO_EXIT=1 ends it by itself.
+# demo: PORT=8001 where 8000 is taken; DATA=folder of tables, or GIT=path or URL of a clone; neither means a small synthetic world. DEMO_EXIT=1 ends it by itself.
 DATA ?=
 GIT ?=
+PORT ?=
 # test: what pytest runs, such as TESTS=tests/unit
 TESTS ?=
 # One worker per core, so more threads in one would only wait for one another.
@@ -49,8 +50,8 @@ else
 endif
 	@touch $@
 
-demo: $(STAMP) ## Watch a week of history go through the whole system; DATA=folder, GIT=path-or-url, DEMO_EXIT=1
-	$(BIN)/tidings demo $(if $(DATA),--data '$(DATA)') $(if $(GIT),--git '$(GIT)')
+demo: $(STAMP) ## Watch a week of history go through the whole system; DATA=folder, GIT=path-or-url, PORT=8000, DEMO_EXIT=1
+	$(BIN)/tidings demo $(if $(DATA),--data '$(DATA)') $(if $(GIT),--git '$(GIT)') $(if $(PORT),--port '$(PORT)')
 
 test: export RAY_worker_niceness = 0
 test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folder adds those on real data

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import ray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -228,6 +228,20 @@ class Settings(BaseModel):
         providers = providers_of(channels)
         Meta(channels=CHANNELS).channel_codes(list(providers))
         return channels
+
+    @model_validator(mode="after")
+    def _what_windows_send_on_is_set_up(self) -> Settings:
+        missing = [name for name in self.scheduled_channels if name not in self.channel_names]
+        if missing and "scheduled_channels" in self.model_fields_set:
+            raise ValueError(
+                f"scheduled_channels names {missing[0]!r}, and `channels` sets up only {', '.join(self.channel_names) or 'none'}"
+            )
+        return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that are set up, each once."""
+        return tuple(dict.fromkeys(each.name for each in self.channels))
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -591,7 +605,8 @@ def gateway_services(settings: Settings, handles: Mapping[str, DeploymentHandle[
         rates=Rates(settings.rates, partial(redis_windows, stores.client)),
         dashboard_url=settings.dashboard_url,
         address_checks=address_checks(settings.channels),
-        offer=Offer(settings.kinds, tuple(dict.fromkeys(each.name for each in settings.channels if each.name in stores.meta.channels))),
+        channels=settings.channel_names,
+        offer=Offer(settings.kinds, tuple(name for name in settings.channel_names if name in stores.meta.channels)),
     )
 
 

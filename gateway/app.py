@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
-from gateway import problems
+from gateway import docs_page, problems
 from gateway.api_keys import SCOPES
 from gateway.auth import Gatekeeper
 from gateway.body_limit import BodyLimit
@@ -72,7 +72,7 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     `desk`: runs the lane, by default one made of `services`; the application closes it when it ends. `decide`: how a
     request reaches the desk, by default each by itself.
     """
-    app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, lifespan=_lifespan)
+    app = FastAPI(title="Tidings", version=version("tidings"), description=DESCRIPTION, lifespan=_lifespan, docs_url=None)
     app.state.load = Load(services.limits.requests_in_flight, services.metrics)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(LoadShed, load=app.state.load)
@@ -84,6 +84,7 @@ def create_app(services: Services, desk: UrgentDesk | None = None, decide: Decid
     app.state.decide = decide or app.state.desk.decide
     for module in ROUTERS:
         app.include_router(module.router, responses={"default": problems.DESCRIBED})
+    docs_page.install(app)
     problems.install(app, services.away_errors)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
     return app

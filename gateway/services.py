@@ -45,6 +45,7 @@ class Services:
     the lane and the store's client raise where a part does not answer. `overview`: the console's numbers at a time.
     `erase`: forget a user everywhere. `export`: everything held about a user at a time, None where that is nothing.
     `address_checks`: by channel, what refuses a text that cannot be an address.
+    `channels`: those that are set up, None for every one that the store knows.
     `story`: the steps of a user's message by its grant id at a time.
     `offer`: what users may choose among on their page.
     `rehearse`: what would be decided for users if their windows opened at a time.
@@ -84,4 +85,5 @@ class Services:
     rates: Rates = field(default_factory=Rates)
     dashboard_url: str = ""
     address_checks: Mapping[str, CheckAddress] = field(default_factory=dict)
+    channels: tuple[str, ...] | None = None
     offer: Offer = field(default_factory=lambda: Offer({}, ("in_app",)))

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake.aside import written_aside
-from lake.errors import InputError
+from lake.errors import InputError, TableError, together
 from lake.table_files import format_of, read_file, stem_of
-from lake.tables import SCHEMAS, check_frame
+from lake.tables import SCHEMAS, Schema, check_frame
 
 MARKER = "tidings.json"
 """The file that says a folder was written here, so it may be replaced."""
@@ -112,7 +112,15 @@ def read_found(folder: Path) -> dict[str, pd.DataFrame]:
     for name, paths in found.items():
         if len({path.parent for path in paths}) > 1 or (len(paths) > 1 and paths[0].parent == folder):
             raise InputError(f"{folder}: table {name} is there more than once ({', '.join(path.name for path in paths)}); keep one")
-    return {name: read_parts(paths, name) for name, paths in found.items()}
+    tables, wrong = {}, []
+    for name, paths in found.items():
+        try:
+            tables[name] = read_parts(paths, name)
+        except InputError as error:
+            wrong.append(error)
+    if wrong:
+        raise together(wrong)
+    return tables
 
 
 def read_parts(paths: list[Path], name: str) -> pd.DataFrame:
@@ -122,11 +130,18 @@ def read_parts(paths: list[Path], name: str) -> pd.DataFrame:
     for path in paths:
         table = read_file(path, schema.expected)
         is_checked = (table.schema.metadata or {}).items() >= CHECKED.items()
-        tables.append(schema.complete(table) if is_checked else schema.check(table, str(path)))
+        tables.append(schema.complete(table) if is_checked else _checked(schema, table, path))
     if len(tables) == 1:
         return schema.frame(tables[0])
     whole = pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
     return schema.frame(schema.check(whole, f"{paths[0].parent} (rows counted through all {len(paths)} files)"))
+
+
+def _checked(schema: Schema, table: pa.Table, path: Path) -> pa.Table:
+    try:
+        return schema.check(table, str(path))
+    except TableError as first:
+        raise together(schema.mistakes(table, str(path))) from first
 
 
 def before(frame: pd.DataFrame, name: str, until: pd.Timestamp | None) -> pd.DataFrame:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """Input that cannot be used as it is; the message is for the person who gave it."""
+
+
+def together(errors: Sequence[InputError]) -> InputError:
+    """Return one error for several, so that all can be mended at once: a line each; a single one stays as it is."""
+    return errors[0] if len(errors) == 1 else InputError("\n".join(map(str, errors)))
 
 
 class TableError(InputError):

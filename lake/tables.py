@@ -98,6 +98,21 @@ class Schema:
         self._refuse_repeated(result, source)
         return result
 
+    def mistakes(self, table: pa.Table, source: str | None = None) -> list[TableError]:
+        """Return the first mistake of each column; where each by itself is right, the first rule among them that is broken."""
+        found = []
+        for column in self.columns:
+            try:
+                self._read(column, table, source)
+            except TableError as error:
+                found.append(error)
+        if not found:
+            try:
+                self.check(table, source)
+            except TableError as error:
+                found.append(error)
+        return found
+
     def complete(self, table: pa.Table) -> pa.Table:
         """Return a table that was checked before, with the optional columns it lacks."""
         lacking = [column for column in self.columns if column.name not in table.column_names]

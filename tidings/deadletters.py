@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from budgets.redis_ledger import RedisLedger
 from delivery.deadletters import DeadLetters, name_of
@@ -109,7 +109,7 @@ def _facts(letter: DeadLetter) -> dict[str, object]:
 
 
 def _table(letters: list[DeadLetter]) -> Table:
-    table = Table("name", "at", "channel", "user", "item", "attempts", "reason", box=None, pad_edge=False)
+    table = Table(Column("name", no_wrap=True), "at", "channel", "user", "item", "attempts", "reason", box=None, pad_edge=False)
     for letter in letters:
         table.add_row(*(escape(str("" if value is None else value)) for value in _facts(letter).values()))
     return table

@@ -33,10 +33,11 @@ from simulation.world import generate
 from simulation.world_parameters import WorldParameters
 from tidings.console import err, out, print_link, say, step
 from tidings.demo_view import Scene, Urgent, result
-from tidings.home import folder
+from tidings.home import demo_folder, folder
 from tidings.importing import import_into
 from tidings.learning import train_bundle
-from tidings.system import System, Wanted, end_like_ctrl_c, ray_environment, ray_folder, start, store_folder
+from tidings.running import with_login
+from tidings.system import System, Wanted, end_like_ctrl_c, ray_environment, ray_folder, refuse_second, start, store_folder
 
 WEEK = pd.Timedelta(days=7)
 LEARNING_WEEKS = 4
@@ -60,10 +61,11 @@ def demo(
     Serves until Ctrl-C, so that there is something to look at; with DEMO_EXIT=1 in the environment it ends after the report.
     """
     end_like_ctrl_c()
-    home = folder() / "demo"
+    home = demo_folder()
+    os.environ.update({"TIDINGS_HOME": str(home)})
+    refuse_second(port)  # before anything of a demo that still runs is removed, and before minutes of training
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    os.environ.update({"TIDINGS_HOME": str(home)})
     os.environ.update(ray_environment())
     history, what = history_of(data, git, home)
     say(what)
@@ -75,9 +77,11 @@ def demo(
         with step("starting the system"):
             system = start(wanted(home, port), lambda text: err.log(f"[dim]{text}[/]"))
         stack.callback(system.stop)
+        say("the week goes by; the console shows it meanwhile, at a link that opens it once:")
+        err.print(system.state.console_url, soft_wrap=True, highlight=False, markup=False)
         scene = perform(history, since, until, system)
         out.print(result(scene, compare(history, scene, baselines.rows()), system.state, home))
-        print_link(system.state.console_url)
+        print_link(with_login(system.state).console_url)
         if os.environ.get("DEMO_EXIT") != "1":
             say("[bold]Still serving, with the clock held at the end of that week. Ctrl-C ends it.[/]")
             with suppress(KeyboardInterrupt):

@@ -19,8 +19,10 @@ from rich.table import Table
 
 from lake.decisions import DISPOSITIONS
 from scheduler.report import LaneReport
-from tidings.console import err, facts
+from tidings.console import err, facts, say
 from tidings.home import State
+
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Scene:
     urgent: Urgent | None = None
     decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     seconds: float = 0.0
+    _told_until: float = 0.0
     _bar: Progress = field(init=False)
     _live: Live = field(init=False)
 
@@ -74,6 +77,9 @@ class Scene:
         moment = pd.Timestamp(now, unit="s", tz="UTC")
         self._bar.update(self._bar.task_ids[0], completed=now - self.since.timestamp(), description=f"{moment:%a %d %b %H:%M} UTC")
         self._live.update(self._drawn())
+        if not err.is_terminal and now >= self._told_until:  # nothing is drawn there, and a log of minutes without a word looks dead
+            say(f"{moment:%a %d %b %H:%M} UTC: {self.total.users:,} windows opened, {self.total.sends:,} sent")
+            self._told_until = now + DAY_S
 
     def _drawn(self) -> RenderableType:
         decided = dict(zip(DISPOSITIONS, self.total.dispositions.tolist(), strict=True))

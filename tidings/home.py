@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def folder() -> Path:
     return Path(os.environ.get("TIDINGS_HOME") or Path.home() / ".tidings").expanduser()
 
 
+def demo_folder() -> Path:
+    """Return the folder of the demo's state, which is a home of its own."""
+    return folder() / "demo"
+
+
+def nothing_runs(advice: str = "`tidings up` starts the system") -> str:
+    """Say that nothing runs in this home and what to do, also how to reach the demo where that runs."""
+    demo = f"; the demo does: put TIDINGS_HOME={shlex.quote(str(demo_folder()))} before the command" if running(demo_folder()) else ""
+    return f"nothing runs here{demo}; {advice}"
+
+
+def command(words: str) -> str:
+    """Return a command of `tidings` as a person types it to reach this home."""
+    home = os.environ.get("TIDINGS_HOME")
+    return f"`TIDINGS_HOME={shlex.quote(home)} tidings {words}`" if home else f"`tidings {words}`"
+
+
 def state_file() -> Path:
     """Return the file that a running system leaves its State in."""
     return folder() / "state.json"
@@ -67,10 +85,10 @@ def remember_tables(tables: str) -> None:
     (folder() / "loaded-from").write_text(tables + "\n")
 
 
-def running() -> State | None:
-    """Return the state of the running system, None where none runs; a file left by a killed one counts for nothing."""
+def running(home: Path | None = None) -> State | None:
+    """Return the state of the system running in a home, by default this one; None where none runs, whatever file a killed one left."""
     try:
-        state = State(**json.loads(state_file().read_text()))
+        state = State(**json.loads((home / "state.json" if home else state_file()).read_text()))
         os.kill(state.pid, 0)
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -89,5 +107,6 @@ def store_url() -> str:
         return url
     state = running()
     if state is None:
-        raise InputError("no store: nothing runs here and REDIS_URL is not set; start the system with `tidings up`, or set REDIS_URL")
+        advice = "start the system with `tidings up`, or set REDIS_URL"
+        raise InputError(f"no store: REDIS_URL is not set, and {nothing_runs(advice)}")
     return state.store_url

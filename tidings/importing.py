@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import Progress as Bars
 
 from lake.errors import InputError
 from lake.importers import Summary, import_sources
 from lake.importers.base import Context, Progress
-from tidings.console import Json, emit, facts, progress
+from tidings.console import Json, emit, facts, progress, say
 
 KEY_VARIABLE = "TIDINGS_HASH_KEY"
 MIN_KEY_BYTES = 16
@@ -53,16 +54,22 @@ def import_(
     summary = import_into(sources, into, format_.value, key_file)
     seconds = time.perf_counter() - started
     rows = sum(summary.rows.values())
-    report = {
+    report: dict[str, object] = {
         "into": str(into),
         "formats": summary.formats,
         "rows": summary.rows,
         "derived": summary.derived,
         "dropped": summary.dropped,
+        "first_event": summary.survey.first,
+        "last_event": summary.survey.last,
+        "kinds": summary.survey.kinds,
+        "notes": summary.survey.notes,
         "seconds": round(seconds, 3),
         "rows_per_s": round(rows / seconds),
     }
     emit(report, as_json=as_json, summary=facts(_readable(report, rows)))
+    for note in summary.survey.notes:
+        say(f"[yellow]note:[/] {escape(note)}")
 
 
 def import_into(sources: Sequence[str], into: Path, format_name: str = "auto", key_file: Path | None = None) -> Summary:
@@ -116,4 +123,6 @@ def _readable(report: dict[str, object], rows: int) -> dict[str, object]:
         counts = report[name]
         assert isinstance(counts, dict)
         lines |= {f"{name}: {what}": count for what, count in counts.items()}
+    if report["last_event"] is not None:
+        lines |= {"events": f"{report['first_event']:%Y-%m-%dT%H:%MZ} to {report['last_event']:%Y-%m-%dT%H:%MZ}", "kinds": report["kinds"]}
     return lines | {"rows in all": rows, "seconds": report["seconds"], "rows per s": report["rows_per_s"]}

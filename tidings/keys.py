@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from gateway.api_keys import LOGIN, SCOPES, ApiKey, ApiKeyStore, check_scopes, new_key
 from gateway.rates import parse_rate
@@ -91,15 +91,19 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
+def _short(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}"
+
+
 def _table(keys: list[ApiKey]) -> Table:
-    table = Table("id", "scopes", "name", "created", "expires", box=None, pad_edge=False)
+    table = Table(Column("id", no_wrap=True), "scopes", "name", "created", "expires", box=None, pad_edge=False)
     for key in keys:
         table.add_row(
             key.id,
             ", ".join(key.scopes),
             escape(key.name),
-            _iso(key.created_at),
-            "never" if key.expires_at is None else _iso(key.expires_at),
+            _short(key.created_at),
+            "never" if key.expires_at is None else _short(key.expires_at),
         )
     return table
 

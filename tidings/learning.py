@@ -29,7 +29,7 @@ from ranking.report import page
 from ranking.train import Progress, Trained
 from ranking.train import train as train_model
 from ranking.value import value_of
-from tidings.console import Json, emit, facts, progress, step
+from tidings.console import Json, emit, facts, progress, say, step
 
 CANDIDATES = Schema(
     "candidates",
@@ -40,6 +40,7 @@ CANDIDATES = Schema(
         Column("at", TIME, required=True),
     ),
 )
+STALE = pd.Timedelta(days=7)
 DataOption = Annotated[Path, typer.Option("--data", help="A folder of interchange tables.")]
 
 
@@ -69,6 +70,8 @@ def train(
     chosen = {"rule": rule, "shape": Shape(objective=objective), "source": rows, "recall": recall, "seed": seed, "trials": trials}
     with step("reading tables"):
         dataset = Dataset.load(data, moment)
+    if (note := stale(dataset, moment)) is not None:
+        say(f"[yellow]note:[/] {note}")
     model_id, trained = train_bundle(dataset, moment, model, **chosen)
     report = {"model": str(model), "model_id": model_id, "until": moment.isoformat(), "seconds": round(time.perf_counter() - started, 1)}
     emit(report | trained.metrics, as_json=as_json, summary=facts(report | _readable(trained)))
@@ -112,6 +115,16 @@ def normal_of(trained: Trained, opt_out: OptOut) -> Reference:
     return Reference.of(trained.late, np.stack([probability, value_of(probability, opt_out.risks(trained.late))], axis=1))
 
 
+def stale(dataset: Dataset, until: pd.Timestamp) -> str | None:
+    """Return a remark where the events end so long before `until` that its latest weeks, which a model is judged by, hold none."""
+    last = dataset.events["at"].max()
+    if not until - last > STALE:
+        return None
+    return (
+        f"the last event, at {last:%Y-%m-%dT%H:%MZ}, is {(until - last).days} days before --until; what the model is worth may stay unknown"
+    )
+
+
 def worths(given: list[str]) -> tuple[tuple[str, float], ...]:
     """Return kinds and their worth from texts such as like=0.5; raises InputError for anything else."""
     found = []
@@ -142,7 +155,8 @@ def score(
     with step("checking the model in a process of its own"):
         bundle = bundles.load(model, threads=0)
     with step(f"scoring {len(rows):,} candidates"):
-        scored = score_candidates(bundle, Dataset.load(data), rows)
+        dataset = Dataset.load(data)
+        scored = score_candidates(bundle, dataset, rows)
     write_table(scored, out)
     report = {
         "out": str(out),
@@ -150,6 +164,8 @@ def score(
         "candidates": len(scored),
         "users": int(scored["user_id"].nunique()),
         "items": int(scored["item_id"].nunique()),
+        "users_not_in_the_data": len(set(rows["user_id"]) - set(dataset.users["user_id"])),
+        "items_not_in_the_data": len(set(rows["item_id"]) - set(dataset.items["item_id"])),
         "mean_probability": float(scored["probability"].mean()) if len(scored) else None,
         "seconds": round(time.perf_counter() - started, 2),
     }

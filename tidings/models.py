@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from lake.dataset import Dataset
 from lake.errors import InputError
@@ -19,9 +20,9 @@ from ranking import gates, promotion
 from ranking.evaluation import rounded
 from ranking.gates import GateRule, Paired, Verdict
 from ranking.labels import DAY_S, LabelRule
-from ranking.registry import Registry
+from ranking.registry import Registry, RegistryError
 from tidings.console import Json, emit, facts, step
-from tidings.home import folder, history_url
+from tidings.home import folder, history_url, running
 
 RegistryOption = Annotated[Path | None, typer.Option("--registry", help="The registry's folder; by default that of `tidings up`.")]
 ModelArgument = Annotated[str, typer.Argument(help="A model's id, or how it begins.")]
@@ -54,13 +55,20 @@ def list_models(registry: RegistryOption = None, as_json: Json = False) -> None:
     """List the models, the latest first, and what each one does."""
     held = registry_of(registry)
     entries = held.entries()
-    table = Table("model", "role", "made", "trained until", "NDCG@5 on its last weeks", box=None)
+    table = Table(Column("model", no_wrap=True), "role", "made", "trained until", "NDCG@5 on its last weeks", box=None)
     for entry in entries:
         ndcg = entry.metrics.get("validation", {}).get("ndcg_at_5")
         made, until = (f"{pd.Timestamp(at, unit='s', tz='UTC'):%Y-%m-%d %H:%M}" for at in (entry.created_at, entry.until))
         table.add_row(entry.model_id, entry.role, made, until, "" if ndcg is None else f"{ndcg:.4f}")
     report = {"registry": str(held.folder), **asdict(held.standing()), "models": [asdict(entry) for entry in entries]}
-    emit(report, as_json=as_json, summary=table if entries else "no models yet: `tidings models add FOLDER` brings one in")
+    emit(report, as_json=as_json, summary=table if entries else _none_yet())
+
+
+def _none_yet() -> str:
+    state = running()
+    if state is not None and not Registry.is_at(Path(state.model)):
+        return f"no models here: what runs serves the folder {state.model} and keeps no registry, as `tidings up` does"
+    return "no models yet: `tidings models add FOLDER` brings one in"
 
 
 def add(
@@ -86,7 +94,8 @@ def challenge(
     """Score a share of live traffic with a model beside the one that serves; nobody is sent anything because of it."""
     held = registry_of(registry)
     standing = held.challenge("" if model == "none" else held.named(model), _now())
-    emit(asdict(standing), as_json=as_json)
+    names = {role: getattr(standing, role) or "none" for role in ("serving", "challenger", "previous")}
+    emit(asdict(standing), as_json=as_json, summary=facts(names))
 
 
 def compare(
@@ -124,7 +133,10 @@ def promote(
     rows = _rows(held, model_id, data, history, window_days)
     verdicts = _verdicts(held, model_id, rows, GateRule(most_psi=most_psi, tolerance=tolerance))
     before = held.standing().serving
-    held.promote(model_id, verdicts, _now())
+    try:
+        held.promote(model_id, verdicts, _now())
+    except RegistryError as error:
+        raise InputError(f"{error}. {_advice(verdicts, model_id, on_tables=data is not None)}") from error
     report = {"serving": model_id, "before": before}
     emit(report | _reported(verdicts), as_json=as_json, summary=facts(report | {verdict.gate: verdict.why for verdict in verdicts}))
 
@@ -150,6 +162,22 @@ def _rows(held: Registry, model_id: str, data: Path | None, history: str | None,
 
 def _verdicts(held: Registry, model_id: str, rows: Paired, rule: GateRule | None = None) -> list[Verdict]:
     return promotion.verdicts(held.folder_of(held.standing().serving), held.folder_of(model_id), rows, rule)
+
+
+def _advice(verdicts: list[Verdict], model_id: str, *, on_tables: bool) -> str:
+    """Return what may help a model past the gates that it failed."""
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if any(verdict.figure is None for verdict in failed if verdict.gate != "schema"):
+        longer = "give --data tables that go on for longer after both trainings"
+        live = (
+            f"let it challenge for longer (`tidings models challenge {model_id}`), or give tables that go on after both trainings, --data"
+        )
+        return f"There is too little to tell: {longer if on_tables else live}"
+    drift = next((verdict for verdict in failed if verdict.gate == "drift"), None)
+    if drift is not None and drift.figure is not None:
+        most = math.ceil(drift.figure * 10) / 10
+        return f"`tidings models compare` tells how its scores differ; where that is as it should be, allow it with --most-psi {most:g}"
+    return "`tidings models compare` tells more"
 
 
 def _reported(verdicts: list[Verdict]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from lake.errors import InputError
 from tidings.console import Json, emit, fail, step
-from tidings.home import running
+from tidings.home import nothing_runs, running
 from tidings.system import ray_environment
 
 
@@ -27,7 +27,7 @@ def nightly(
     """
     state = running()
     if state is None:
-        raise InputError("nothing runs here; start the system with `tidings up`, which does this every night by itself")
+        raise InputError(nothing_runs("start the system with `tidings up`, which does this every night by itself"))
     os.environ.update(ray_environment())  # Ray reads its settings from the environment when it is imported
     from tidings.ray_nightly import do_days_work
 

@@ -22,7 +22,7 @@ def deployments(state: State) -> dict[str, str]:
     """Return each deployment's status and replicas."""
     applications = details(state).applications.values()
     return {
-        name: f"{deployment.status.value.lower()}, {len(deployment.replicas)} replicas"
+        name: f"{deployment.status.value.lower()}, {len(deployment.replicas)} replica{'' if len(deployment.replicas) == 1 else 's'}"
         for application in applications
         for name, deployment in application.deployments.items()
     }

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 import ray
+from pydantic import ValidationError
 from ray import serve
 from ray.serve.config import HTTPOptions
 
@@ -79,7 +80,10 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
     settings_args = wanted.settings | {"redis_url": store_url, "model": wanted.model, "public_url": f"http://127.0.0.1:{wanted.port}"}
     settings_args["tables"] = wanted.data or settings_args.get("tables") or loaded_tables()
     serve_app = import_module("serve_app")  # by name: nothing but a deployment may depend on what picks the implementations
-    settings = serve_app.Settings(**settings_args)
+    try:
+        settings = serve_app.Settings(**settings_args)
+    except ValidationError as error:
+        raise InputError(_misset(error)) from error
     _reach(store_url)
     if wanted.data:
         tell({"step": "loading users, items and features"})
@@ -101,6 +105,14 @@ def start(wanted: Wanted, stack: ExitStack) -> State:
         login=login,
         history=settings.history,
     )
+
+
+def _misset(error: ValidationError) -> str:
+    """Return what is wrong with settings, a line for each, without the values: some are secrets."""
+    lines = [
+        f"settings: {'.'.join(map(str, each['loc'])) or 'all'}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()
+    ]
+    return "\n".join([*lines, "docs/channels.md and `Settings` in serve_app.py say what there is"])
 
 
 def _reach(store_url: str) -> None:

@@ -53,6 +53,9 @@ def replay_command(
         raise InputError(f"--from {start.isoformat()} must be before --to {end.isoformat()}")
     policies = checked(policy)
     history = Dataset.load(data)
+    last = history.events["at"].max()
+    if not start <= last:
+        raise InputError(f"--from {start.isoformat()} is after the last event, which was at {last.isoformat()}: there is nothing to replay")
     config = ReplayConfig(
         start.timestamp(),
         end.timestamp(),
@@ -74,7 +77,7 @@ def replay_command(
     replayed.decisions.to_parquet(out / "decisions.parquet", index=False)
     (out / "report.json").write_bytes(orjson.dumps(replayed.report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
     lanes = [by_lane(replayed.report)] if urgent else []
-    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=Group(compared(replayed.report), *lanes))
+    emit(replayed.report | {"out": str(out)}, as_json=as_json, summary=Group(compared(replayed.report, horizon), *lanes))
 
 
 def checked(names: list[str] | None) -> tuple[PolicyName, ...]:
@@ -124,29 +127,42 @@ def bundle_for(data: Path, start: pd.Timestamp, model: Path | None, out: Path) -
         return load_bundle(model)
 
 
-def compared(report: dict[str, Any]) -> Table:
-    """Return the policies side by side."""
+def compared(report: dict[str, Any], horizon: int) -> Table:
+    """Return the policies side by side; `horizon`: days within which an engagement counts."""
     beside = report["ranked_beside"]
     policies = {name: row | {"ranked_beside": beside.get(name)} for name, row in report["policies"].items()}
-    table = Table(title="what each policy's sends were worth", title_justify="left", box=None, pad_edge=False)
-    columns = {
+    table = Table(title="what each policy's sends were worth", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = {  # broken by hand, so that all of them fit into a terminal of 80
         "sends": "sends",
-        "engaged_48h": "in 48 h",
-        "engaged_7d": "in 7 d",
+        "engaged_48h": "in\n48 h",
+        "engaged_7d": "in\n7 d",
         "engaged_in_horizon": "engaged",
-        "engaged_per_send": "per send",
-        "sends_per_user": "per user",
-        "budget_use": "budget used",
-        "overspent": "overspent",
-        "ranked_beside": "ranked beside",
-        "cut_of_random": "random's cut",
+        "engaged_per_send": "per\nsend",
+        "sends_per_user": "per\nuser",
+        "budget_use": "budget\nused",
+        "overspent": "over\nbudget",
+        "ranked_beside": "ranked\nbeside",
+        "cut_of_random": "cut of\nrandom",
     }
-    table.add_column("policy")
+    table.add_column("policy", no_wrap=True)
     for title in columns.values():
         table.add_column(title, justify="right")
     for name, row in policies.items():
-        table.add_row(name, *(_figure(key, row.get(key)) for key in columns))
+        shown = row if row["known_sends"] else row | {"engaged_per_send": None}
+        table.add_row(name, *(_figure(key, shown.get(key)) for key in columns))
+    table.caption = not_yet_known(report["policies"], horizon)
     return table
+
+
+def not_yet_known(policies: dict[str, dict[str, Any]], horizon: int) -> str | None:
+    """Return what is to know of the sends whose `horizon` (days) goes beyond the last event, None where there are none."""
+    sends, known = (sum(row[name] for row in policies.values()) for name in ("sends", "known_sends"))
+    if sends == known:
+        return None
+    return (
+        f"per send, ranked beside: of the {known:,} of {sends:,} sends after which {horizon} days of events are known; "
+        "replay earlier days, or judge sooner with --horizon"
+    )
 
 
 def _figure(key: str, value: Any) -> str:
@@ -157,5 +173,5 @@ def _figure(key: str, value: Any) -> str:
     if key == "budget_use":
         return f"{value:.0%}"
     if key == "engaged_per_send":
-        return f"{value:.4f}"
+        return "" if value is None else f"{value:.4f}"
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"

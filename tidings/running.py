@@ -24,7 +24,7 @@ from lake.redis_alarms import RedisAlarms
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from tidings.console import Json, emit, facts, fail, say, step
-from tidings.home import State, folder, running
+from tidings.home import State, folder, nothing_runs, running
 from tidings.system import Wanted, end_like_ctrl_c, has_ended, ray_folder, refuse_second, start, stop, store_folder
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def down(as_json: Json = False) -> None:
     """Stop the system of this machine, losing nothing."""
     state = running()
     if state is None:
-        raise InputError("nothing runs here; `tidings up` starts the system")
+        raise InputError(nothing_runs())
     with step("stopping"):
         stop(state.pid, lambda: has_ended(state.pid))
     emit({"stopped": state.pid}, as_json=as_json, summary="stopped")
@@ -92,7 +92,7 @@ def status(as_json: Json = False) -> None:
     """Say whether the system runs, and where to look."""
     state = running()
     if state is None:
-        emit({"running": False}, as_json=as_json, summary="nothing runs here; `tidings up` starts the system")
+        emit({"running": False}, as_json=as_json, summary=nothing_runs())
         raise typer.Exit(1)
     import httpx
 

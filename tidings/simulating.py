@@ -137,10 +137,10 @@ def chosen(what: str, names: list[str], known: tuple[NameT, ...]) -> tuple[NameT
 
 def compared(scenarios: dict[str, dict[str, Any]]) -> Table:
     """Return the policies side by side, scenario by scenario."""
-    table = Table(title="who keeps to the budget", title_justify="left", box=None, pad_edge=False)
-    table.add_column("scenario")
-    table.add_column("policy")
-    for title in ("settled after", "overshoot", "deviation", "value", "in budget", "sends", "opt-outs"):
+    table = Table(title="who keeps to the budget", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    for title in ("settled\nafter", "overshoot", "deviation", "value", "in\nbudget", "sends", "opt-\nouts"):
         table.add_column(title, justify="right")
     for scenario, policies in scenarios.items():
         for policy, row in policies.items():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lake.errors import InputError
-from tidings.home import State, folder, running
+from tidings.home import State, command, folder, running
 from tidings.ports import claimed, free_port, in_use
 
 START_TIMEOUT_S = 180.0
@@ -104,7 +104,7 @@ def start(wanted: Wanted, step: Callable[[str], object]) -> System:
 def refuse_second(port: int) -> None:
     """Raise InputError where a system runs already, or its port is taken."""
     if found := running():
-        raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with `tidings down`")
+        raise InputError(f"a system is running already (process {found.pid}, {found.api_url}); stop it with {command('down')}")
     if in_use(port):
         raise InputError(f"port {port} is taken by another program; name a free one with --port")
 

@@ -16,13 +16,15 @@ from lake.errors import InputError
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from tidings.console import Json, emit, fail
-from tidings.home import running
+from tidings.home import nothing_runs, running
 from tidings.reaching import reachable
 
 KEY_S = 60.0
 """How long the key holds with which the gateway is asked."""
 TIMEOUT_S = 70.0
 SHOWN = 50
+NO_NUMBER = 1e8
+"""A threshold as low as this is how settings say that there is none, as the demo's do."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +50,7 @@ def window(
 def _gateway() -> str:
     state = running()
     if state is None:
-        raise InputError("nothing runs here; start the system with `tidings up`, or name a gateway with --url")
+        raise InputError(nothing_runs("start the system with `tidings up`, or name a gateway with --url"))
     return state.api_url
 
 
@@ -72,10 +74,13 @@ def _token() -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """Return the rows, those that would be sent first."""
+    """Return the rows, those that would be sent first; of whom nobody knows one row is enough."""
+    known = [row for row in rows if row["reason"] != "unknown_user"]
+    unknown = {row["user_id"]: row | {"item_id": "any"} for row in rows if row["reason"] == "unknown_user"}
+    rows = [*known, *unknown.values()]
     more = f"{len(rows) - SHOWN:,} more rows; --json shows all" if len(rows) > SHOWN else None
     table = Table("user", "item", "channel", "disposition", "reason", "value", "threshold", box=None, pad_edge=False, caption=more)
-    for row in sorted(rows, key=lambda row: (row["disposition"] != "send", -(row["score"] or 0.0)))[:SHOWN]:
-        numbers = ("" if row[name] is None else f"{row[name]:.3f}" for name in ("score", "threshold"))
+    for row in sorted(rows, key=lambda row: (row["disposition"] != "send", row["score"] is None, -(row["score"] or 0.0)))[:SHOWN]:
+        numbers = ("" if row[name] is None or abs(row[name]) >= NO_NUMBER else f"{row[name]:.3f}" for name in ("score", "threshold"))
         table.add_row(escape(row["user_id"]), escape(row["item_id"]), row["channel"], row["disposition"], row["reason"], *numbers)
     return table

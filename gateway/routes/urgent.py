@@ -56,6 +56,10 @@ def _check_channels(services: Services, body: UrgentBody) -> None:
         services.meta.channel_codes(body.channels)
     except ValueError as error:
         raise invalid("channels", str(error)) from None
+    missing = [name for name in body.channels if services.channels is not None and name not in services.channels]
+    if missing:
+        there = ", ".join(services.channels or ()) or "none"
+        raise invalid("channels", f"no channel {missing[0]!r} is set up here, only {there}; `channels` in the settings sets up others")
 
 
 async def _answer(request: Request, body: UrgentBody, key: ApiKey, decision_id: str) -> bytes:

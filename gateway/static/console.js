@@ -83,7 +83,7 @@ async function poll() {
     if (!answer.ok) throw new Error((await answer.json()).detail);
     const overview = await answer.json();
     show(overview);
-    state.textContent = `as of ${new Date(overview.at * 1000).toLocaleString()}`;
+    state.textContent = `as of ${new Date(overview.at * 1000).toLocaleString()}, counted since the store began`;
     state.className = "dim";
   } catch (error) {
     state.textContent = `no answer: ${error.message}`;

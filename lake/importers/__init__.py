@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from lake.dataset import REQUIRED_ADVICE, Dataset, save_tables, tidy
-from lake.errors import InputError
+from lake.errors import InputError, together
 from lake.importers.base import Context, Imported, Importer
 from lake.importers.deskdrop import DeskdropImporter
 from lake.importers.git import GitImporter
+from lake.importers.survey import Survey
 from lake.importers.tables import TablesImporter
 from lake.tables import SCHEMAS
 
@@ -22,21 +23,29 @@ IMPORTERS: Mapping[str, Importer] = {"tables": TablesImporter(), "deskdrop": Des
 
 @dataclass(frozen=True)
 class Summary:
-    """What an import did: the format of each source, rows saved and rows derived on loading by table, rows left out by reason."""
+    """What an import did and saw: the format of each source, rows saved and rows derived by table, rows left out by reason."""
 
     formats: list[str]
     rows: dict[str, int]
     derived: dict[str, int]
     dropped: dict[str, int]
+    survey: Survey
 
 
 def import_sources(sources: Sequence[str], into: Path, format_name: str, context: Context) -> Summary:
     """Read sources, merge them and save the tables to a folder, which is untouched where anything is wrong.
 
-    `format_name` is one of IMPORTERS or `auto`. Raises InputError for a source that cannot be used.
+    `format_name` is one of IMPORTERS or `auto`. Raises InputError for sources that cannot be used, naming what is wrong with each.
     """
     formats = [detect(source) if format_name == "auto" else format_name for source in sources]
-    parts = [IMPORTERS[name].read(source, context) for name, source in zip(formats, sources, strict=True)]
+    parts, wrong = [], []
+    for name, source in zip(formats, sources, strict=True):
+        try:
+            parts.append(IMPORTERS[name].read(source, context))
+        except InputError as error:
+            wrong.append(error)
+    if wrong:
+        raise together(wrong)
     merged = merge(parts)
     if "events" not in merged.tables:
         raise InputError(f"{', '.join(sources)}: there is no table of events; {REQUIRED_ADVICE}")
@@ -45,7 +54,9 @@ def import_sources(sources: Sequence[str], into: Path, format_name: str, context
     derived = {name: len(frame) - rows.get(name, 0) for name, frame in complete.items()}
     context.progress(f"writing {into}", 0, None)
     save_tables(merged.tables, into)
-    return Summary(formats, rows, {name: more for name, more in derived.items() if more}, merged.dropped)
+    return Summary(
+        formats, rows, {name: more for name, more in derived.items() if more}, merged.dropped, Survey.of(merged.tables, context.now)
+    )
 
 
 def detect(source: str) -> str:

@@ -59,6 +59,7 @@ def test_candidates_get_a_probability_and_a_score_each_in_their_order(data: Path
     assert scored["user_id"].tolist() == ["u1", "u2", "new"]
     assert scored["note"].tolist() == ["x", "y", "z"]
     assert np.isfinite(scored[["probability", "score"]]).all(axis=None)
+    assert " ".join(run.stdout.split()).count("not in the data 1") == 2, "`new` and `fresh`"
 
 
 def test_training_uses_nothing_at_or_after_the_given_moment(data: Path, model: Path, tmp_path: Path) -> None:

@@ -40,3 +40,8 @@ def test_a_channel_that_does_not_exist_is_refused_where_it_is_named(settings: di
     with pytest.raises(ValidationError) as refused:
         serve_app.Settings(model="model", **settings)  # type: ignore[arg-type]
     assert [error["loc"] for error in refused.value.errors()] == [(field,)]
+
+
+def test_windows_may_not_send_on_what_is_not_set_up() -> None:
+    with pytest.raises(ValidationError, match="scheduled_channels names 'email', and `channels` sets up only in_app"):
+        serve_app.Settings(model="model", scheduled_channels=("in_app", "email"))

@@ -354,7 +354,10 @@ async def test_a_store_that_is_away_answers_503_on_every_route_that_needs_it(wor
 
 async def test_openapi_names_every_route_its_scopes_and_its_models(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
-    assert (await client.get("/docs")).status_code == 200
+    docs = await client.get("/docs")
+    assert docs.status_code == 200
+    assert "swagger-ui-bundle.js" in docs.text
+    assert [path for path in schema["paths"] if f"<code>{path}</code>" not in docs.text] == [], "listed where the viewer cannot be loaded"
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             assert bool(operation.get("security")) == path.startswith("/v1/"), path

@@ -300,3 +300,14 @@ def test_every_scope_of_the_fixture_exists() -> None:
     from gateway.api_keys import SCOPES
 
     assert set(EVERYTHING) == set(SCOPES)
+
+
+async def test_a_channel_that_is_known_but_not_set_up_is_refused_before_it_is_decided(world: World) -> None:
+    app = create_app(world.services(channels=("in_app",)))
+    async with client_of(app, world.token(*EVERYTHING)) as client:
+        problem = problem_of(await client.post("/v1/urgent", json=BODY), 422)
+        assert problem["detail"].startswith("channels: no channel 'push' is set up here, only in_app;")
+        assert (await client.post("/v1/urgent", json=BODY | {"channels": ["in_app"]})).status_code == 202
+    assert len(world.lane.calls) == 1
+    app.state.desk.close()
+    app.state.health.close()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
+from rich.console import Console
 from typer.testing import CliRunner
 
 from gateway.app import create_app
@@ -18,7 +19,7 @@ from lake.follows import Followed
 from lake.profiles import blank
 from tests.unit.gateway.conftest import META, NOW, World
 from tests.unit.gateway.problems import problem_of
-from tidings import cli
+from tidings import cli, windowing
 
 
 @pytest.fixture
@@ -71,6 +72,17 @@ def test_the_command_shows_what_would_be_sent(run: Any) -> None:
     assert report["dry_run"]
     assert [row["disposition"] for row in report["results"]] == ["send"]
     assert "unknown_user" in run("--dry-run", "--user", "bob", "--url", "http://gateway").stdout
+
+
+def test_whom_nobody_knows_takes_one_row_and_no_threshold_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"user_id": "ada", "item_id": "i1", "channel": "in_app", "disposition": "send", "reason": "above_threshold", "score": 0.25}
+    lost = row | {"user_id": "bob", "disposition": "ineligible", "reason": "unknown_user", "score": None}
+    rows = [row | {"threshold": -1e9}, *(lost | {"item_id": f"i{number}", "threshold": 0.5} for number in range(60))]
+    Console().print(windowing._table(rows))
+    shown = capsys.readouterr().out
+    assert (shown.count("bob"), shown.count("ada"), "more rows" in shown) == (1, 1, False)
+    assert "0.250" in shown
+    assert "00000" not in shown
 
 
 def test_without_dry_run_nothing_is_asked(run: Any) -> None:

@@ -50,6 +50,39 @@ def test_a_wrong_row_ends_with_its_place_and_code_2(source: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_the_mistakes_of_all_columns_and_files_are_told_at_once(source: Path, tmp_path: Path, one_by_one: bool) -> None:
+    items, users = source.parent / "items.csv", source.parent / "users.csv"
+    source.write_text(EVENTS + ",i,view,2024-01-02T00:00:00\n")
+    items.write_text("item_id,created_at,latitude,longitude\ni,02/01/2024,abc,3\n")
+    users.write_text("user_id,timezone\na,Europe/Paris\na,Europe/Paris\n")
+    sources = [str(path) for path in (source, items, users)] if one_by_one else [str(source.parent)]
+    result = CliRunner().invoke(app, ["import", *sources, "--into", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    told = ("events, column user_id, row 3", "events, column at, row 3", "items, column created_at, row 1", "items, column latitude, row 1")
+    assert [place for place in (*told, "users, column user_id, row 2") if f"table {place}: " not in result.stderr] == []
+    assert len(result.stderr.splitlines()) == 5
+
+
+def test_it_tells_when_events_begin_and_end_and_of_which_kinds_they_are(source: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["import", str(source), "--into", str(tmp_path / "out")])
+    assert "2024-01-01T00:00Z to 2024-01-02T00:00Z" in result.stdout
+    assert "like 1, view 1" in result.stdout
+    assert "note" not in result.stderr
+
+
+def test_slips_that_are_no_errors_are_pointed_out(source: Path, tmp_path: Path) -> None:
+    source.write_text(EVENTS + "c,i,view,2999-01-02T00:00:00Z\n")
+    (source.parent / "users.csv").write_text("user_id,timezon,plan\na,Europe/Paris,pro\n")
+    result = CliRunner().invoke(app, ["import", str(source.parent), "--into", str(tmp_path / "out"), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["notes"] == [
+        "events: 1 lie in the future, the last at 2999-01-02T00:00Z; are their times in UTC or with their offset?",
+        "users: Tidings knows no column timezon, which is only kept; is timezone meant?",
+        "users: only kept, as Tidings does not know them: plan",
+    ]
+
+
 @pytest.mark.parametrize("arguments", [[], ["in"], ["--into", "out"], ["in", "--into", "out", "--format", "xml"]])
 def test_wrong_usage_ends_with_code_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["import", *arguments]).exit_code == 2

@@ -79,6 +79,9 @@ def test_a_challenger_whose_scores_drifted_is_refused_and_told_by_how_much(home:
     assert "drift: PSI" in said
     assert "above the 0.2 allowed" in said
     assert "metric:" not in said
+    assert "allow it with --most-psi " in said
+    assert tell("promote", second, "--most-psi", said.split("--most-psi ")[1])["serving"] == second
+    tell("rollback")
     assert tell("promote", second, "--most-psi", "9")["serving"] == second
 
 
@@ -87,6 +90,13 @@ def test_without_evidence_nothing_is_promoted_and_both_gates_say_what_they_lack(
     said = " ".join(CliRunner().invoke(app, ["models", "promote", second]).output.split())
     assert "0 rows were scored by both, and it takes 1000" in said
     assert "0 choices have a right answer" in said
+    assert f"`tidings models challenge {second}`" in said
+    assert "--data" in said
+
+
+def test_ids_are_shown_whole_where_the_terminal_is_narrow(home: Path) -> None:
+    second = tell("add", str(write_bundle(home / "second", 1)))["model_id"]
+    assert second in CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "40"}).output
 
 
 def tables(home: Path) -> Path:

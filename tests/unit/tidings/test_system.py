@@ -9,8 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from lake.errors import InputError
+from serve_app import Settings
 from tidings import ray_system, system
 from tidings.system import Wanted, end_like_ctrl_c, haproxy_environment, start
 
@@ -77,3 +79,13 @@ def test_a_ray_that_does_not_start_is_told_in_one_line_with_where_its_logs_are(m
         pass
     assert "timed out during startup. Its logs are in" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_wrong_settings_are_told_in_a_line_each_without_their_values() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"redis_url": "unix:///nowhere", "model": "m", "weekly": {"in_ap": 3}, "chanels": "secret"})
+    told = ray_system._misset(caught.value)
+    assert [line.split(": ")[:2] for line in told.splitlines()[:-1]] == [["settings", "weekly"], ["settings", "chanels"]]
+    assert "unknown channel 'in_ap'" in told
+    assert "secret" not in told
+    assert "Traceback" not in told
