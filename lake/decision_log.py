@@ -6,7 +6,7 @@ grants and enqueues, so no grant lacks its log row. A drain turns entries into P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol
@@ -24,6 +24,9 @@ from lake.user_keys import UserKeys, keyed
 TABLE = "decisions"
 DRY_TABLE = "dry_decisions"
 """Dry rows are filed apart, so that nobody who learns from decisions takes them for real ones."""
+
+PAGE = 1_000
+"""Entries that are read and unpacked at a time."""
 
 Rows = npt.NDArray[Any]
 
@@ -206,8 +209,8 @@ def _settle(rows: Rows, entries: Sequence[Entry], packed: Sequence[dict[str, Any
 class DecisionStream(Protocol):
     """Entries of a shard that no file holds yet, oldest first."""
 
-    def read(self, shard: int, count: int) -> list[Entry]:
-        """Return up to `count` of the oldest entries, leaving them where they are."""
+    def read(self, shard: int, count: int, after: str = "") -> list[Entry]:
+        """Return up to `count` of the oldest entries, of those after the entry `after` if given, leaving them where they are."""
         ...
 
     def drop(self, shard: int, entries: Sequence[Entry]) -> None:
@@ -226,9 +229,11 @@ class MemoryDecisionStream:
         kept = self.entries.setdefault(shard, [])
         kept.append(Entry(f"{len(kept)}-{id(blob)}", blob, final))
 
-    def read(self, shard: int, count: int) -> list[Entry]:
+    def read(self, shard: int, count: int, after: str = "") -> list[Entry]:
         """See DecisionStream."""
-        return self.entries.get(shard, [])[:count]
+        kept = self.entries.get(shard, [])
+        start = next((place + 1 for place, entry in enumerate(kept) if entry.id == after), 0)
+        return kept[start : start + count]
 
     def drop(self, shard: int, entries: Sequence[Entry]) -> None:
         """See DecisionStream."""
@@ -248,7 +253,8 @@ class DecisionLog:
     def drain(self, shard: int, *, count: int = 200) -> int:
         """Move up to `count` entries of a shard into Parquet files; returns the rows moved.
 
-        The file is named after its first and last entry, so a drain that died before dropping them repeats itself.
+        The file is named after its first and last entry, and of files with the same first one the longest stays: so neither a drain
+        that died before it dropped them, nor two at once, file anything twice.
         """
         entries = self.stream.read(shard, count)
         if not entries:
@@ -256,6 +262,7 @@ class DecisionLog:
         frame = keyed(unpack(entries), self.user_keys)
         for table, rows in ((TABLE, frame[~frame["dry"]]), (DRY_TABLE, frame[frame["dry"]])):
             self.history.write(table, rows.drop(columns="dry"), at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
+            self.history.keep_longest(table, rows["at"].dt.date, shard=shard, first=entries[0].id)
         self.stream.drop(shard, entries)
         return len(frame)
 
@@ -264,11 +271,26 @@ class DecisionLog:
     ) -> pd.DataFrame:
         """Return the newest rows of a user or a decision, newest first, with `user_id` where it is known."""
         shards = range(self.shards) if shard is None else [shard]
-        recent = unpack([entry for number in shards for entry in self.stream.read(number, 1000)])
-        parts = [recent[_matches(recent, user_id, decision_id)], self._filed(now, user_id, decision_id, shard)]
+        # Files come last: what is filed meanwhile is then seen twice rather than never.
+        parts = [page for number in shards for page in self._waiting(number, user_id, decision_id)]
+        parts.append(self._filed(now, user_id, decision_id, shard))
         found = pd.concat([part for part in parts if len(part)] or [_EMPTY], ignore_index=True)
-        found = found.drop_duplicates(["decision_id", "user_id", "item_id", "channel"])
-        return found.sort_values("at", ascending=False, kind="stable").head(limit)
+        repeats = found.assign(who=self._who(found)).duplicated(["decision_id", "who", "item_id", "channel"])
+        return found[~repeats].sort_values("at", ascending=False, kind="stable").head(limit)
+
+    def _waiting(self, shard: int, user_id: str | None, decision_id: str | None) -> Iterator[pd.DataFrame]:
+        """Yield the rows that no file holds yet, a page of entries at a time."""
+        after = ""
+        while entries := self.stream.read(shard, PAGE, after):
+            rows, after = unpack(entries), entries[-1].id
+            yield rows[_matches(rows, user_id, decision_id)]
+
+    def _who(self, rows: pd.DataFrame) -> list[str]:
+        """Return one name for the user of each row, the same whether the row is filed, under a random key, or not."""
+        users = rows["user_id"].dropna().unique().tolist()
+        names = {user: key or user for user, key in zip(users, self.user_keys.known(users), strict=True)}
+        keys = rows["user_key"] if "user_key" in rows else rows["user_id"]
+        return [names.get(user, key) for user, key in zip(rows["user_id"], keys, strict=True)]
 
     def _filed(self, now: float, user_id: str | None, decision_id: str | None, shard: int | None) -> pd.DataFrame:
         where = None if decision_id is None else pc.field("decision_id") == decision_id

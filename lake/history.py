@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -37,6 +37,15 @@ class History:
             pq.write_table(pa.Table.from_pandas(part, preserve_index=False), f"{folder}/.{name}.part", filesystem=filesystem)
             filesystem.move(f"{folder}/.{name}.part", f"{folder}/{name}.parquet")
         return len(frame)
+
+    def keep_longest(self, table: str, days: Iterable[date], *, shard: int, first: str) -> None:
+        """Of the files of `days` whose names are the ids of their first and last entry, `A_B`, keep for `first` the one that ends last."""
+        filesystem, root = self._root()
+        for day in sorted(set(days)):
+            folder = pafs.FileSelector(f"{root}/{table}/{DATE}{day}/shard={shard}", allow_not_found=True)
+            found = [info for info in filesystem.get_file_info(folder) if info.base_name.startswith(f"{first}_")]
+            for info in sorted(found, key=_last_entry)[:-1]:
+                filesystem.delete_file(info.path)
 
     def read(
         self,
@@ -118,6 +127,11 @@ def _blank_file(filesystem: pafs.FileSystem, path: str, where: pc.Expression, co
     pq.write_table(rewritten, f"{folder}/.{name}.part", filesystem=filesystem)
     filesystem.move(f"{folder}/.{name}.part", path)
     return int(rows)
+
+
+def _last_entry(info: pafs.FileInfo) -> list[int]:
+    """Return the id of a file's last entry, as the store orders them."""
+    return [int(part) for part in info.base_name.removesuffix(".parquet").rpartition("_")[2].split("-")]
 
 
 def _day(at: float) -> date:

@@ -291,7 +291,7 @@ class ItemTable:
     def sync(self, now: float) -> None:
         """Bring the table in step with the store: one round trip, and one more where something changed."""
         with self._lock:
-            changed, self._cursor = self.store.changes(self._cursor)
+            changed, cursor = self.store.changes(self._cursor)
             is_due = now - self._pruned_at >= PRUNE_EVERY_S
             if not changed and not is_due:
                 return
@@ -300,6 +300,7 @@ class ItemTable:
                 self._make_anew(changed, fresh, now)
             else:
                 self._add(fresh)
+            self._cursor = cursor  # only now: where the store went away in between, the next sync reads the same changes again
 
     def _replaces(self, changed: list[str], fresh: Items) -> bool:
         """Return whether a row of the table is another now, or gone: what is put again as it was is no change."""

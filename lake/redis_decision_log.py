@@ -19,9 +19,9 @@ class RedisDecisionStream:
     client: Redis
     keys: Keys
 
-    def read(self, shard: int, count: int) -> list[Entry]:
+    def read(self, shard: int, count: int, after: str = "") -> list[Entry]:
         """See DecisionStream."""
-        entries: Any = self.client.xrange(self._name(shard), count=count)
+        entries: Any = self.client.xrange(self._name(shard), f"({after}" if after else "-", count=count)
         return [Entry(entry_id.decode(), fields[b"b"], fields[b"f"]) for entry_id, fields in entries]
 
     def drop(self, shard: int, entries: Sequence[Entry]) -> None:

@@ -110,6 +110,27 @@ def test_an_item_table_follows_changes_and_drops_what_is_old(make: Callable[[str
     assert table.items.author[table.snapshot().index["new"]] != 0
 
 
+def test_a_change_is_seen_though_the_store_went_away_in_the_middle_of_a_sync(
+    make: Callable[[str], ItemStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make("items")
+    table = ItemTable(store)
+    store.put([item("taken back")])
+    table.sync(NOW)
+    store.delete(["taken back"])
+    store.put([item("new")])
+
+    def away(*_: object) -> list[None]:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "get", away)
+        with pytest.raises(ConnectionError):
+            table.sync(NOW + 1)
+    table.sync(NOW + 2)
+    assert table.items.ids.tolist() == ["new"]
+
+
 def test_a_snapshot_stays_as_it_was_while_its_table_grows(make: Callable[[str], ItemStore]) -> None:
     """New rows go behind the old ones, for which no old row moves and no earlier snapshot changes."""
     store = make("items")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,28 @@ def test_forgetting_a_users_key_leaves_nothing_to_find(log: DecisionLog) -> None
     log.user_keys.forget(["u1"])
     assert log.find(NOW, user_id="u1").empty
     assert log.find(NOW, user_id="nobody").empty
+
+
+def test_every_row_of_a_decision_is_found_once_it_is_filed(log: DecisionLog) -> None:
+    rows = replace(decided(6), candidates=replace(decided(6).candidates, user=np.arange(6, dtype=np.int32) % 5, item=np.zeros(6, np.int32)))
+    append(log, 0, rows)
+    before = sum(len(log.find(NOW, decision_id=name)) for name in ("d1", "d2"))
+    log.drain(0)
+    assert sum(len(log.find(NOW, decision_id=name)) for name in ("d1", "d2")) == before > 2
+
+
+def test_the_newest_rows_are_found_however_many_wait_to_be_filed(log: DecisionLog) -> None:
+    for _ in range(1_001):
+        append(log, 0, decided(1))
+    append(log, 0, decided(1, decision="newest", at=NOW + 1))
+    assert log.find(NOW + 1, limit=1, user_id=f"u{decided(1).candidates.user[0]}")["decision_id"].iloc[0].startswith("newest")
+
+
+def test_a_drain_that_died_files_nothing_twice_though_more_has_come_since(log: DecisionLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(log, 0, decided(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryDecisionStream, "drop", lambda *_: None)
+        log.drain(0)
+    append(log, 0, decided(4, seed=3, decision="e"))
+    log.drain(0)
+    assert len(log.history.read(TABLE, NOW, NOW)) == 9
