@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from ray.exceptions import RayActorError
 
 import serve_app
-from gateway.services import Services
 from lake.decisions import REASON, SEND
 from lake.follows import Followed
 from lake.metrics import MemoryMetrics
@@ -49,16 +48,20 @@ def store(embedded_store: str, redis_client: object) -> Iterator[str]:
     serve_app.stores_of.cache_clear()
 
 
-def services_of(store: str, folder: Path, **settings: Any) -> Services:
-    """The gateway's services of a deployment whose rankers do not answer."""
-    made = serve_app.Settings.model_validate({"model": "/none", "redis_url": store, "shards": 4, "history": str(folder)} | settings)
+def settings_of(store: str, folder: Path, **settings: Any) -> serve_app.Settings:
+    """The settings of a deployment as a person writes them."""
+    return serve_app.Settings.model_validate({"model": "/none", "redis_url": store, "shards": 4, "history": str(folder)} | settings)
+
+
+def away() -> MagicMock:
+    """Rankers that do not answer, so that popularity ranks."""
     ranker = MagicMock()
     ranker.score.remote.side_effect = RayActorError()
-    return serve_app.gateway_services(made, {"Ranker": ranker}, MemoryMetrics())
+    return ranker
 
 
 def test_every_part_of_a_decision_that_is_not_fixed_can_be_set(store: str, tmp_path: Path) -> None:
-    config = services_of(store, tmp_path, **SET).lane.pipeline.config
+    config = serve_app.pipeline_of(settings_of(store, tmp_path, **SET), away().score, MemoryMetrics()).config
     as_shipped = PipelineConfig()
     same = {part.name for part in fields(PipelineConfig) if getattr(config, part.name) == getattr(as_shipped, part.name)}
     assert same == FIXED
@@ -66,7 +69,8 @@ def test_every_part_of_a_decision_that_is_not_fixed_can_be_set(store: str, tmp_p
 
 
 def test_a_share_of_windows_sends_a_runner_up_and_logs_how_likely_each_row_was(store: str, tmp_path: Path) -> None:
-    services = services_of(store, tmp_path, top_n=1, explore={"share": 0.5, "least_value": 0.0}, sources={"trending": {"on": False}})
+    settings = settings_of(store, tmp_path, top_n=1, explore={"share": 0.5, "least_value": 0.0}, sources={"trending": {"on": False}})
+    services = serve_app.gateway_services(settings, {"Ranker": away()}, MemoryMetrics())
     now = services.clock.now()
     services.profiles.put(USERS, blank(len(USERS)))
     services.follows.put(USERS, [Followed(topics=("tea",))] * len(USERS))

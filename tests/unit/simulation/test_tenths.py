@@ -11,9 +11,10 @@ from simulation.tenths import tenth_of, volumes
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60))
 def test_tenths_are_of_one_size_to_within_a_user_and_ordered_by_activity(active: list[int]) -> None:
-    tenth = tenth_of(np.array(active))
+    before = np.array(active)
+    tenth = tenth_of(before)
     assert np.ptp(np.bincount(tenth, minlength=10)) <= 1
-    order = np.lexsort((np.arange(len(active)), active))
+    order = np.lexsort((np.arange(len(active)), before))
     assert (np.diff(tenth[order]) >= 0).all()
 
 
