@@ -69,6 +69,7 @@ from lake.metrics import Metrics
 from lake.redis_rewriting import rewrite_log
 from lake.switches import Watch
 from lake.user_keys import keyed
+from ranking.diversity import DiversityRule
 from ranking.guard import GuardRule
 from ranking.heat import burst_of, heat_of
 from ranking.in_service import popular_in_service
@@ -84,6 +85,7 @@ from scheduler.commit import NotDurableError
 from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
 from scheduler.digests import DigestRule
+from scheduler.exploration import ExploreConfig
 from scheduler.fallback import Fallback
 from scheduler.lanes import ScheduledLane, UrgentLane
 from scheduler.late import LateConfig
@@ -144,6 +146,11 @@ class Settings(BaseModel):
     `bound_s` on."""
     digests: tuple[DigestRule, ...] = ()
     """What is told together, by topic, kind or source."""
+    diversity: DiversityRule = DiversityRule()
+    """How much less is worth what is like what its user was sent lately: about the same thing, by the same author, of the same topics."""
+    explore: ExploreConfig = ExploreConfig()
+    """How often one of the next best rows is sent in place of a chosen one, so that the log can tell what another choice would have
+    brought; off unless its `share` is above 0 (docs/experiments.md)."""
     holdout: Holdout = Holdout()
     """{share, salt} of the users who get nothing that is scheduled, by which its worth is measured (docs/experiments.md)."""
     log_share: float = 1.0
@@ -309,6 +316,8 @@ def pipeline_of(settings: Settings, score: DeploymentHandle[Any], metrics: Metri
         threshold=settings.threshold,
         log_share=settings.log_share,
         decide=DecideConfig(top_n=settings.top_n),
+        diversity=settings.diversity,
+        explore=settings.explore,
         plan=settings.plan,
         hours=settings.hours,
         late=settings.late,

@@ -26,6 +26,10 @@ class DiversityRule:
     topic: float = 0.1
     half_life_s: float = 3 * 86400.0
 
+    def __post_init__(self) -> None:
+        if not (all(0 <= weight <= 1 for weight in (self.entity, self.author, self.topic)) and 0 < self.half_life_s < float("inf")):
+            raise ValueError(f"diversity takes an entity, an author and a topic from 0 to 1 and a half_life_s above 0: {self}")
+
 
 @dataclass(frozen=True)
 class Facets:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy import stats
 from ranking.labels import LabelRule
 from simulation.difference import SURE, Difference, Moments, difference, sample_ratio
 from simulation.outcomes import engaged_at
+from simulation.tenths import tenth_of, volumes
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -64,9 +65,12 @@ def report(split: Split, sends: pd.DataFrame, events: pd.DataFrame, period: Peri
     """Return users and metrics of each arm, the sample-ratio check, and each arm beside the control, metric by metric.
 
     `sends`: user_id, item_id, at. `events`: user_id, item_id, kind, at. `q_value`: the p-value for all that is compared here, by Benjamini
-    and Hochberg. NaN where an arm has nothing to compare.
+    and Hochberg. NaN where an arm has nothing to compare. `by_activity_decile`: what users of an arm were sent and engaged with, by tenths
+    of the users of all arms by their events before the period, the least active first.
     """
-    moments = {name: Moments.of(split.arm[split.arm >= 0], *pair, len(split.arms)) for name, pair in per_user(split, sends, events, period)}
+    found_per_user = dict(per_user(split, sends, events, period))
+    moments = {name: Moments.of(split.arm[split.arm >= 0], *pair, len(split.arms)) for name, pair in found_per_user.items()}
+    tenths = by_tenth(split, found_per_user, events, period)
     ratio = float(sample_ratio(split.counts, split.shares))
     compared: list[dict[str, Any]] = [
         {"metric": name, "arm": arm, "control": split.arms[0], **_row(difference(found.take(0), found.take(code), level))}
@@ -81,6 +85,7 @@ def report(split: Split, sends: pd.DataFrame, events: pd.DataFrame, period: Peri
             "share": float(split.counts[code] / max(split.counts.sum(), 1)),
             "wanted_share": float(split.shares[code]),
             **{name: float(found.take(code).ratio) for name, found in moments.items()},
+            "by_activity_decile": tenths[code],
         }
         for code, arm in enumerate(split.arms)
     }
@@ -111,6 +116,18 @@ def per_user(split: Split, sends: pd.DataFrame, events: pd.DataFrame, period: Pe
     yield "engaged_per_send", (counted(engaged), counted(known))
     yield "sends_per_user", (counted(inside), one)
     yield "opt_outs_per_user", (counted(left), one)
+
+
+def by_tenth(
+    split: Split, per_user: Mapping[str, tuple[Floats, Floats]], events: pd.DataFrame, period: Period
+) -> list[list[dict[str, Any]]]:
+    """Return volume and engagement of each arm by tenths of the users of all arms, see `report`."""
+    before = events.loc[(events["at"] < period.since).to_numpy(bool), "user_id"].value_counts()
+    there = split.arm >= 0
+    active = before.reindex(split.users[there]).fillna(0).to_numpy(np.int64)
+    tenth, (engaged, known), (sends, _) = tenth_of(active), per_user["engaged_per_send"], per_user["sends_per_user"]
+    arms = (split.arm[there] == code for code in range(len(split.arms)))
+    return [volumes(*(column[arm] for column in (tenth, active, sends, engaged, known))) for arm in arms]
 
 
 def adjusted(p_values: list[float]) -> list[float]:

@@ -26,10 +26,12 @@ from simulation.offers import Scored, places
 from simulation.policies import Random, popular, recent
 from simulation.scenarios import ITEMS_A_WEEK, Keeper
 from simulation.stage import Day, Stage, StageConfig
+from simulation.tenths import tenth_of, volumes
 from simulation.world import World
 from simulation.world_parameters import WorldParameters
 
 F32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -122,11 +124,12 @@ def play(config: ContestConfig, told: Told | None = None) -> dict[str, Any]:
     stage = Stage(world, watching, StageConfig(hard=config.hard), seed=config.seed)
     with threadpool_limits(1):
         filters = _learned(stage, watching, config, told)
+        active = watching.observer.known.active
         lives = {name: _lived(name, stage.branched(), filters, config, told) for name in CONTESTANTS}
     counted = {name: lived.after(config.settle_days) for name, lived in lives.items()}
     return {
         **{name: getattr(config, name) for name in ("users", "days", "settle_days", "learn_days", "seed", "soft", "hard")},
-        "policies": {name: figures(lived, counted["random"], config) for name, lived in counted.items()},
+        "policies": {name: figures(lived, counted["random"], active, config) for name, lived in counted.items()},
         "filters": {name: {"cut": each.cut, "recall": each.recall} for name, each in filters.items()},
         "courses": {name: course(lived) for name, lived in lives.items()},
     }
@@ -202,9 +205,10 @@ def scorer_of(name: ContestantName, stage: Stage, filters: dict[LabelName, Filte
     return stage.ranker
 
 
-def figures(lived: Lived, beside: Lived, config: ContestConfig) -> dict[str, Any]:
+def figures(lived: Lived, beside: Lived, active: Floats, config: ContestConfig) -> dict[str, Any]:
     """Return what a report says of a policy, per person and week where nothing else is said, and how it differs from another.
 
+    `active`: days on which users were there while everything was learned, (users,), by which `by_activity_decile` parts them.
     Each difference has an interval of 95 % over draws of users; users of one world under two policies are taken for different ones, which
     makes intervals wider than they need be.
     """
@@ -224,6 +228,7 @@ def figures(lived: Lived, beside: Lived, config: ContestConfig) -> dict[str, Any
         "most_in_seven_days": int(rolling.max(initial=0)),
         "overspent": int(np.maximum(rolling - config.hard, 0).sum()),
         **{name: _beside(*columns, weeks) for name, columns in metrics.items()},
+        "by_activity_decile": volumes(tenth_of(active), active, lived.sends.sum(axis=0), lived.answered.sum(axis=0)),
     }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from simulation.tenths import tenth_of
+
 DAY = pd.Timedelta(days=1)
 HORIZON_DAYS = 14
 
@@ -130,8 +132,7 @@ def by_activity_decile(decisions: pd.DataFrame, sends: pd.DataFrame, events: pd.
         return []
     before = events.loc[events["at"] < decisions["at"].min(), "user_id"].astype(str)
     active = before.value_counts().reindex(users, fill_value=0).to_numpy(np.int64)
-    decile = np.empty(len(users), np.int64)
-    decile[np.argsort(active, kind="stable")] = np.arange(len(users)) * 10 // len(users)
+    decile = tenth_of(active)
     of_send = decile[users.get_indexer(pd.Index(sends["user_id"].astype(str)))]
     found = []
     for tenth in range(10):

@@ -18,6 +18,7 @@ from lake.errors import InputError
 from lake.table_files import read_file
 from lake.tables import ID, NAME, TIME, Column, Schema
 from simulation.arms_report import METRICS, Period, Split, report
+from simulation.tenths import TENTHS
 from tidings.console import Json, emit, facts, say, step
 from tidings.learning import WRITERS, DataOption, instant, write_table
 
@@ -255,7 +256,22 @@ def summary(found: dict[str, Any]) -> RenderableType:
         first, *rest = (_figure(row[name], form) for name, form in shown)
         beside.add_row(METRICS[row["metric"]], row["arm"], first, interval, *rest)
     check = found["sample_ratio"]
-    return Group(arms, "", beside, "", f"sample ratio: {'as it should be' if check['ok'] else 'WRONG'}, p = {check['p_value']:.3g}")
+    verdict = f"sample ratio: {'as it should be' if check['ok'] else 'WRONG'}, p = {check['p_value']:.3g}"
+    return Group(arms, "", beside, "", tenths(found), "", verdict)
+
+
+def tenths(found: dict[str, Any]) -> RenderableType:
+    """Return what share of each arm's sends went to tenths of the users by their activity before, and how much of that was engaged with."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sends, engaged per send")
+    for arm in found["arms"]:
+        table.add_column(arm, justify="right")
+    parts = [column["by_activity_decile"] for column in found["arms"].values()]
+    for place, row in enumerate(zip(*parts, strict=True), start=1):
+        name = {1: "tenth 1, the least active", TENTHS: f"tenth {TENTHS}, the most active"}.get(place, f"tenth {place}")
+        rates = (np.nan if part["engaged_per_send"] is None else part["engaged_per_send"] for part in row)
+        table.add_row(name, *(f"{part['share_of_sends']:.1%}, {_figure(rate, '.4f')}" for part, rate in zip(row, rates, strict=True)))
+    return table
 
 
 def _figure(value: float, form: str) -> str:

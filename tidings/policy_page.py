@@ -22,6 +22,10 @@ PLOTS = {
     ),
     "opt_outs": ("People who have left so far", "Whoever is told much in vain unsubscribes sooner."),
 }
+TENTHS = {
+    "share_of_sends": ("Share of the sends, in percent", "An even hand gives each tenth of the people a tenth of the sends."),
+    "engaged_per_send": ("Of 100 sends answered", "Whether what they are told concerns them."),
+}
 METRICS = ("answered_per_person", "answered_per_send", "days_there_per_person")
 
 
@@ -35,6 +39,7 @@ def page(report: dict[str, Any]) -> str:
         report=report,
         headline=headline(policies, best),
         rows=[_row(name, row, name == best) for name, row in policies.items()],
+        tenths=[(title, words, [(name, _tenths(row, key)) for name, row in policies.items()]) for key, (title, words) in TENTHS.items()],
         plots=[plot for figure in PLOTS if (plot := _plot(figure, report)) is not None],
         policies={name: WORDS[name] for name in policies},
     )
@@ -69,6 +74,10 @@ def _row(name: str, row: dict[str, Any], best: bool) -> dict[str, Any]:
         "overspent": f"{row['overspent']:,}",
         "beside": [] if name == "random" else [_beside(row[metric], 100 if metric == "answered_per_send" else 1) for metric in METRICS],
     }
+
+
+def _tenths(row: dict[str, Any], key: str) -> list[str]:
+    return ["-" if part[key] is None else f"{100 * part[key]:.1f}" for part in row["by_activity_decile"]]
 
 
 def _beside(found: dict[str, float], scale: float) -> str:

@@ -10,18 +10,26 @@ import pytest
 from hypothesis import given, settings
 from redis import Redis
 
+from budgets.ledger import MemoryLedger
 from lake.dataset import Dataset
+from lake.follows import MemoryFollowStore
 from lake.items import ItemTable, MemoryItemStore, rows_of_frame
 from lake.meta import Meta
+from lake.profiles import MemoryProfileStore
+from lake.seen import MemorySeenStore
 from ranking.blocks import Matrix
-from ranking.features import FEATURES
+from ranking.features import FEATURES, TEXT_FEATURES, VECTOR_FEATURES
 from ranking.join import features_at
 from ranking.offline import State
+from ranking.offline_score import score_candidates
 from ranking.past import Past
 from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import refresh
 from ranking.scorer import ScoreRequest
 from ranking.store import FeatureStore, MemoryFeatureStore
+from scheduler.due import MemoryDueIndex
+from scheduler.loading import Stores
+from simulation.playback import Features, Playback
 from tests.unit.ranking.models import scorer_of
 from tests.unit.ranking.worlds import DAYS, START, world
 
@@ -56,8 +64,11 @@ def with_other_future(at: pd.Timestamp, seed: int) -> Dataset:
     unborn = np.flatnonzero(items["created_at"] >= at)
     for name in ("author_id", "title", "kind"):
         items[name] = _shuffled(items[name], unborn, random)
+    for names in (["topics"], ["latitude", "longitude"]):
+        items.loc[items.index[unborn], names] = items.loc[items.index[random.permutation(unborn)], names].to_numpy()
     sends = WORLD.sends.copy()
-    sends["item_id"] = _shuffled(sends["item_id"], np.flatnonzero(sends["at"] >= at), random)
+    for name in ("user_id", "item_id"):
+        sends[name] = _shuffled(sends[name], np.flatnonzero(sends["at"] >= at), random)
     sends = sends[(WORLD.sends["at"] < at) | (random.random(len(WORLD.sends)) < 0.5)]
     return Dataset.of({"users": WORLD.users, "items": items, "events": events, "sends": sends})
 
@@ -66,6 +77,12 @@ def _shuffled(column: pd.Series[str], rows: npt.NDArray[np.intp], random: np.ran
     values = column.to_numpy(object).copy()
     values[rows] = random.permutation(values[rows])
     return pd.Series(values, index=column.index, dtype="str")
+
+
+def test_each_feature_differs_from_row_to_row_in_this_world_so_that_these_tests_can_fail() -> None:
+    found = features(WORLD, START + pd.Timedelta(days=41.9))
+    same = [name for place, name in enumerate(FEATURES) if len(np.unique(found[~np.isnan(found[:, place]), place])) < 2]
+    assert same == ["channel"], "which is what it was asked with"
 
 
 @settings(max_examples=15)
@@ -94,7 +111,7 @@ def store(request: pytest.FixtureRequest) -> FeatureStore:
 
 
 @pytest.mark.parametrize("day", [20.3, 41.9])
-def test_the_log_and_the_store_with_live_updates_give_the_same_features_and_scores(store: FeatureStore, day: float) -> None:
+def test_training_replay_files_and_serving_give_the_same_rows_the_same_features_and_scores(store: FeatureStore, day: float) -> None:
     at = (START + pd.Timedelta(days=day)).floor("s")
     known = Dataset.of({name: frame for name, frame in WORLD.tables.items() if len(frame)}, at)
     young = known.items[known.items["created_at"] > at - pd.Timedelta(days=14)]
@@ -104,18 +121,49 @@ def test_the_log_and_the_store_with_live_updates_give_the_same_features_and_scor
     replay_events(known, live_since, store)
     items = MemoryItemStore()
     items.put(rows_of_frame(young))
-    scorer = scorer_of(store, ItemTable(items))
     user, item = np.repeat(np.arange(len(users)), len(ids)).astype(np.int32), np.tile(np.arange(len(ids)), len(users)).astype(np.int32)
     request = ScoreRequest(users, ids, user, item, np.zeros(len(user), np.uint8), ("in_app",), at.timestamp())
-    job = scorer.prepare(request)
-    served = np.concatenate([job.features(chunk) for chunk in job.chunks()])
     seen = user < len(USERS)
-    logged = features(known, at).reshape(len(USERS), -1, len(FEATURES))[:, -len(ids) :].reshape(-1, len(FEATURES))
-    np.testing.assert_allclose(served[seen], logged, rtol=1e-5, atol=1e-4)
-    scores = scorer.score(users, ids, user, item, request.channel, request.channels, at.timestamp())
-    np.testing.assert_allclose(scores.probability[seen], scorer.bundle.probabilities(np.ascontiguousarray(logged)), atol=1e-6)
-    assert np.isfinite(scores.value).all()
-    assert scores.known_user.tolist() == [True] * len(USERS) + [False]
+    trained = features(known, at).reshape(len(USERS), -1, len(FEATURES))[:, -len(ids) :].reshape(-1, len(FEATURES))
+
+    replayed, table = replayed_until(at)
+    serving, replaying = scorer_of(store, ItemTable(items)), scorer_of(replayed, table)
+    expected = serving.bundle.probabilities(np.ascontiguousarray(trained))
+    for scorer in (serving, replaying):
+        job = scorer.prepare(request)
+        found = np.concatenate([job.features(chunk) for chunk in job.chunks()])
+        np.testing.assert_array_less(apart(found[seen], trained), 1e-5)
+        scores = scorer.score(users, ids, user, item, request.channel, request.channels, at.timestamp())
+        np.testing.assert_allclose(scores.probability[seen], expected, rtol=0, atol=1e-6)
+        assert np.isfinite(scores.value).all()
+        assert scores.known_user.tolist() == [True] * len(USERS) + [False]
+
+    rows = pd.DataFrame({"user_id": np.array(users, object)[user], "item_id": np.array(ids, object)[item], "channel": "in_app", "at": at})
+    filed = score_candidates(serving.bundle, known, rows)
+    served = serving.score(users, ids, user, item, request.channel, request.channels, at.timestamp())
+    np.testing.assert_allclose(filed["probability"].to_numpy()[seen], served.probability[seen], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(filed["score"].to_numpy()[seen], served.value[seen], rtol=0, atol=1e-6)
+
+
+def apart(found: Matrix, expected: Matrix) -> Matrix:
+    """Return how far features are apart, relatively; a product of vectors that is 0 but for float32's rounding, beside the largest one."""
+    assert np.array_equal(np.isnan(found), np.isnan(expected))
+    same = np.isnan(expected) | (found == expected)
+    size = np.abs(expected)
+    products = [place for place, name in enumerate(FEATURES) if name in (*VECTOR_FEATURES, *TEXT_FEATURES)]
+    size[:, products] = np.maximum(size[:, products], 0.02 * np.nanmax(size[:, products], axis=0))
+    return np.divide(np.abs(found - expected), size, out=np.zeros_like(expected), where=~same)
+
+
+def replayed_until(at: pd.Timestamp) -> tuple[FeatureStore, ItemTable]:
+    """Play the whole world, its future included, from two days before a moment up to it, as a replay does; return what it ranks by."""
+    meta, features_of = Meta(shards=1), Features.of(WORLD, MemoryFeatureStore())
+    stores = Stores(meta, MemoryProfileStore(), MemoryFollowStore(meta), MemoryItemStore(), MemoryDueIndex(meta.shards))
+    since = (at - pd.Timedelta(days=2)).timestamp()
+    playback = Playback(WORLD, stores, MemorySeenStore(), MemoryLedger(), features_of, since, windows_per_week=3)
+    playback.start()
+    playback.advance(at.timestamp())
+    return features_of.store, ItemTable(stores.items)
 
 
 def replay_events(dataset: Dataset, since: pd.Timestamp, store: FeatureStore) -> None:

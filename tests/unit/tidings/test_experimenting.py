@@ -80,6 +80,24 @@ def test_a_lift_is_found_where_it_is_and_nowhere_else(better: Path) -> None:
     assert of(other, "engaged_per_send")["q_value"] > 0.05
 
 
+def test_each_arm_says_what_the_tenths_of_its_users_got_by_what_they_did_before(better: Path, tmp_path: Path) -> None:
+    folder, known = tmp_path / "data", Dataset.load(better)
+    early = pd.DataFrame({"user_id": USERS, "kind": "visit", "at": START - pd.Timedelta(days=1)})
+    early = early.loc[early.index.repeat(np.arange(len(USERS)) * 10 // len(USERS))]
+    Dataset.of({"events": pd.concat([known.events, early], ignore_index=True), "sends": known.sends}).save(folder)
+    options = ("report", "--data", str(folder), "--name", "dial", "--holdout", "0.1")
+    arms = told(*options)["arms"]
+    for treated, arm in ((False, "control"), (True, "treatment")):
+        tenths, mine = arms[arm]["by_activity_decile"], np.flatnonzero((treated == TREATED) & ~HELD)
+        assert sum(part["users"] for part in tenths) == len(mine) == arms[arm]["users"]
+        assert [part["active_before"] / part["users"] for part in tenths] == pytest.approx(list(range(10)), abs=0.2)
+        assert [part["sends"] for part in tenths] == [3 * part["users"] for part in tenths]
+        assert sum(part["share_of_sends"] for part in tenths) == pytest.approx(1)
+        rates = [part["engaged_per_send"] for part in tenths]
+        assert float(np.mean(rates)) == pytest.approx(arms[arm]["engaged_per_send"], abs=0.01)
+    assert "tenth 10, the most active" in run(*options).stdout
+
+
 def test_a_decision_log_is_compared_as_the_tables_are_and_tells_who_was_held_out(better: Path) -> None:
     options = ("--data", str(better), "--decisions", str(better.parent / "decisions.parquet"), "--holdout", "0.1")
     found = told("report", *options, "--name", "dial")

@@ -58,6 +58,19 @@ def test_the_page_says_what_won_and_draws_every_policy(report: dict[str, Any]) -
     assert "http" not in re.sub(r'xmlns="[^"]*"', "", html)
 
 
+def test_every_policy_says_what_each_tenth_of_the_people_got_and_the_page_shows_it(report: dict[str, Any]) -> None:
+    html = page(report)
+    for name, row in report["policies"].items():
+        tenths = row["by_activity_decile"]
+        assert [part["decile"] for part in tenths] == list(range(1, 11))
+        assert sum(part["users"] for part in tenths) == SMALL.users
+        assert sum(part["sends"] for part in tenths) == row["sends"]
+        before = [part["active_before"] / part["users"] for part in tenths]
+        assert before == sorted(before)
+        shown = "".join(f"<td>{100 * part['share_of_sends']:.1f}</td>" for part in tenths)
+        assert f"<td>{name}</td>{shown}" in html
+
+
 def test_what_chance_could_do_is_not_called_a_win(report: dict[str, Any]) -> None:
     rows = json.loads(json.dumps(report["policies"]))
     rows["popular"]["answered_per_person"] |= {"value": 9.0, "low": -1.0}
