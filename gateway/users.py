@@ -14,7 +14,7 @@ from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
 from lake.follows import Followed, FollowStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, quarter_of
+from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, PROFILE, Profiles, ProfileStore, quarter_of
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,24 @@ class UserBook:
     suppression: Suppression
 
     def put(self, user_id: str, row: UserRow) -> None:
-        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay.
+        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay, and so does what changes of them meanwhile.
 
         Somebody new begins with the windows at which most people look.
         """
-        profile = self.profiles.get([user_id]).copy()
-        if not profile["flags"][0] & KNOWN:
-            profile = self.profiles.usual()
-            profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
-            profile["suppressed"] = self.suppression.masks([user_id])
-        profile["zone"] = str(row.get("timezone", "")).encode()
-        profile["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
-        profile["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
-        profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
-        profile["created_at"] = row.get("created_at", 0.0)
         self.rows.put(user_id, row)
+        fields = _fields(row)
+        if self.profiles.get([user_id])["flags"][0] & KNOWN:
+            for name in fields.dtype.names or ():
+                self.profiles.write([user_id], name, fields[name])
+            return
+        profile = self.profiles.usual()
+        profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
+        profile["suppressed"] = self.suppression.masks([user_id])
+        for name in fields.dtype.names or ():
+            profile[name] = fields[name]
         self.profiles.put([user_id], profile)
+        # Whoever unsubscribed since the masks were read found no profile to mark.
+        self.profiles.add_bits([user_id], "suppressed", self.suppression.masks([user_id]), on=True)
 
     def get(self, user_id: str) -> dict[str, Any]:
         """Return a user's row; of one that came with imported history only what the profile holds."""
@@ -93,6 +95,17 @@ class UserBook:
         if not profile["flags"][0] & KNOWN:
             raise not_found(f"there is no user {user_id!r}; PUT /v1/users/{{id}} makes one")
         return profile
+
+
+def _fields(row: UserRow) -> Profiles:
+    """Return the fields of a profile that a user's row fills, shape (1,)."""
+    fields = np.zeros(1, PROFILE)[["zone", "locale", "place", "utc_offset_minutes", "created_at"]]
+    fields["zone"] = str(row.get("timezone", "")).encode()
+    fields["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
+    fields["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
+    fields["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
+    fields["created_at"] = row.get("created_at", 0.0)
+    return fields
 
 
 def _columns(profile: Profiles) -> dict[str, Any]:
