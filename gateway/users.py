@@ -28,7 +28,7 @@ class UserBook:
     suppression: Suppression
 
     def put(self, user_id: str, row: UserRow) -> None:
-        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay, and so does what changes of them meanwhile.
+        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay, also those that come meanwhile.
 
         Somebody new begins with the windows at which most people look.
         """
