@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -28,7 +28,7 @@ class Interrupted(MemoryProfileStore):
         if happening is not None:
             happening()
 
-    def get(self, user_ids: list[str]) -> Profiles:  # type: ignore[override]
+    def get(self, user_ids: Sequence[str]) -> Profiles:
         """Read, then let it happen."""
         found = super().get(user_ids)
         self._happen()
