@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Match
+from starlette.types import Scope
 
 from gateway.api_keys import ApiKey
 from gateway.problems import ProblemError, invalid_body
@@ -17,6 +20,8 @@ from gateway.services import Services
 from gateway.words import Words, words_for
 
 SCHEME = "key"
+HIDDEN = "\udc2f"
+"""What no path that was decoded from UTF-8 can hold."""
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -48,6 +53,15 @@ def key_of(request: Request) -> ApiKey:
     return key
 
 
+def _slashes_hidden(scope: Scope) -> Scope:
+    """Return a scope in whose path every slash that was written %2F is HIDDEN: the server has turned it into one like any other."""
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2F" not in raw and b"%2f" not in raw:
+        return scope
+    written = raw.decode("ascii", "replace").replace("%2F", HIDDEN).replace("%2f", HIDDEN)
+    return {**scope, "path": unquote(written)}
+
+
 class KeyedRoute(APIRoute):
     """A route for holders of a key: 401, 403 and 429 come before any complaint about the request itself."""
 
@@ -56,6 +70,13 @@ class KeyedRoute(APIRoute):
         """The scopes of which the key needs one."""
         security = (self.openapi_extra or {})["security"]
         return [scope for scheme in security for scope in scheme[SCHEME]]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether a request is this route's; a slash that is written %2F is part of an id, not the end of it."""
+        match, found = super().matches(_slashes_hidden(scope))
+        if "path_params" in found:
+            found["path_params"] = {name: str(value).replace(HIDDEN, "/") for name, value in found["path_params"].items()}
+        return match, found
 
     def get_route_handler(self) -> Handler:
         """Return a handler that admits the caller first."""

@@ -87,7 +87,7 @@ class UrgentDesk:
         self.metrics.observe("tidings_urgent_batch_rows", sum(map(rows_of, requests)))
         try:
             now = self.clock.now()
-            early = [_in_future(request, now) for request in requests]
+            early = [in_future(request, now) for request in requests]
             good = [request for request, error in zip(requests, early, strict=True) if error is None]
             decided = iter(self.lane.decide(good, now) if good else [])
             return [next(decided) if error is None else error for error in early]
@@ -97,8 +97,11 @@ class UrgentDesk:
             return [LaneError("away", "the store or the ranker does not answer; send again shortly")] * len(requests)
 
 
-def _in_future(request: UrgentRequest, now: float) -> LaneError | None:
-    """An item from the future would be ranked as newer than anything real; a sender's clock may be off by a little."""
+def in_future(request: UrgentRequest, now: float) -> LaneError | None:
+    """Return what is wrong where a request's item is from the future, None where it is not.
+
+    It would be ranked as newer than anything real; a sender's clock may be off by a little.
+    """
     created_at = None if request.item is None else request.item.get("created_at")
     if created_at is not None and created_at > now + MAX_FUTURE_S:
         return LaneError("invalid", f"is in the future: {created_at - now:,.0f} s from now", field="item.created_at")

@@ -14,7 +14,23 @@ from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
 from lake.follows import Followed, FollowStore
 from lake.meta import Meta
-from lake.profiles import KNOWN, NO_OFFSET, NO_WINDOW, Profiles, ProfileStore, quarter_of, with_guesses, without_guesses
+        usual = self.profiles.usual()
+        told = with_guesses(_told(row), usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0]))
+        self.rows.put(user_id, row)
+        if self.profiles.get([user_id])["flags"][0] & KNOWN:
+            for name in _TOLD:
+                self.profiles.write([user_id], name, told[name])
+            self.profiles.add_bits([user_id], "flags", CLOCK_GUESSED, on=bool(told["flags"][0] & CLOCK_GUESSED))
+            return
+        profile = without_guesses(usual).copy()
+        profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
+        profile["suppressed"] = self.suppression.masks([user_id])
+        profile["flags"] |= told["flags"]
+        for name in _TOLD:
+            profile[name] = told[name]
+        self.profiles.put([user_id], profile)
+        # Whoever unsubscribed since the masks were read found no profile to mark.
+        self.profiles.add_bits([user_id], "suppressed", self.suppression.masks([user_id]), on=True)
 
 
 @dataclass(frozen=True)
@@ -28,10 +44,11 @@ class UserBook:
     suppression: Suppression
 
     def put(self, user_id: str, row: UserRow) -> None:
-        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay.
+        """Insert or replace a user's row; preferences, addresses, budgets and suppressions stay, also those that come meanwhile.
 
         Somebody new begins with the windows at which most people look, and who tells no clock goes by that of most people.
         """
+<<<<<<< HEAD
         profile, usual = without_guesses(self.profiles.get([user_id])).copy(), self.profiles.usual()
         if not profile["flags"][0] & KNOWN:
             profile = without_guesses(usual).copy()
@@ -44,6 +61,22 @@ class UserBook:
         profile["created_at"] = row.get("created_at", 0.0)
         self.rows.put(user_id, row)
         self.profiles.put([user_id], with_guesses(profile, usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0])))
+=======
+        self.rows.put(user_id, row)
+        fields = _fields(row)
+        if self.profiles.get([user_id])["flags"][0] & KNOWN:
+            for name in fields.dtype.names or ():
+                self.profiles.write([user_id], name, fields[name])
+            return
+        profile = self.profiles.usual()
+        profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
+        profile["suppressed"] = self.suppression.masks([user_id])
+        for name in fields.dtype.names or ():
+            profile[name] = fields[name]
+        self.profiles.put([user_id], profile)
+        # Whoever unsubscribed since the masks were read found no profile to mark.
+        self.profiles.add_bits([user_id], "suppressed", self.suppression.masks([user_id]), on=True)
+>>>>>>> h-d
 
     def get(self, user_id: str) -> dict[str, Any]:
         """Return a user's row; of one that came with imported history only what the profile holds."""
@@ -93,6 +126,21 @@ class UserBook:
         if not profile["flags"][0] & KNOWN:
             raise not_found(f"there is no user {user_id!r}; PUT /v1/users/{{id}} makes one")
         return profile
+
+
+_TOLD = ("zone", "utc_offset_minutes", "locale", "place", "created_at")
+"""The fields of a profile that a user's row fills."""
+
+
+def _told(row: UserRow) -> Profiles:
+    """Return a profile, shape (1,), of which only what a user's row tells is filled."""
+    told = np.zeros(1, PROFILE)
+    told["zone"] = str(row.get("timezone", "")).encode()
+    told["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
+    told["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
+    told["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
+    told["created_at"] = row.get("created_at", 0.0)
+    return told
 
 
 def _columns(profile: Profiles) -> dict[str, Any]:

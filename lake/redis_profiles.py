@@ -57,9 +57,9 @@ class RedisProfileStore:
         column = np.asarray(values).astype(base.base)
         known = self._known(user_ids)
         pipe = self.client.pipeline(transaction=False)
-        for key, value, there in zip(self._names(user_ids), column, known, strict=True):
+        for place, (key, there) in enumerate(zip(self._names(user_ids), known, strict=True)):
             if there:
-                pipe.setrange(key, offset, value.tobytes())
+                pipe.setrange(key, offset, column[place : place + 1].tobytes())  # of a text by itself numpy leaves the padding out
         pipe.execute()
 
     def add_bits(self, user_ids: Sequence[str], name: str, bits: npt.ArrayLike, on: bool) -> None:

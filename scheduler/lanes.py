@@ -210,10 +210,13 @@ class UrgentLane:
 
     def _dated(self, rows: list[ItemRow], now: float) -> list[ItemRow]:
         """Return rows with the time they came to be: now, if it is not given and the item has not been heard of."""
-        known = self.pipeline.table.snapshot()
-        places = known.codes([row["item_id"] for row in rows]).tolist()
-        began = [now if place < 0 else float(known.items.created_at[place]) for place in places]
-        return [{"created_at": at, **row} for at, row in zip(began, rows, strict=True)]
+        undated = [row["item_id"] for row in rows if "created_at" not in row]
+        if not undated:
+            return rows
+        # From the store where the table lacks one: another gateway may have put it, or this one since the table was last looked at.
+        known, places = self.pipeline.table.with_missing(undated)
+        began = {name: float(known.created_at[place]) for name, place in zip(undated, places.tolist(), strict=True) if place >= 0}
+        return [{"created_at": began.get(row["item_id"], now), **row} for row in rows]
 
     def audience(self, topic: str, limit: int) -> list[str]:
         """Return the followers of a topic, at most `limit` + 1 of them, so that a caller can tell there are more."""

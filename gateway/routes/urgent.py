@@ -22,7 +22,7 @@ from gateway.problems import ProblemError, away, forbidden, in_progress, invalid
 from gateway.routing import BodyRoute, key_of, needs, services_of
 from gateway.services import Services
 from gateway.shedding import Load
-from gateway.urgent import UrgentDesk
+from gateway.urgent import UrgentDesk, in_future
 from ranking.popularity import MODEL_ID as POPULARITY
 from scheduler.lanes import UrgentRequest, UrgentResult
 
@@ -97,8 +97,11 @@ def _request(body: UrgentBody, users: list[str], key: ApiKey, decision_id: str) 
 def _put_down(services: Services, asked: UrgentRequest) -> UrgentRequest:
     """Put a request's item into the store, once: were it put with every page, it could not be cancelled on the way."""
     if asked.item is not None:
+        now = services.clock.now()
+        if (wrong := in_future(asked, now)) is not None:
+            raise _problem(wrong)
         known = services.items.get([asked.item_id])[0] or {}
-        services.items.put([{"created_at": known.get("created_at", services.clock.now()), **asked.item}])
+        services.items.put([{"created_at": known.get("created_at", now), **asked.item}])
     return replace(asked, item=None)
 
 

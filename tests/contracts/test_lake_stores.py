@@ -217,6 +217,14 @@ def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None
     assert (got["flags"] & KNOWN).tolist() == [1, 1, 0]
 
 
+def test_a_text_of_a_profile_is_replaced_whole(make: Callable[[str], ProfileStore]) -> None:
+    store = make("profiles")
+    store.put(["ann"], blank(1))
+    for zone in (b"America/New_York", b"Asia/Tokyo", b""):
+        store.write(["ann"], "zone", np.array([zone], "S32"))
+        assert store.get(["ann"])["zone"].tolist() == [zone]
+
+
 def test_a_time_of_the_users_own_is_kept_beside_the_windows_predicted_for_them(make: Callable[[str], ProfileStore]) -> None:
     """Writing windows leaves the user's own time, and writing that leaves the windows; a row of before there were such times takes one."""
     store = make("profiles")

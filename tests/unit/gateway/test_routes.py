@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -365,3 +366,18 @@ async def test_openapi_names_every_route_its_scopes_and_its_models(client: httpx
     assert urgent["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UrgentBody"}
     assert urgent["responses"]["202"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/UrgentAnswer"}
     assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("user_id", ["team/ann", "a b/ü/", "/", "100%2Fann", "ann/preferences"])
+async def test_an_id_may_hold_slashes_which_a_path_writes_as_2f(client: httpx.AsyncClient, world: World, user_id: str) -> None:
+    path = f"/v1/users/{quote(user_id, safe='')}"
+    assert (await client.put(path, json={"timezone": "Asia/Tokyo"})).status_code == 204
+    assert (await client.get(path)).json() == {"user_id": user_id, "timezone": "Asia/Tokyo"}
+    assert (await client.put(f"{path}/addresses", json={"email": "ann@example.org"})).status_code == 204
+    assert (await client.get(f"{path}/addresses")).json() == {"email": "ann@example.org"}
+    assert (await client.get(f"{path}/inbox")).json()["entries"] == []
+    assert (await client.delete(path)).status_code == 204
+    assert world.erased == [user_id]
+    item = f"/v1/items/{quote(user_id, safe='')}"
+    assert (await client.put(item, json={})).status_code == 204
+    assert world.items.there([user_id]) == [True]

@@ -138,6 +138,14 @@ async def test_a_new_item_for_a_large_topic_is_put_once_so_that_it_can_be_cancel
     assert world.items.get(["new"]) == [{"item_id": "new", "title": "Trains stop", "created_at": NOW}]
 
 
+async def test_an_item_from_the_future_is_refused_for_a_large_topic_too(client: httpx.AsyncClient, world: World) -> None:
+    world.lane.followers["t"] = [f"u{i}" for i in range(10_001)]
+    body = {"item": {"item_id": "new", "created_at": "2999-01-01T00:00:00Z"}, "topic": "t"}
+    assert problem_of(await client.post("/v1/urgent", json=body), 422)["errors"][0]["field"] == "item.created_at"
+    assert world.items.get(["new"]) == [None]
+    assert world.fanout.jobs == {}
+
+
 async def test_a_critical_request_needs_its_own_scope(world: World) -> None:
     app = create_app(world.services())
     async with client_of(app, world.token("urgent")) as client:

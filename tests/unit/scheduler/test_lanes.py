@@ -178,6 +178,14 @@ def test_an_item_that_comes_again_with_others_to_tell_is_as_old_as_it_was(crowd:
     assert row["created_at"] == MONDAY_NOON
 
 
+def test_an_item_that_another_gateway_put_is_as_old_as_it_was(crowd: World) -> None:
+    users, _ = crowd.due.due(0, NOON_SLOT, 1)
+    lane = crowd.urgent()
+    crowd.items.put([{"item_id": "known", "created_at": MONDAY_NOON - 7200}])
+    lane.decide([replace(request(users, "known"), item={"item_id": "known"})], MONDAY_NOON)
+    assert crowd.items.get(["known"]) == [{"item_id": "known", "created_at": MONDAY_NOON - 7200}]
+
+
 def test_the_audience_of_a_topic_is_everybody_who_follows_it_once_and_at_most_one_more_than_asked_for() -> None:
     follows = MemoryFollowStore(META)
     names = [f"u{n}" for n in range(30)]
