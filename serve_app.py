@@ -81,6 +81,7 @@ from ranking.redis_features import RedisFeatureStore
 from ranking.refresh import Refreshed
 from ranking.shadow import HistoryShadowLog
 from ranking.unseen import unseen_of
+from ranking.value import ValueRule
 from scheduler.commit import NotDurableError
 from scheduler.critical import PER_DAY
 from scheduler.decide import DecideConfig
@@ -134,6 +135,8 @@ class Settings(BaseModel):
     """What the windows send on."""
     sources: Annotated[dict[str, SourceRule], AfterValidator(check_rules)] = Field(default_factory=dict)
     """By name, whether a candidate source is on and what of it is set otherwise; growing and dormant are off by default."""
+    opt_out_cost: float = Field(default=ValueRule.opt_out_cost, ge=0.0, allow_inf_nan=False)
+    """What losing a reader costs, in engagements: a row is worth its probability less this times its risk that the reader opts out."""
     top_n: int = 3
     """Most sends of one window."""
     plan: PlanConfig = PlanConfig()
@@ -272,6 +275,7 @@ def app(settings: Settings) -> serve.Application:
         max(int(settings.ranker_cpus), 1),
         most_per_user=settings.most_per_user,
         guard=GuardRule() if settings.guard is True else settings.guard or None,
+        value=ValueRule(opt_out_cost=settings.opt_out_cost),
     )
     scheduler = Scheduler.bind(partial(make_ticker, settings), settings.ticking)
     courier = CourierReplica.options(num_replicas=settings.couriers).bind(partial(make_courier, settings))

@@ -23,6 +23,7 @@ from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
 from ranking.popularity import Worth
 from ranking.reference import Reference
+from ranking.value import ValueRule
 
 if TYPE_CHECKING:  # imported where it is used: with what it brings along it is half of what a process loads, and most hold no model
     import xgboost as xgb
@@ -60,7 +61,8 @@ class Window:
 class Bundle:
     """A model that is ready to predict. `channels`: the names whose codes the feature `channel` holds. `light`: see ranking.light.
 
-    `normal`: what its rows and scores are like when all is well, for ranking.guard. `popular`: what popularity is worth.
+    `normal`: what its rows and scores are like when all is well, for ranking.guard. `popular`: what popularity is worth. `rule`: what
+    outcomes are worth to the deployment that it ranks for; not of the model, and in no file.
     """
 
     model_id: str
@@ -74,6 +76,7 @@ class Bundle:
     light: xgb.Booster | None = None
     normal: Reference | None = None
     popular: Worth | None = None
+    rule: ValueRule = ValueRule()
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lake.errors import InputError
@@ -15,6 +15,7 @@ from ranking.popularity import UNTRAINED, Worth
 from ranking.registry import Registry, Standing
 from ranking.scorer import Scorer
 from ranking.store import FeatureStore
+from ranking.value import ValueRule
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +46,25 @@ class Held:
 
 
 class InService:
-    """Loads what the registry, or a plain bundle's folder, says is to serve. One thread calls `look`, any reads `held`.
+    """Loads what the registry, or a plain bundle's folder, says is to serve, to rank by `rule`. One thread calls `look`, any reads `held`.
 
     `problem`: why the registry's wish could not be followed, "" where it was; what was held then goes on serving.
     """
 
-    def __init__(self, model: Path, store: FeatureStore, table: ItemTable, threads: int, most_per_user: int = MOST_PER_USER) -> None:
+    def __init__(
+        self,
+        model: Path,
+        store: FeatureStore,
+        table: ItemTable,
+        threads: int,
+        most_per_user: int = MOST_PER_USER,
+        rule: ValueRule | None = None,
+    ) -> None:
         self._registry = Registry(model) if Registry.is_at(model) else None
         self._store, self._table, self._threads = store, table, threads
-        self._most_per_user = most_per_user
+        self._most_per_user, self._rule = most_per_user, rule or ValueRule()
         self._standing = self._registry.standing() if self._registry else Standing()
-        self.held = Held(self._scorer(bundles.load(Registry.served(model), threads=threads)))
+        self.held = Held(self._scorer(replace(bundles.load(Registry.served(model), threads=threads), rule=self._rule)))
         self.problem = ""
         self._challenge(self._standing.challenger)
 
@@ -88,7 +97,7 @@ class InService:
                 return bundle
         if self._registry is None:
             raise bundles.BundleError(f"model {model_id} is not at hand: this deployment has no registry of models")
-        return bundles.load(self._registry.folder_of(model_id), threads=1)
+        return replace(bundles.load(self._registry.folder_of(model_id), threads=1), rule=self._rule)
 
     def _serve(self, model_id: str) -> None:
         held = self.held

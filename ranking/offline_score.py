@@ -37,7 +37,7 @@ def score_candidates(bundle: Bundle, dataset: Dataset, candidates: pd.DataFrame)
     probability, risk = np.empty(len(candidates), np.float32), np.empty(len(candidates), np.float32)
     for rows, (chance, danger) in beside(blocks, lambda matrix: (bundle.probabilities(matrix), bundle.opt_out.risks(matrix))):
         probability[rows], risk[rows] = chance, danger
-    return candidates.assign(probability=probability, score=value_of(probability, risk))
+    return candidates.assign(probability=probability, score=value_of(probability, risk, bundle.rule))
 
 
 def beside(blocks: Iterable[tuple[Places, Matrix]], predict: Callable[[Matrix], ResultT]) -> Iterator[tuple[Places, ResultT]]:

@@ -35,6 +35,7 @@ from ranking.light import MOST_PER_USER
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from ranking.shadow import Allowance, ShadowLog, ShadowRule
 from ranking.store import FeatureStore
+from ranking.value import ValueRule
 
 MAX_ONGOING_REQUESTS = 200
 """Below this the router, which knows no priority, would hold requests back; callers keep windows' calls to half of it."""
@@ -81,7 +82,7 @@ class Ranking:
     `model`: folder of a bundle or of a registry of bundles, verified before they serve. `open_stores`: makes this replica's own store
     clients. `threads`: CPUs of one prediction, those of the replica. `most_per_user`: see Scorer. A second thread follows the
     registry: what it loads takes the place of what serves between two jobs, so that a job begun with one model ends with it.
-    `guard`: how scheduled traffic is watched, None: not at all.
+    `guard`: how scheduled traffic is watched, None: not at all. `value`: what outcomes are worth to the deployment.
     """
 
     def __init__(
@@ -93,11 +94,12 @@ class Ranking:
         look_every_s: float = LOOK_EVERY_S,
         most_per_user: int = MOST_PER_USER,
         guard: GuardRule | None = None,
+        value: ValueRule | None = None,
     ) -> None:
         stores = open_stores()
         self._features, self._log, self._clock = stores.features, stores.shadow, stores.clock
         self._watchman = Watchman(stores.alarms, stores.metrics)
-        self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads, most_per_user)
+        self._models = InService(Path(model), stores.features, ItemTable(stores.items), threads, most_per_user, value)
         kept = Path(model) / GUARD_FILE if self._models.may_change else None
         self._guarding = Guarding(guard, kept) if guard is not None else None
         self._queue: ChunkQueue[Ticket] = ChunkQueue(merge_rows=self._scorer.chunk_rows)

@@ -86,7 +86,7 @@ def watched_by(packed: bytes) -> str:
 def scores_of(bundle: Bundle, rows: Matrix) -> Matrix:
     """Return probability and value of feature rows by a bundle, float32 (n, 2)."""
     probability = bundle.probabilities(rows)
-    return np.stack([probability, value_of(probability, bundle.opt_out.risks(rows))], axis=1)
+    return np.stack([probability, value_of(probability, bundle.opt_out.risks(rows), bundle.rule)], axis=1)
 
 
 def mended(rows: Matrix, columns: npt.NDArray[np.intp], middle: Matrix) -> Matrix:

@@ -187,7 +187,7 @@ class Scorer:
         rule: ValueRule | None = None,
         most_per_user: int = MOST_PER_USER,
     ) -> None:
-        self.bundle, self.store, self.table, self.rule = bundle, store, table, rule or ValueRule()
+        self.bundle, self.store, self.table, self.rule = bundle, store, table, rule or bundle.rule
         self.most_per_user = most_per_user
         self.chunk_rows = chunk_rows_of(bundle, chunk_s)
         self._refreshed_at = np.nan

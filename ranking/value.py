@@ -17,6 +17,10 @@ class ValueRule:
     engagement: float = 1.0
     opt_out_cost: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not (0 < self.engagement < float("inf") and 0 <= self.opt_out_cost < float("inf")):
+            raise ValueError(f"an engagement must be worth more than 0, and losing a reader cost 0 engagements or more: {self}")
+
 
 def value_of(probability: Matrix, risk: Matrix | float = 0.0, rule: ValueRule | None = None) -> Matrix:
     """Return value of the engagement x probability - cost of opt-out x its risk, float32 (n,); negative where sending does harm.

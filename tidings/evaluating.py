@@ -91,6 +91,8 @@ def doubts(tables: Tables, checks: Support) -> list[str]:
         found.append(f"the mean weight is {checks.mean_weight:.3f} and must be 1 within {WEIGHT_TOLERANCE}: {_why(tables, checks)}")
     elif not tables.is_distribution:
         found.append(f"the target's probabilities sum to {max(tables.sums.values()):.3f} at a position, not to 1; {FREQUENCIES}")
+    if not tables.logged.reward.any():
+        found.append("no row has a reward, so every policy is worth 0: give what came of each row as reward, click or engaged_at")
     if checks.effective_rows < FEW_EFFECTIVE:
         found.append(
             f"the log says no more of this target than {checks.effective_rows:.0f} of its own rows would: intervals may be too narrow"

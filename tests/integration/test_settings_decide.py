@@ -89,6 +89,7 @@ def test_a_share_of_windows_sends_a_runner_up_and_logs_how_likely_each_row_was(s
         ({"explore": {"rate": 0.1}}, "rate"),
         ({"diversity": {"author": 2.0}}, "an author"),
         ({"diversity": {"half_life_s": 0.0}}, "a half_life_s above 0"),
+        ({"opt_out_cost": -1.0}, "opt_out_cost"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_its_name(wrong: dict[str, Any], said: str) -> None:

@@ -152,7 +152,8 @@ def apart(found: Matrix, expected: Matrix) -> Matrix:
     size = np.abs(expected)
     products = [place for place, name in enumerate(FEATURES) if name in (*VECTOR_FEATURES, *TEXT_FEATURES)]
     size[:, products] = np.maximum(size[:, products], 0.02 * np.nanmax(size[:, products], axis=0))
-    return np.divide(np.abs(found - expected), size, out=np.zeros_like(expected), where=~same)
+    found_apart: Matrix = np.divide(np.abs(found - expected), size, out=np.zeros_like(expected), where=~same)
+    return found_apart
 
 
 def replayed_until(at: pd.Timestamp) -> tuple[FeatureStore, ItemTable]:

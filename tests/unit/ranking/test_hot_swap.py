@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,18 @@ import pytest
 
 from lake.items import ItemTable, MemoryItemStore
 from ranking import bundle as bundles
+from ranking.calibration import Calibration
+from ranking.features import FEATURES
 from ranking.gates import Verdict
+from ranking.opt_out import OptOut
 from ranking.ray_ranker import Ranking, Stores
 from ranking.registry import POINTER, Registry
+from ranking.relief import scores_of
 from ranking.scorer import Scorer, ScoreRequest, Scores
 from ranking.shadow import MemoryShadowLog, ShadowRule
 from ranking.store import MemoryFeatureStore
-from tests.unit.ranking.models import write_bundle
+from ranking.value import ValueRule
+from tests.unit.ranking.models import booster, write_bundle
 
 AT = 1_700_000_000.0
 PASSED = [Verdict("schema", True, "same")]
@@ -139,6 +145,24 @@ async def test_an_explanation_is_of_the_model_that_was_asked_for_and_of_the_rows
     with pytest.raises(bundles.BundleError, match="no such model folder"):
         await ranking.explain(request(0, 2), "gone")
     ranking.stop()
+
+
+async def test_what_losing_a_reader_costs_a_deployment_counts_in_every_model_that_serves_it(registry: Registry, tmp_path: Path) -> None:
+    curve = Calibration(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    bundles.write(tmp_path / "risky", booster(2), curve, {}, bundles.Window(0.0, 1.0), 2.0, opt_out=OptOut(0.01))
+    risky = registry.add(tmp_path / "risky")
+    ranking = Ranking(str(registry.folder), stores, look_every_s=60, value=ValueRule(opt_out_cost=3.0))
+    registry.install(risky, 2.0)
+    assert ranking.look()
+    scores = await ranking.score(request(0, 40))
+    assert scores.model_id == risky
+    assert scores.value == pytest.approx(scores.probability - 0.03, abs=1e-6)
+    explained = await ranking.explain(request(0, 40), risky)
+    assert np.array_equal(explained.value, scores.value)
+    ranking.stop()
+    watched = replace(bundles.load(registry.folder_of(risky), verified=True), rule=ValueRule(opt_out_cost=3.0))
+    found = scores_of(watched, np.zeros((3, len(FEATURES)), np.float32))
+    assert found[:, 1] == pytest.approx(found[:, 0] - 0.03, abs=1e-6), "what the guard watches is what is ranked by"
 
 
 async def test_a_plain_model_folder_serves_without_a_registry(registry: Registry) -> None:

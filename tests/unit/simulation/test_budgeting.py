@@ -15,7 +15,7 @@ from tidings.cli import app
 def silent(_arm: str, _week: int) -> None: ...
 
 
-def test_who_tires_fast_is_assigned_less_than_others_and_the_total_is_kept() -> None:
+def test_the_dormant_who_answer_are_assigned_more_who_tires_fast_less_and_the_total_is_kept() -> None:
     config = BudgetingConfig(users=400, explored=5, learned=LearnedConfig(rounds=60))
     stage = staged(config)
     lived, weeks = explore(stage, config, silent)
@@ -23,11 +23,13 @@ def test_who_tires_fast_is_assigned_less_than_others_and_the_total_is_kept() -> 
     responses = fit(weeks, config.learned)
     cost = opt_out_cost(responses, weeks, config.lost_weeks)
     budgets = shared_out(responses, lived, cost, 4).budgets
-    there, tiring = ~lived.gone, groups_of(stage, lived)["tiring"]
+    groups, there = groups_of(stage, lived), ~lived.gone
+    tiring, dormant = groups["tiring"], groups["dormant_responding"]
     assert cost > 0
     assert not budgets[lived.gone].any()
     assert 3.9 * there.sum() < budgets.sum() <= 4 * there.sum()
     assert budgets[tiring & there].mean() < budgets[~tiring & there].mean()
+    assert budgets[dormant & there].mean() > 1.2 * budgets[~dormant & there].mean()
 
 
 def test_an_arm_keeps_to_what_it_assigns_and_leaves_the_stage_as_it_was() -> None:

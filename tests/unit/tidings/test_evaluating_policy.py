@@ -86,6 +86,12 @@ def test_choices_that_were_never_logged_are_warned_of(logged: Path) -> None:
     assert "never logged at their position" in report["warnings"][0]
 
 
+def test_a_log_that_tells_of_no_reward_is_warned_of(logged: Path) -> None:
+    pd.read_csv(logged).drop(columns="reward").assign(engaged_at="").to_csv(logged, index=False)
+    report = json.loads(evaluated(logged, TARGET, "--json").stdout)
+    assert "no row has a reward" in report["warnings"][0]
+
+
 def test_clipping_is_reported(logged: Path) -> None:
     report = json.loads(evaluated(logged, TARGET, "--clip", "1.5", "--json").stdout)
     assert report["clip"] == 1.5
