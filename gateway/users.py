@@ -14,23 +14,18 @@ from gateway.problems import not_found
 from gateway.user_rows import UserRow, UserRows
 from lake.follows import Followed, FollowStore
 from lake.meta import Meta
-        usual = self.profiles.usual()
-        told = with_guesses(_told(row), usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0]))
-        self.rows.put(user_id, row)
-        if self.profiles.get([user_id])["flags"][0] & KNOWN:
-            for name in _TOLD:
-                self.profiles.write([user_id], name, told[name])
-            self.profiles.add_bits([user_id], "flags", CLOCK_GUESSED, on=bool(told["flags"][0] & CLOCK_GUESSED))
-            return
-        profile = without_guesses(usual).copy()
-        profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
-        profile["suppressed"] = self.suppression.masks([user_id])
-        profile["flags"] |= told["flags"]
-        for name in _TOLD:
-            profile[name] = told[name]
-        self.profiles.put([user_id], profile)
-        # Whoever unsubscribed since the masks were read found no profile to mark.
-        self.profiles.add_bits([user_id], "suppressed", self.suppression.masks([user_id]), on=True)
+from lake.profiles import (
+    CLOCK_GUESSED,
+    KNOWN,
+    NO_OFFSET,
+    NO_WINDOW,
+    PROFILE,
+    Profiles,
+    ProfileStore,
+    quarter_of,
+    with_guesses,
+    without_guesses,
+)
 
 
 @dataclass(frozen=True)
@@ -48,35 +43,23 @@ class UserBook:
 
         Somebody new begins with the windows at which most people look, and who tells no clock goes by that of most people.
         """
-<<<<<<< HEAD
-        profile, usual = without_guesses(self.profiles.get([user_id])).copy(), self.profiles.usual()
-        if not profile["flags"][0] & KNOWN:
-            profile = without_guesses(usual).copy()
-            profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
-            profile["suppressed"] = self.suppression.masks([user_id])
-        profile["zone"] = str(row.get("timezone", "")).encode()
-        profile["locale"] = str(row.get("locale", "")).encode("ascii", "ignore")
-        profile["place"] = (row.get("latitude", np.nan), row.get("longitude", np.nan))
-        profile["utc_offset_minutes"] = row.get("utc_offset_minutes", NO_OFFSET)
-        profile["created_at"] = row.get("created_at", 0.0)
+        usual = self.profiles.usual()
+        told = with_guesses(_told(row), usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0]))
         self.rows.put(user_id, row)
-        self.profiles.put([user_id], with_guesses(profile, usual["zone"][0].decode(), int(usual["utc_offset_minutes"][0])))
-=======
-        self.rows.put(user_id, row)
-        fields = _fields(row)
         if self.profiles.get([user_id])["flags"][0] & KNOWN:
-            for name in fields.dtype.names or ():
-                self.profiles.write([user_id], name, fields[name])
+            for name in _TOLD:
+                self.profiles.write([user_id], name, told[name])
+            self.profiles.add_bits([user_id], "flags", CLOCK_GUESSED, on=bool(told["flags"][0] & CLOCK_GUESSED))
             return
-        profile = self.profiles.usual()
+        profile = without_guesses(usual).copy()
         profile["windows"] = np.where(profile["windows"] == NO_WINDOW, NO_WINDOW, profile["windows"] + quarter_of([user_id]))
         profile["suppressed"] = self.suppression.masks([user_id])
-        for name in fields.dtype.names or ():
-            profile[name] = fields[name]
+        profile["flags"] |= told["flags"]
+        for name in _TOLD:
+            profile[name] = told[name]
         self.profiles.put([user_id], profile)
         # Whoever unsubscribed since the masks were read found no profile to mark.
         self.profiles.add_bits([user_id], "suppressed", self.suppression.masks([user_id]), on=True)
->>>>>>> h-d
 
     def get(self, user_id: str) -> dict[str, Any]:
         """Return a user's row; of one that came with imported history only what the profile holds."""
