@@ -526,8 +526,8 @@ def make_courier(settings: Settings, owner: str) -> Courier:
         off=Watch(stores.switches),
     )
 
-    def keep(frame: pd.DataFrame, shard: int, name: str) -> None:
-        history.write("events", keyed(frame, stores.user_keys), at="at", shard=shard, name=name)
+    def keep(frame: pd.DataFrame, shard: int, first: str, last: str) -> None:
+        history.file("events", keyed(frame, stores.user_keys), at="at", shard=shard, first=first, last=last)
 
     def file_events(shard: int, _now: float) -> None:
         drain_events(events, shard, keep)

@@ -170,15 +170,14 @@ class Feedback:
                 effect(chosen)
 
 
-Sink = Callable[[pd.DataFrame, int, str], object]
-"""Writes a frame of the events table of a shard under a name; writing the same name again must replace what it held."""
+Sink = Callable[[pd.DataFrame, int, str, str], object]
+"""Writes a frame of the events table of a shard, given the ids of its first and last event, as lake.history.History.file does."""
 
 
 def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> int:
     """Move at most `count` events of a shard to `sink` and return how many.
 
-    The name is made of the first event's id: after a crash between writing and forgetting, the same events and perhaps
-    more come under the same name, so nothing is kept twice.
+    After a crash between writing and forgetting the same events come again, and perhaps more behind them: the sink keeps nothing twice.
     """
     entries = log.read(shard, count)
     if not entries:
@@ -187,7 +186,7 @@ def drain_events(log: EventLog, shard: int, sink: Sink, count: int = 10_000) -> 
     frame["at"] = pd.to_datetime(frame["at"], unit="s", utc=True)
     # Every file has the column, so that whichever is read first, what was done with a message is found.
     frame["send_id"] = frame["send_id"].astype("string") if "send_id" in frame else pd.Series(pd.NA, frame.index, "string")
-    sink(uniform(frame), shard, f"events-{entries[0][0]}")
+    sink(uniform(frame), shard, entries[0][0], entries[-1][0])
     log.remove(shard, [name for name, _ in entries])
     return len(entries)
 

@@ -253,16 +253,14 @@ class DecisionLog:
     def drain(self, shard: int, *, count: int = 200) -> int:
         """Move up to `count` entries of a shard into Parquet files; returns the rows moved.
 
-        The file is named after its first and last entry, and of files with the same first one the longest stays: so neither a drain
-        that died before it dropped them, nor two at once, file anything twice.
+        Neither a drain that died before it dropped them, nor two at once, file anything twice: see History.file.
         """
         entries = self.stream.read(shard, count)
         if not entries:
             return 0
         frame = keyed(unpack(entries), self.user_keys)
         for table, rows in ((TABLE, frame[~frame["dry"]]), (DRY_TABLE, frame[frame["dry"]])):
-            self.history.write(table, rows.drop(columns="dry"), at="at", shard=shard, name=f"{entries[0].id}_{entries[-1].id}")
-            self.history.keep_longest(table, rows["at"].dt.date, shard=shard, first=entries[0].id)
+            self.history.file(table, rows.drop(columns="dry"), at="at", shard=shard, first=entries[0].id, last=entries[-1].id)
         self.stream.drop(shard, entries)
         return len(frame)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -38,14 +38,20 @@ class History:
             filesystem.move(f"{folder}/.{name}.part", f"{folder}/{name}.parquet")
         return len(frame)
 
-    def keep_longest(self, table: str, days: Iterable[date], *, shard: int, first: str) -> None:
-        """Of the files of `days` whose names are the ids of their first and last entry, `A_B`, keep for `first` the one that ends last."""
+    def file(self, table: str, frame: pd.DataFrame, *, at: str, shard: int, first: str, last: str) -> int:
+        """Write the rows of a queue's entries from `first` to `last`, ids such as `12-0`; returns the rows written.
+
+        Of files that begin with the same entry the longest stays: so neither a writer that died before it dropped what it wrote, nor two
+        at once, file anything twice or lose what only one of them had.
+        """
+        self.write(table, frame, at=at, shard=shard, name=f"{first}_{last}")
         filesystem, root = self._root()
-        for day in sorted(set(days)):
+        for day in sorted(set(frame[at].dt.date)):
             folder = pafs.FileSelector(f"{root}/{table}/{DATE}{day}/shard={shard}", allow_not_found=True)
             found = [info for info in filesystem.get_file_info(folder) if info.base_name.startswith(f"{first}_")]
             for info in sorted(found, key=_last_entry)[:-1]:
                 filesystem.delete_file(info.path)
+        return len(frame)
 
     def read(
         self,

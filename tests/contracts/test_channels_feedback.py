@@ -67,23 +67,23 @@ def test_events_lie_in_their_users_shards(log: EventLog) -> None:
 def test_draining_moves_events_to_the_sink_as_a_table(log: EventLog) -> None:
     log.append([an_event("e1"), an_event("e2", item_id="i1")], "call-1", 5.0)
     frames: list[tuple[pd.DataFrame, int]] = []
-    assert drain_events(log, SHARD, lambda frame, shard, _: frames.append((frame, shard))) == 2
+    assert drain_events(log, SHARD, lambda frame, shard, *_: frames.append((frame, shard))) == 2
     ((frame, shard),) = frames
     assert shard == SHARD
     assert frame["at"].tolist() == [pd.Timestamp(5, unit="s", tz="UTC")] * 2
     assert drain_events(log, SHARD, lambda *_: pytest.fail("there is nothing left")) == 0
 
 
-def test_a_drain_that_fails_keeps_the_events_and_repeats_the_name(log: EventLog) -> None:
+def test_a_drain_that_fails_keeps_the_events_and_begins_with_the_same_one(log: EventLog) -> None:
     log.append([an_event("e1")], "call-1", 5.0)
-    names: list[str] = []
+    firsts: list[str] = []
 
-    def broken(frame: pd.DataFrame, shard: int, name: str) -> None:
-        names.append(name)
+    def broken(frame: pd.DataFrame, shard: int, first: str, last: str) -> None:
+        firsts.append(first)
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         drain_events(log, SHARD, broken)
     log.append([an_event("e2")], "call-2", 5.0)
-    assert drain_events(log, SHARD, lambda _frame, _shard, name: names.append(name)) == 2
-    assert names[0] == names[1]
+    assert drain_events(log, SHARD, lambda _frame, _shard, first, _last: firsts.append(first)) == 2
+    assert firsts[0] == firsts[1]

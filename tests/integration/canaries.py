@@ -154,8 +154,8 @@ class House:
             drain_events(
                 self.events,
                 shard,
-                lambda frame, shard, name: self.history.write(
-                    "events", keyed(frame, self.stores.user_keys), at="at", shard=shard, name=name
+                lambda frame, shard, first, last: self.history.file(
+                    "events", keyed(frame, self.stores.user_keys), at="at", shard=shard, first=first, last=last
                 ),
             )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, drain_events, opened_grants
+from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, Sink, drain_events, opened_grants
 from delivery.links import LinkToken
 from delivery.suppression import MemorySuppressionStore, Suppression
 from lake.history import History
@@ -89,12 +90,30 @@ def test_an_unsubscribe_link_works_again_after_resubscribing() -> None:
     assert seen.suppression.records("ada")["email"].source == "link"
 
 
+def filing(history: History) -> Sink:
+    return lambda frame, shard, first, last: history.file("events", frame, at="at", shard=shard, first=first, last=last)
+
+
+def test_of_two_that_file_the_same_events_the_slower_one_takes_none_away(tmp_path: Path) -> None:
+    log, history = MemoryEventLog(META.shards), History(str(tmp_path))
+    shard = shard_of(an_event("visit")["user_id"], META.shards)
+    log.append([an_event("visit"), an_event("view")], "t", NOW)
+
+    def while_another_files_more(frame: pd.DataFrame, shard: int, first: str, last: str) -> None:
+        log.append([an_event("open")], "u", NOW)
+        assert drain_events(log, shard, filing(history)) == 3
+        filing(history)(frame, shard, first, last)
+
+    assert drain_events(log, shard, while_another_files_more) == 2
+    assert history.read("events", NOW - 1, NOW + 1)["kind"].tolist() == ["visit", "view", "open"]
+
+
 def test_events_whose_further_columns_mix_kinds_are_filed_all_the_same(tmp_path: Path) -> None:
     log, history = MemoryEventLog(META.shards), History(str(tmp_path))
     rows = [an_event("visit", x=value) for value in ("a", 1, [1, "b"], None)]
     log.append(rows, "t", NOW)
     shard = shard_of(rows[0]["user_id"], META.shards)
-    assert drain_events(log, shard, lambda frame, shard, name: history.write("events", frame, at="at", shard=shard, name=name)) == 4
+    assert drain_events(log, shard, filing(history)) == 4
     assert history.read("events", NOW - 1, NOW + 1)["x"].tolist()[:3] == ['"a"', "1", '[1,"b"]']
 
 

@@ -203,7 +203,9 @@ async def test_one_query_tells_a_messages_whole_story_before_and_after_its_parts
     history = History(str(world.folder))
     for shard in range(META.shards):
         drain_events(
-            world.events, shard, lambda rows, at, name: history.write("events", keyed(rows, world.user_keys), at="at", shard=at, name=name)
+            world.events,
+            shard,
+            lambda rows, at, first, last: history.file("events", keyed(rows, world.user_keys), at="at", shard=at, first=first, last=last),
         )
         DecisionLog(world.stream, history, world.user_keys, META.shards).drain(shard)
     assert (await _story(client)).json() == whole
