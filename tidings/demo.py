@@ -46,7 +46,7 @@ CHANNEL, URGENT_CHANNEL = "in_app", "maildir"
 URGENT_USERS = 55
 URGENT_AFTER = pd.Timedelta(days=2, hours=17)
 SHARDS = 2
-HOUR_S, DELIVERY_S = 3600, 30.0
+HOUR_S, DELIVERY_S = 3600, 10.0
 SEED = 1
 BASELINES: tuple[PolicyName, ...] = ("popular", "recent", "random")
 
@@ -152,12 +152,12 @@ def perform(history: Dataset, since: pd.Timestamp, until: pd.Timestamp, system: 
                 stores.clock.hold(now)
                 scene.urgent = post_urgent(stores, history, system.state.api_url, now)
             if now % HOUR_S == 0:  # the clock runs thousands of times too fast for whoever delivers: what expires soon would not arrive
-                wait_for_deliveries(stores)
+                wait_for_deliveries(stores, now)
 
         play(playback, until.timestamp(), lambda slot: int(stores.due.counts(slot).sum()), tick, told)
     stores.clock.hold(until.timestamp())
     with step("delivering what is on its way, filing the decisions"):
-        wait_for_deliveries(stores)
+        wait_for_deliveries(stores, until.timestamp())
         scene.decisions = filed(stores, history, folder() / "history", since, until)
     return scene
 
@@ -186,11 +186,12 @@ def post_urgent(stores: RedisStores, history: Dataset, api_url: str, now: float)
     return Urgent.of(answer.json(), answer.elapsed.total_seconds() * 1000)
 
 
-def wait_for_deliveries(stores: RedisStores) -> None:
-    """Return once nothing is on its way, or after a while in which it did not get there."""
+def wait_for_deliveries(stores: RedisStores, now: float) -> None:
+    """Return once nothing is on its way, or after a while; the clock goes on from `now` meanwhile, for what was put off."""
     outbox, shards = RedisOutbox(stores.client, stores.meta.keys), range(stores.meta.shards)
-    give_up_at = time.monotonic() + DELIVERY_S
-    while any(each.total for each in outbox.backlog(shards)) and time.monotonic() < give_up_at:
+    began = time.monotonic()
+    while any(each.total for each in outbox.backlog(shards)) and (waited_s := time.monotonic() - began) < DELIVERY_S:
+        stores.clock.hold(now + waited_s)
         time.sleep(0.02)
 
 

@@ -49,8 +49,13 @@ class Maildir:
         """See Channel."""
 
     def _file(self, deliveries: Sequence[Delivery]) -> list[Answer]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        folder = mailbox.Maildir(self.path)
+        try:
+            # mailbox.Maildir takes a folder that another shard has just begun to make for a whole one.
+            for part in ("tmp", "new", "cur"):
+                (self.path / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return [self._away(error)] * len(deliveries)
+        folder = mailbox.Maildir(self.path, create=False)
         return [self._file_one(folder, delivery) for delivery in deliveries]
 
     def _file_one(self, folder: mailbox.Maildir, delivery: Delivery) -> Answer:
@@ -60,7 +65,10 @@ class Maildir:
         except BadAddressError as error:
             return Permanent(str(error), bad_address=True)
         except OSError as error:
-            return Transient(f"{self.path}: {error.strerror}", down=True)
+            return self._away(error)
+
+    def _away(self, error: OSError) -> Transient:
+        return Transient(f"{self.path}: {error.strerror}", down=True)
 
 
 def _recipient(delivery: Delivery) -> Address:

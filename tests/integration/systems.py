@@ -25,7 +25,7 @@ from scheduler.redis_stores import RedisStores
 from tidings.home import State, running
 from tidings.system import ray_environment
 
-PORT = 8431
+PORT = 8231
 SHARDS = 4
 SETTINGS: dict[str, Any] = {
     "shards": SHARDS,

@@ -46,6 +46,12 @@ async def test_a_maildir_refuses_what_is_no_address(tmp_path: Path) -> None:
     assert isinstance(answer, Permanent)
 
 
+async def test_a_maildir_that_another_shard_has_begun_to_make_is_filled_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "mail").mkdir()
+    (answer,) = await MaildirSettings(path=tmp_path / "mail").open(RESOURCES).send([a_delivery()])
+    assert isinstance(answer, Accepted)
+
+
 async def test_a_maildir_that_cannot_be_written_is_tried_later(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("in the way")
     (answer,) = await MaildirSettings(path=tmp_path / "mail").open(RESOURCES).send([a_delivery()])
