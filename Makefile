@@ -58,14 +58,14 @@ test: $(STAMP) ## Run the tests; TESTS=tests/unit picks some, TIDINGS_DATA=folde
 ifdef TESTS
 	$(PYTEST) $(TESTS)
 else
-	@# What starts the whole system mostly waits for its processes: it runs beside the rest. All of them share the cores evenly: Ray would give
-	@# its workers a niceness of 15, and whoever is nicer than a busy neighbour waits for seconds, until its store counts as away.
+	@# What starts the whole system mostly waits for its processes: it runs beside the rest, and before it where both want a core. Only a little:
+	@# whoever is much nicer than a busy neighbour (Ray would give its workers a niceness of 15) waits for seconds, until its store counts as away.
 	@# A file that starts Ray itself gets a process of its own: Serve keeps state in the process that started it.
 	@# Job control gives them a process group of their own, so that an interrupt (pytest's 2) reaches them too and they take their system down.
 	@set -m; log=$$(mktemp); failed=0; \
 	( set -e; for part in tests/integration/system tests/integration/cluster/test_*.py; do echo "$$part"; $(PYTEST) "$$part"; done ) >"$$log" 2>&1 & system=$$!; \
 	trap 'kill -INT -- -$$system 2>/dev/null && wait $$system || :; kill $${shown:-} 2>/dev/null || :; rm -f "$$log"' EXIT; trap 'exit 130' INT TERM; \
-	OMP_NUM_THREADS=1 $(PYTEST) $(BESIDE) || failed=$$?; \
+	OMP_NUM_THREADS=1 nice -n 5 $(PYTEST) $(BESIDE) || failed=$$?; \
 	if [ $$failed = 2 ]; then exit 2; fi; \
 	tail -n +1 -f "$$log" & shown=$$!; \
 	wait $$system || failed=$$?; sleep 1; exit $$failed
