@@ -1,4 +1,4 @@
-"""Something for those who have not been here for a while: the best of the last days, one item, and at most one message a week."""
+"""Something for those who have not been here for a while: the best of the last days, and nothing more for a week."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ Unseen = Callable[[Sequence[str], float], npt.NDArray[np.float64]]
 
 @dataclass
 class Dormant:
-    """Proposes the hottest item of the last `recent_s` seconds that a user was not told of, to whoever is unseen for `unseen_s` seconds.
+    """Proposes the hottest items of the last `recent_s` seconds that a user was not told of, to whoever is unseen for `unseen_s` seconds.
 
-    Who was granted anything in the last seven days is left alone. `most_items`: how many of the hottest are looked through; `heat` is read
-    at most once per `fresh_s` seconds.
+    Who was granted anything in the last seven days is left alone. `limit`: most items per user; `most_items`: how many of the hottest are
+    looked through; `heat` is read at most once per `fresh_s` seconds.
     """
 
     heat: Heat
     unseen: Unseen
     ledger: Ledger
+    limit: int = 1
     unseen_s: float = 14 * 86400.0
     recent_s: float = 3 * 86400.0
     most_items: int = 20
@@ -50,8 +51,8 @@ class Dormant:
         left_alone[ledger.user[ledger.at >= now - ROLLING_S]] = True
         pairs = combine(np.arange(len(away))[:, None], table.items.entity[best][None, :])
         fresh = ~np.isin(pairs, combine(ledger.user, ledger.entity)) & ~left_alone[:, None]
-        told = np.flatnonzero(fresh.any(axis=1))
-        return Proposals(away[told].astype(np.int32), best[fresh[told].argmax(axis=1)])
+        who, which = np.nonzero(fresh & (fresh.cumsum(axis=1) <= self.limit))
+        return Proposals(away[who].astype(np.int32), best[which])
 
     def _rank(self, table: ItemTable, now: float) -> npt.NDArray[np.int32]:
         items = table.items

@@ -80,7 +80,6 @@ def _set(source: Any, values: Mapping[str, float]) -> Source:
     """Return a source with some of its numbers changed."""
     numbers = {name: type(value) for name, value in vars(source).items() if type(value) in (int, float) and not name.startswith("_")}
     if wrong := sorted(set(values) - set(numbers)):
-        known = ", ".join(numbers) or "nothing"
-        raise ValueError(f"the source {source.name} has no {wrong[0]!r} to set; it has {known}")
+        raise ValueError(f"the source {source.name} has no {wrong[0]!r} to set; it has {', '.join(numbers)}")
     changed: Source = replace(source, **{name: numbers[name](value) for name, value in values.items()})
     return changed

@@ -16,13 +16,11 @@ from tests.unit.scheduler.test_more_sources import Counts
 from tests.unit.scheduler.test_pipeline import MONDAY_NOON, USERS, World, furnished
 
 ITEMS = [f"item {number}" for number in range(8)]
-LIMITED = ("nearby", "new_posts", "growing", "trending")
-"""Those that take a limit; of what is held the store keeps so many, and whoever stays away is told one thing."""
 
 
 @pytest.fixture
 def world() -> World:
-    """Every source has something for everybody: eight hot items of here that all of them follow, of which two are held for each."""
+    """Every source has something for everybody: eight hot items of here that all of them follow, of which five are held for each."""
     made = furnished(World.in_memory())
     made.items.delete(["x", "y"])
     made.items.put(
@@ -32,7 +30,7 @@ def world() -> World:
     rows["place"] = (52.5, 13.4)
     made.profiles.put(USERS, rows)
     made.follows.put(USERS, [Followed(("tea",))] * len(USERS))
-    held = {(name, 0): Held(name, 0, 0.5, np.inf) for name in ITEMS[:2]}
+    held = {(name, 0): Held(name, 0, 0.1 * place, np.inf) for place, name in enumerate(ITEMS[:5])}
     assert isinstance(made.held, MemoryHeldStore)
     made.held.rows = {user: dict(held) for user in USERS}
     return made
@@ -58,7 +56,7 @@ def alone(name: str, **settings: float) -> dict[str, SourceRule]:
 def test_a_source_alone_is_measured_in_the_report_and_in_the_log(world: World, name: str) -> None:
     report = run(world, **alone(name))
     [(measured, (proposed, sent))] = report.by_source.items()
-    each = {"held": 2, "dormant": 1}.get(name, len(ITEMS))
+    each = {"held": 5, "dormant": 1}.get(name, len(ITEMS))
     assert (measured, proposed) == (name, each * len(USERS))
     assert sent == min(each, 2) * len(USERS) == report.sends
     assert set(world.logged()["source"]) == {name}
@@ -71,12 +69,17 @@ def test_a_source_switched_off_proposes_nothing_and_the_others_go_on(world: Worl
     assert report.sends == 2 * len(USERS)
 
 
-@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("name", MAKERS)
 def test_a_limited_source_proposes_no_more_than_that_to_anyone(world: World, name: str) -> None:
     assert run(world, **alone(name, limit=3)).by_source == {name: (3 * len(USERS), 2 * len(USERS))}
 
 
-@pytest.mark.parametrize("name", [name for name in MAKERS if name not in LIMITED])
-def test_what_takes_no_limit_says_so(world: World, name: str) -> None:
-    with pytest.raises(ValueError, match="no 'limit' to set"):
-        run(world, **alone(name, limit=3))
+def test_of_what_is_held_a_limit_leaves_what_was_worth_most(world: World) -> None:
+    run(world, **alone("held", limit=3))
+    assert set(world.logged()["item_id"]) == set(ITEMS[2:5])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_a_source_does_not_have_cannot_be_set(world: World, name: str) -> None:
+    with pytest.raises(ValueError, match=r"no 'colour' to set; it has .*limit"):
+        run(world, **alone(name, colour=3))

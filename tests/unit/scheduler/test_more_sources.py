@@ -169,7 +169,7 @@ def test_each_source_is_switched_and_set_by_itself() -> None:
     [
         ({"rumours": SourceRule()}, "no source 'rumours'; name one of held, nearby"),
         ({"nearby": SourceRule(set={"depth": 1})}, "no 'depth' to set; it has radius_km, limit, live_s"),
-        ({"held": SourceRule(set={"limit": 1})}, "it has nothing"),
+        ({"held": SourceRule(set={"depth": 1})}, "it has limit"),
     ],
 )
 def test_a_rule_for_what_is_not_there_says_what_is(rules: dict[str, SourceRule], problem: str) -> None:
