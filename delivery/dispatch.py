@@ -162,7 +162,8 @@ class Dispatcher:
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             entries, aside = self._put_aside(entries, busy, report, now)
-            await asyncio.to_thread(turn.settle, [], aside)
+            if aside:
+                await asyncio.to_thread(turn.settle, [], aside)
         if entries:
             ready, ended, waiting = await asyncio.to_thread(self._prepare, entries, now)
             await asyncio.to_thread(turn.settle, ended, waiting)
@@ -176,11 +177,14 @@ class Dispatcher:
         """
         slow = busy.slow | {name for name, shards in self._slow_shards().items() if shards >= self._settings.slow_shards}
         resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
+        waits = slow | resting.keys()
+        if not waits:
+            return list(entries), []
         kept: list[Entry] = []
         aside: list[Retry] = []
         for entry in entries:
             channel, left_s = entry.message.channel, entry.message.deliver_by - now
-            if entry.open or left_s <= 0 or channel not in slow | resting.keys():
+            if entry.open or left_s <= 0 or channel not in waits:
                 kept.append(entry)
             elif channel in resting:
                 aside.append(Retry(entry, min(resting[channel], entry.message.deliver_by)))

@@ -101,6 +101,7 @@ def fit(signals: Floats, label: Bools, weight: Floats) -> Worth:
     """Return what the signals are worth where outcomes are known; UNTRAINED with fewer than LEAST_OUTCOMES of a kind."""
     if min(label.sum(), (~label).sum()) < LEAST_OUTCOMES:
         return UNTRAINED
+    # Not a library's regression: what scarcity adds is given, and scikit-learn's takes no offset.
     known, share, weight = SCARCITY * signals[:, _SCARCITY], signals[:, :_SCARCITY], weight / weight.sum()
 
     def loss(found: Floats) -> tuple[float, Floats]:
