@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -48,13 +48,15 @@ class Steady(ScriptedChannel):
         return await super().send(deliveries)
 
 
+HASTY = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
+
+
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self, *, shards: int = 1, shards_at_once: int = 1, **settings: float) -> None:
+    def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        chosen = DispatchSettings(**{"backoff": Backoff(max_attempts=3), "patience_s": 0.01, **settings})  # type: ignore[arg-type]  # the tests name real settings
-        self.system = System(World(self.email, channels={"push": self.push}, settings=chosen, meta=Meta(shards=shards)))
+        self.system = System(World(self.email, channels={"push": self.push}, settings=settings, meta=Meta(shards=shards)))
         self.world = self.system.world
         self.courier: Courier = self.system.courier(shards_at_once=shards_at_once)
 
@@ -152,7 +154,7 @@ async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_t
 
 
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
-    crowd = Crowd(abandoned_after_s=0.0)
+    crowd = Crowd(replace(HASTY, abandoned_after_s=0.0))
     crowd.enqueue("email", range(1, WAVE + 1))
     crowd.enqueue("push", [11])
     await crowd.sent_by_push(1)
@@ -184,7 +186,7 @@ async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_a
 
 
 async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards() -> None:
-    crowd = Crowd(shards=24, shards_at_once=2, slow_shards=3)
+    crowd = Crowd(replace(HASTY, slow_shards=3), shards=24, shards_at_once=2)
     crowd.enqueue("email", range(1, 400))
     crowd.enqueue("push", range(1001, 1200))
     await crowd.sent_by_push(199)
@@ -200,7 +202,7 @@ async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards(
 
 
 async def test_whoever_tries_a_provider_after_its_rest_or_after_it_was_slow_does_not_wait_for_it_as_long_as_at_first() -> None:
-    crowd = Crowd(patience_s=60.0, wary_s=0.01)
+    crowd = Crowd(replace(HASTY, patience_s=60.0, wary_s=0.01))
     await crowd.refused()
     crowd.email.answers = {}
     for pushed in (1, 2):
