@@ -29,7 +29,7 @@ from delivery.screening import EXPIRED, NO_ITEM, Bools, Drop, Facts, deadline, s
 from delivery.suppression import Suppression
 from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Seen, Templates
-from delivery.underway import Busy, Underway, nobody
+from delivery.underway import Busy, Pace, Queue, Underway, nobody
 from delivery.ways import Way
 from lake.actors import Actors
 from lake.ids import Keys64
@@ -50,10 +50,10 @@ TEMPLATE_ERRORS = (TemplateError, ArithmeticError, LookupError, TypeError, Value
 class DispatchSettings:
     """`batch`: most messages per drain. `abandoned_after_s`: how long another courier may hold a message; longer than any send.
 
-    `off_s`: how long what is switched off waits before it is looked at again. `patience_s`: how long a provider may take for what it has in
-    hand before the shard's other channels go on without it; `wary_s`: where it took too long the last time, or tries after a rest.
-    `slow_s`: how long what comes for it meanwhile is put aside, or half of what is left of its time. `slow_shards`: in so many shards a
-    provider may take too long at a time; the others put aside what is for it, so that what it has in hand does not grow with the shards.
+    `off_s`: how long what is switched off waits before it is looked at again. `apart_s`: how long a provider may take for all that is in
+    hand before the shard's other messages go on without it. `patience_s`: how long it may take for one wave before what is behind that is
+    put back, and what comes meanwhile is put aside for `slow_s`, or half of what is left of its time. `apart_shards`: in so many shards a
+    channel's messages may be in hand apart from the others; further shards put them aside, so that they do not grow with the shards.
     """
 
     batch: int = 500
@@ -61,10 +61,10 @@ class DispatchSettings:
     backoff: Backoff = Backoff()
     breaker: BreakerSettings = BreakerSettings()
     off_s: float = 5.0
+    apart_s: float = 0.25
     patience_s: float = 2.0
-    wary_s: float = 0.25
     slow_s: float = 5.0
-    slow_shards: int = 8
+    apart_shards: int = 8
 
 
 @dataclass(frozen=True)
@@ -171,43 +171,55 @@ class Dispatcher:
         return report
 
     def _put_aside(self, entries: Sequence[Entry], busy: Busy, report: DrainReport, now: float) -> tuple[list[Entry], list[Retry]]:
-        """Part entries into what is looked at now, and what waits for a provider that rests or takes too long.
+        """Part entries into what is looked at now, and what waits for a provider that rests or has enough in hand.
 
         That costs next to nothing: it comes again and again while its provider is down, and is looked at when it can be sent.
         """
-        slow = busy.slow | {name for name, shards in self._slow_shards().items() if shards >= self._settings.slow_shards}
+        there = self._apart_shards()
+        crowded = {queue for queue, shards in there.items() if shards >= self._settings.apart_shards} - busy.queues
         resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
-        waits = slow | resting.keys()
-        if not waits:
+        if not (busy.queues or crowded or resting):
             return list(entries), []
         kept: list[Entry] = []
         aside: list[Retry] = []
         for entry in entries:
-            channel, left_s = entry.message.channel, entry.message.deliver_by - now
-            if entry.open or left_s <= 0 or channel not in waits:
+            message, queue, left_s = entry.message, Queue.of(entry.message), entry.message.deliver_by - now
+            if entry.open or left_s <= 0:
                 kept.append(entry)
-            elif channel in resting:
-                aside.append(Retry(entry, min(resting[channel], entry.message.deliver_by)))
-            else:
+            elif message.channel in resting:
+                aside.append(Retry(entry, min(resting[message.channel], message.deliver_by)))
+            elif queue in busy.queues or queue in crowded:
                 report.taken -= 1
-                aside.append(Retry(entry, now + min(self._settings.slow_s, left_s / 2)))
+                aside.append(Retry(entry, now + min(self._aside_s(queue, busy), left_s / 2)))
+            else:
+                kept.append(entry)
         return kept, aside
 
-    def _slow_shards(self) -> Counter[str]:
-        return Counter(name for busy in self._busy.values() for name in busy.slow)
+    def _aside_s(self, queue: Queue, busy: Busy) -> float:
+        """Return for how long a message is put aside whose queue is busy."""
+        if queue in busy.slow:
+            return self._settings.slow_s
+        pace = busy.apart.get(queue)
+        return self._settings.slow_s / 2 if pace is None else pace.next_s(self._stopwatch())
 
-    async def _send(self, turn: _Turn, ready: Mapping[str, Sequence[_Ready]], underway: Underway) -> None:
-        sends = [turn.send(name, self._ways[name], rows, underway, lambda: self._stopping) for name, rows in ready.items()]
-        failures = [error for error in await asyncio.gather(*sends, return_exceptions=True) if error is not None]
+    def _apart_shards(self) -> Counter[Queue]:
+        return Counter(queue for busy in self._busy.values() for queue in busy.queues)
+
+    async def _send(self, turn: _Turn, ready: Mapping[Queue, Sequence[_Ready]], underway: Underway) -> None:
+        sends = [turn.send(queue, self._ways[queue.channel], rows, underway, lambda: self._stopping) for queue, rows in ready.items()]
+        away = [queue for queue in ready if not self._parts.channels[queue.channel].traits.local]
+        with underway.apart_after(self._settings.apart_s, away):
+            ended = await asyncio.gather(*sends, return_exceptions=True)
+        failures = [error for error in ended if error is not None]
         if failures:
             raise BaseExceptionGroup(f"shard {turn.shard}: a channel failed in a way it should not", failures)
 
-    def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[str, list[_Ready]], list[_Ended], list[Retry]]:
-        """Return what to send by channel, what has ended, and what waits because it is switched off."""
+    def _prepare(self, entries: Sequence[Entry], now: float) -> tuple[dict[Queue, list[_Ready]], list[_Ended], list[Retry]]:
+        """Return what to send by queue, what has ended, and what waits because it is switched off."""
         facts, off = self._facts(entries, now), self._parts.off()
         actors = actors_of([entry.message for entry in entries], facts.told, self._parts.items)
         readers, seen = readers_of(facts.profiles), Seen()
-        ready: dict[str, list[_Ready]] = defaultdict(list)
+        ready: dict[Queue, list[_Ready]] = defaultdict(list)
         ended: list[_Ended] = []
         waiting: list[Retry] = []
         for place, (entry, drop) in enumerate(zip(entries, screen(entries, facts, self._parts.channels, now), strict=True)):
@@ -218,7 +230,7 @@ class Dispatcher:
             content = self._render(message, told, actors[place], readers[place], seen) if drop is None else drop
             if isinstance(content, Content):
                 delivery = Delivery(message, facts.addresses[place] or "", content, now, told.item_ids)
-                ready[message.channel].append(_Ready(entry, delivery, deadline(entry, told), told.kind))
+                ready[Queue.of(message)].append(_Ready(entry, delivery, deadline(entry, told), told.kind))
             else:
                 ended.append(_Ended(Outcome(entry, content.state, content.reason, dead=content.dead), content.refund))
         return ready, ended, waiting
@@ -302,28 +314,24 @@ class _Turn:
     stopwatch: Callable[[], float]
     began_s: float
 
-    async def send(self, name: str, way: Way, rows: Sequence[_Ready], underway: Underway, stopping: Callable[[], bool]) -> None:
-        """Send a channel's messages in waves of as many as its provider can have in hand, each settled before the next.
+    async def send(self, queue: Queue, way: Way, rows: Sequence[_Ready], underway: Underway, stopping: Callable[[], bool]) -> None:
+        """Send a queue's messages in waves of as many as its provider can have in hand, each settled before the next.
 
         Where a provider is down, one message tries; the rest go by another, or wait until one may be asked again and have used up no
-        attempt. Behind a wave that took too long the rest is put back as well: what waits here for long would be taken for abandoned.
+        attempt. Behind a wave that took too long the rest is put back as well: there may be no end to it.
         """
-        left = deque(rows)
-        with underway.channel(name):
+        left, pace = deque(rows), Pace(self.stopwatch(), len(rows))
+        with underway.queue(queue, pace), underway.holding([row.entry.entry_id for row in rows]):
             while left:
-                chosen = None if stopping() or name in underway.busy.slow else way.choose(self.now)
+                chosen = None if stopping() or queue in underway.busy.slow else way.choose(self.now)
                 if chosen is None:
                     await self.put_back(left, way.resting_until or self.now)
                     break
                 channel, breaker = chosen
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                with underway.holding([row.entry.entry_id for row in wave]):
-                    await self._wave(way, channel, breaker, wave, self._patience(name, breaker, underway))
-
-    def _patience(self, name: str, breaker: Breaker, underway: Underway) -> AbstractContextManager[None]:
-        is_wary = breaker.resting_until is not None or name in underway.busy.wary
-        return underway.patience(name, self.settings.wary_s if is_wary else self.settings.patience_s)
+                await self._wave(way, channel, breaker, wave, underway.patience(queue, self.settings.patience_s))
+                pace.did(len(wave))
 
     async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
         """Put messages aside until a time, or until they expire."""
@@ -339,6 +347,7 @@ class _Turn:
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
+        began = self.now + self.stopwatch() - self.began_s
         with patience:
             results = await asyncio.gather(*calls, return_exceptions=True)
         answered: list[tuple[_Ready, Answer]] = []
@@ -350,7 +359,7 @@ class _Turn:
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now)
-        await asyncio.to_thread(self._answered, answered, elsewhere=way.has_another(channel))
+        await asyncio.to_thread(self._answered, answered, began, elsewhere=way.has_another(channel))
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)
@@ -384,12 +393,12 @@ class _Turn:
         granted = self.parts.outbox.attempt(self.shard, self.consumer, [row.entry for row in wave], self.now)
         return [row for row, mine in zip(wave, granted, strict=True) if mine]
 
-    def _answered(self, answered: Sequence[tuple[_Ready, Answer]], *, elsewhere: bool) -> None:
-        """Settle what was answered; `elsewhere`: another provider could have taken it."""
+    def _answered(self, answered: Sequence[tuple[_Ready, Answer]], began: float, *, elsewhere: bool) -> None:
+        """Settle what was answered to calls begun at `began`; `elsewhere`: another provider could have taken it."""
         ended: list[_Ended] = []
         retries: list[Retry] = []
         for row, answer in answered:
-            entry = row.entry.answered()
+            entry = row.entry.answered(began, "" if isinstance(answer, Accepted) else answer.reason)
             if isinstance(answer, Accepted):
                 ended.append(_Ended(Outcome(entry, "accepted", provider_id=answer.provider_id)))
                 continue

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgpack
 
@@ -17,21 +17,33 @@ State = Literal["accepted", "failed", "expired", "cancelled", "suppressed", "unk
 STATES: tuple[State, ...] = ("accepted", "failed", "expired", "cancelled", "suppressed", "unknown")
 
 
+class Attempt(NamedTuple):
+    """A provider call that was answered: when it began, epoch seconds, and what was wrong with it, "" where nothing was."""
+
+    at: float
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One message in a courier's hands.
 
-    `attempts`: provider calls that have been answered. `open`: an earlier attempt began and nobody knows how it ended.
+    `tried`: the provider calls that have been answered, oldest first. `open`: an earlier attempt began and nobody knows how it ended.
     """
 
     entry_id: str
     message: Message
-    attempts: int = 0
+    tried: tuple[Attempt, ...] = ()
     open: bool = False
 
-    def answered(self) -> Entry:
-        """Return the entry after one more provider call was answered."""
-        return Entry(self.entry_id, self.message, self.attempts + 1, self.open)
+    @property
+    def attempts(self) -> int:
+        """How many provider calls have been answered."""
+        return len(self.tried)
+
+    def answered(self, at: float, detail: str = "") -> Entry:
+        """Return the entry after one more provider call, begun at `at`, was answered."""
+        return Entry(self.entry_id, self.message, (*self.tried, Attempt(at, detail)), self.open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,7 @@ class Outcome:
             "state": self.state,
             "detail": self.detail,
             "provider_id": self.provider_id,
-            "attempts": self.entry.attempts,
+            "tried": self.entry.tried,
             "granted_at": message.granted_at,
             "at": now,
         }
@@ -91,14 +103,20 @@ class OutcomeRecord:
     state: State
     detail: str
     provider_id: str
-    attempts: int
+    tried: tuple[Attempt, ...]
     granted_at: float
     at: float
+
+    @property
+    def attempts(self) -> int:
+        """How many provider calls were answered."""
+        return len(self.tried)
 
     @staticmethod
     def unpack(packed: bytes) -> OutcomeRecord:
         """Return the record of a packed stream field."""
-        return OutcomeRecord(**msgpack.unpackb(packed))
+        kept = msgpack.unpackb(packed)
+        return OutcomeRecord(**kept | {"tried": attempts_of(kept["tried"])})
 
     def pack(self) -> bytes:
         """Return the record as the value of a stream field."""
@@ -133,13 +151,13 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a message stands that is not settled. `attempts`: provider calls that were answered.
+    """How a message stands that is not settled. `tried`: the provider calls that were answered, oldest first.
 
     `due_at`: when it is tried again, None where it is not waiting for its time. `attempted_at`: when a call began that nobody has settled
     yet, None where there is none. Times are epoch seconds.
     """
 
-    attempts: int
+    tried: tuple[Attempt, ...]
     due_at: float | None = None
     attempted_at: float | None = None
 
@@ -248,7 +266,7 @@ class MemoryOutbox:
             del box.queued[entry.entry_id]
         for entry in abandoned + fresh:
             box.held[entry.entry_id] = _Held(consumer, now, entry)
-        return [Entry(e.entry_id, e.message, e.attempts, e.entry_id in box.marks) for e in abandoned + fresh]
+        return [Entry(e.entry_id, e.message, e.tried, e.entry_id in box.marks) for e in abandoned + fresh]
 
     def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
         """See Outbox."""
@@ -314,8 +332,8 @@ class MemoryOutbox:
         """See Outbox."""
         box = self._box(shard)
         taken = [*box.queued.values(), *(held.entry for held in box.held.values())]
-        found = [Standing(each.attempts, None, box.marks.get(each.entry_id)) for each in taken if each.message.grant_id == grant_id]
-        found += [Standing(each.attempts, due_at) for due_at, each in box.retrying if each.message.grant_id == grant_id]
+        found = [Standing(each.tried, None, box.marks.get(each.entry_id)) for each in taken if each.message.grant_id == grant_id]
+        found += [Standing(each.tried, due_at) for due_at, each in box.retrying if each.message.grant_id == grant_id]
         return found[0] if found else None
 
     def forget(self, shard: int, user_id: str) -> Forgotten:
@@ -339,7 +357,7 @@ class MemoryOutbox:
 
     def _enqueue(self, box: _Shard, entry: Entry) -> None:
         entry_id = self._next_id()
-        box.queued[entry_id] = Entry(entry_id, entry.message, entry.attempts)
+        box.queued[entry_id] = Entry(entry_id, entry.message, entry.tried)
 
     @staticmethod
     def _release(box: _Shard, entry: Entry) -> bool:
@@ -353,6 +371,11 @@ def _without(kept: dict[str, T], gone: Callable[[T], bool]) -> list[str]:
     for name in names:
         del kept[name]
     return names
+
+
+def attempts_of(kept: Iterable[tuple[float, str]]) -> tuple[Attempt, ...]:
+    """Return attempts as they were kept."""
+    return tuple(Attempt(*each) for each in kept)
 
 
 def letter_facts(reason: str, attempts: int, now: float) -> dict[str, Any]:

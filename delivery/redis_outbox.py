@@ -8,7 +8,20 @@ from typing import cast
 import msgpack
 from redis import Redis
 
-from delivery.outbox import GROUP, Backlog, DeadLetter, Entry, Forgotten, Outcome, OutcomeRecord, Retry, Standing, letter_facts
+from delivery.outbox import (
+    GROUP,
+    Attempt,
+    Backlog,
+    DeadLetter,
+    Entry,
+    Forgotten,
+    Outcome,
+    OutcomeRecord,
+    Retry,
+    Standing,
+    attempts_of,
+    letter_facts,
+)
 from delivery.redis_streams import read_stream
 from lake.keys import Keys
 from lake.messages import FIELD, Message
@@ -41,12 +54,12 @@ class RedisOutbox:
         keys = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES)
         rows = self._read(keys, [GROUP, consumer, count, repr(now), abandoned_after_ms])
         entries, unreadable = [], []
-        for entry_id, packed, attempts, marked in rows:
+        for entry_id, packed, tried, marked in rows:
             message = _unpack(packed)
             if message is None:
                 unreadable.append((entry_id, packed))
             else:
-                entries.append(Entry(entry_id.decode(), message, int(attempts), bool(marked)))
+                entries.append(Entry(entry_id.decode(), message, _tried(tried), bool(marked)))
         if unreadable:
             self._bury(shard, unreadable, now)
         return entries
@@ -70,8 +83,7 @@ class RedisOutbox:
         """See Outbox."""
         arguments: list[str | bytes] = [GROUP]
         for retry in retries:
-            member = b"%d:%b" % (retry.entry.attempts, retry.entry.message.pack())
-            arguments += [retry.entry.entry_id, repr(retry.due_at), member]
+            arguments += [retry.entry.entry_id, repr(retry.due_at), _put_aside(retry.entry)]
         return _flags(self._retry_later(self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES), arguments))
 
     def backlog(self, shards: Sequence[int]) -> list[Backlog]:
@@ -111,7 +123,7 @@ class RedisOutbox:
         """See Outbox."""
         stream, retries = self._names(shard, Keys.OUTBOX, RETRIES)
         packed = [fields.get(FIELD.encode(), b"") for _, fields in read_stream(self._client, stream, ALL)]
-        packed += [_message_of(member) for member in self._put_back(retries)]
+        packed += [_parts_of(member)[1] for member in self._put_back(retries)]
         return [message for message in map(_unpack, packed) if message is not None]
 
     def standing(self, shard: int, grant_id: str) -> Standing | None:
@@ -120,16 +132,16 @@ class RedisOutbox:
         for name, fields in read_stream(self._client, stream, ALL):
             if _is_message(fields.get(FIELD.encode(), b""), grant_id):
                 mark = cast(bytes | None, self._client.hget(marks, name))
-                return Standing(int(fields.get(b"n", 0)), None, None if mark is None else float(mark))
+                return Standing(_tried(fields.get(b"t", b"")), None, None if mark is None else float(mark))
         put_back = cast(list[tuple[bytes, float]], self._client.zrange(retries, 0, -1, withscores=True))
-        due = ((member, due_at) for member, due_at in put_back if _is_message(_message_of(member), grant_id))
-        return next((Standing(int(member.partition(b":")[0]), due_at) for member, due_at in due), None)
+        parted = ((*_parts_of(member), due_at) for member, due_at in put_back)
+        return next((Standing(_tried(tried), due_at) for tried, packed, due_at in parted if _is_message(packed, grant_id)), None)
 
     def forget(self, shard: int, user_id: str) -> Forgotten:
         """See Outbox. A message that cannot be read is forgotten where its bytes hold the user's id."""
         stream, marks, retries, outcomes, dead = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES, Keys.OUTCOMES, Keys.DEAD)
         ids = self._of_user(stream, FIELD, user_id)
-        put_back = [member for member in self._put_back(retries) if _is_of(_message_of(member), user_id)]
+        put_back = [member for member in self._put_back(retries) if _is_of(_parts_of(member)[1], user_id)]
         # Acknowledged first: whoever has one in hand finds it settled, and records nothing of it.
         pipe = self._client.pipeline(transaction=True)
         if ids:
@@ -163,7 +175,7 @@ class RedisOutbox:
 
     def _bury(self, shard: int, unreadable: Iterable[tuple[bytes, bytes]], now: float) -> None:
         # An entry nobody can read would otherwise come back for ever; its bytes stay in the dead letter.
-        record = OutcomeRecord("", "", "", "", "", "", "failed", UNREADABLE, "", 0, 0.0, now).pack()
+        record = OutcomeRecord("", "", "", "", "", "", "failed", UNREADABLE, "", (), 0.0, now).pack()
         arguments: list[str | bytes] = []
         for entry_id, packed in unreadable:
             arguments += [entry_id, record, outcome_field("", "failed"), packed or b"\xc0", _facts(UNREADABLE, 0, now)]
@@ -194,9 +206,20 @@ def _is_message(packed: bytes, grant_id: str) -> bool:
     return message is not None and message.grant_id == grant_id
 
 
-def _message_of(member: bytes) -> bytes:
-    """Return the packed message of a retry, which has its attempts before it."""
-    return member.partition(b":")[2]
+def _put_aside(entry: Entry) -> bytes:
+    """Return a message that is tried again as it is kept: the length of its packed attempts, these, and the packed message."""
+    tried = bytes(msgpack.packb(entry.tried)) if entry.tried else b""
+    return b"%d:%b%b" % (len(tried), tried, entry.message.pack())
+
+
+def _parts_of(member: bytes) -> tuple[bytes, bytes]:
+    """Return the packed attempts and the packed message of what waits to be tried again."""
+    length, _, rest = member.partition(b":")
+    return rest[: int(length)], rest[int(length) :]
+
+
+def _tried(packed: bytes) -> tuple[Attempt, ...]:
+    return attempts_of(msgpack.unpackb(packed)) if packed else ()
 
 
 def _letter(shard: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from delivery.feedback import EventLog
-from delivery.outbox import OutcomeRecord, Standing
+from delivery.outbox import Attempt, OutcomeRecord, Standing
 from lake.history import KEEP_DAYS, History
 from lake.ids import shard_of
 from lake.user_keys import UserKeys
@@ -85,16 +85,18 @@ class Stories:
             after = page[-1][0]
             for _, record in page:
                 if record.grant_id == grant_id and record.user_id == user_id:
-                    if record.attempts:
-                        yield {"step": "attempted", "at": record.at, "attempts": record.attempts}
+                    yield from _attempted(record.tried)
                     yield {"step": record.state, "at": record.at, "detail": record.detail, "provider_id": record.provider_id}
 
     def _standing(self, user_id: str, grant_id: str) -> Iterator[Step]:
         found = self.outcomes.standing(shard_of(user_id, self.shards), grant_id)
-        if found is not None and found.attempted_at is not None:
-            yield {"step": "attempted", "at": found.attempted_at, "attempts": found.attempts + 1}
-        if found is not None and found.due_at is not None:
-            yield {"step": "retrying", "at": found.due_at, "attempts": found.attempts}
+        if found is None:
+            return
+        yield from _attempted(found.tried)
+        if found.attempted_at is not None:
+            yield {"step": "attempted", "at": found.attempted_at, "attempts": len(found.tried) + 1}
+        if found.due_at is not None:
+            yield {"step": "retrying", "at": found.due_at, "attempts": len(found.tried)}
 
     def _done(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
         seen = [row for _, row in self.events.read(shard_of(user_id, self.shards), PAGE) if row["user_id"] == user_id]
@@ -111,6 +113,12 @@ class Stories:
             return []
         filed = frame.assign(at=[moment.timestamp() for moment in frame["at"]])
         return [{str(name): value for name, value in row.items()} for row in filed[["kind", "at", "send_id"]].to_dict("records")]
+
+
+def _attempted(tried: Sequence[Attempt]) -> Iterator[Step]:
+    """Yield each attempt that was answered, counted from 1, with what was wrong with it."""
+    for count, attempt in enumerate(tried, 1):
+        yield {"step": "attempted", "at": attempt.at, "attempts": count, "detail": attempt.detail}
 
 
 def told(steps: list[Step]) -> list[Step]:

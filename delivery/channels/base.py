@@ -80,6 +80,7 @@ class Traits:
 
     `address`: whether it needs one; where it has none, the user's own id stands in.
     `idempotent`: sending the same grant twice is the same as once, so no attempt mark is needed and nothing is ever unknown.
+    `local`: it calls nobody but the store or this machine, so that nobody is helped by going on without it.
     `batch`: most deliveries per `send`. `concurrency`: most `send` calls at a time and courier.
     """
 
@@ -87,6 +88,7 @@ class Traits:
     needs_bodies: bool = True
     needs_unsubscribe: bool = True
     idempotent: bool = False
+    local: bool = False
     batch: int = 1
     concurrency: int = 1
 

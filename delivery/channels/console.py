@@ -27,7 +27,7 @@ class Console:
     """Writes messages to standard output."""
 
     name: str
-    traits: Traits = Traits(address="unused", needs_bodies=False, needs_unsubscribe=False, batch=100)
+    traits: Traits = Traits(address="unused", needs_bodies=False, needs_unsubscribe=False, local=True, batch=100)
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""

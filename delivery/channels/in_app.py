@@ -28,7 +28,7 @@ class InApp:
 
     name: str
     inbox: Inbox
-    traits: Traits = Traits(address="unused", needs_bodies=False, needs_unsubscribe=False, idempotent=True, batch=500)
+    traits: Traits = Traits(address="unused", needs_bodies=False, needs_unsubscribe=False, idempotent=True, local=True, batch=500)
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""

@@ -39,7 +39,7 @@ class Maildir:
     name: str
     path: Path
     sender: Address
-    traits: Traits = Traits(address="optional", batch=100)
+    traits: Traits = Traits(address="optional", local=True, batch=100)
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         """See Channel."""

@@ -1,13 +1,14 @@
 -- Take messages of one shard: what was abandoned, then retries due (put back into the stream), then new ones.
 -- KEYS: outbox stream, attempt marks (hash), retries (sorted set by due time, seconds).
 -- ARGV: group, consumer, count, now (seconds), abandoned after (milliseconds).
--- Returns {entry id, message, attempts, 1 if an attempt mark stands} per message.
+-- Returns {entry id, message, attempts as packed or '', 1 if an attempt mark stands} per message.
 local stream, marks, retries = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', retries, '-inf', ARGV[4], 'LIMIT', 0, count)) do
   local colon = string.find(member, ':', 1, true)
-  redis.call('XADD', stream, '*', 'm', string.sub(member, colon + 1), 'n', string.sub(member, 1, colon - 1))
+  local ends = colon + tonumber(string.sub(member, 1, colon - 1))
+  redis.call('XADD', stream, '*', 'm', string.sub(member, ends + 1), 't', string.sub(member, colon + 1, ends))
   redis.call('ZREM', retries, member)
 end
 
@@ -21,12 +22,12 @@ end
 
 local taken = {}
 local function take(entry)
-  local message, attempts = '', '0'
+  local message, tried = '', ''
   local fields = entry[2]
   for i = 1, #fields, 2 do
-    if fields[i] == 'm' then message = fields[i + 1] elseif fields[i] == 'n' then attempts = fields[i + 1] end
+    if fields[i] == 'm' then message = fields[i + 1] elseif fields[i] == 't' then tried = fields[i + 1] end
   end
-  taken[#taken + 1] = { entry[1], message, attempts, 0 }
+  taken[#taken + 1] = { entry[1], message, tried, 0 }
 end
 
 for _, entry in ipairs(claimed[2]) do take(entry) end

@@ -1,6 +1,6 @@
 -- Put messages aside until they are due; the acknowledgement decides, so a repeated call changes nothing.
 -- KEYS: outbox stream, attempt marks (hash), retries (sorted set).
--- ARGV: group; then per message: entry id, due time (seconds), "<attempts>:<message>".
+-- ARGV: group; then per message: entry id, due time (seconds), "<length of the packed attempts>:<these><message>".
 -- Returns 1 or 0 per message.
 local put_back = {}
 for i = 2, #ARGV, 3 do

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from redis import Redis
 
-from delivery.outbox import Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry, Standing
+from delivery.outbox import Attempt, Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry, Standing
 from delivery.redis_outbox import UNREADABLE, RedisOutbox
 from lake.keys import Keys
 from lake.messages import FIELD, Message
@@ -121,11 +121,17 @@ def test_a_retry_comes_back_when_it_is_due_and_not_before(case: Case) -> None:
     case.add([a_message()])
     entry = case.read_one()
     case.outbox.attempt(SHARD, "a", [entry], NOW)
-    assert case.outbox.retry_later(SHARD, [Retry(Entry(entry.entry_id, entry.message, attempts=1), NOW + 60)]) == [True]
+    assert case.outbox.retry_later(SHARD, [Retry(entry.answered(NOW, "451: try later"), NOW + 60)]) == [True]
     assert case.outbox.backlog([SHARD]) == [Backlog(retrying=1)]
     assert case.read(now=NOW + 59) == []
     (again,) = case.read(now=NOW + 60)
-    assert (again.message, again.attempts, again.open) == (entry.message, 1, False)
+    assert (again.message, again.tried, again.open) == (entry.message, (Attempt(NOW, "451: try later"),), False)
+    case.outbox.retry_later(SHARD, [Retry(again.answered(NOW + 60), NOW + 90)])
+    (last,) = case.read(now=NOW + 90)
+    assert last.tried == (Attempt(NOW, "451: try later"), Attempt(NOW + 60))
+    case.outbox.settle(SHARD, [Outcome(last.answered(NOW + 91, "550"), "failed", "550")], NOW + 92)
+    ((_, record),) = case.outbox.outcomes(SHARD, "", 10)
+    assert (record.tried, record.attempts) == ((*last.tried, Attempt(NOW + 91, "550")), 3)
 
 
 def test_putting_back_twice_is_putting_back_once(case: Case) -> None:
@@ -157,23 +163,23 @@ def test_how_a_message_stands_is_told_until_it_is_settled(case: Case) -> None:
     grant = messages[1].grant_id
     assert case.outbox.standing(SHARD, grant) is None
     case.add(messages)
-    assert case.outbox.standing(SHARD, grant) == Standing(0)
+    assert case.outbox.standing(SHARD, grant) == Standing(())
     _, entry, _ = case.read()
     case.outbox.attempt(SHARD, "a", [entry], NOW + 2)
-    assert case.outbox.standing(SHARD, grant) == Standing(0, attempted_at=NOW + 2)
-    case.outbox.retry_later(SHARD, [Retry(entry.answered(), NOW + 60)])
-    assert case.outbox.standing(SHARD, grant) == Standing(1, due_at=NOW + 60)
+    assert case.outbox.standing(SHARD, grant) == Standing((), attempted_at=NOW + 2)
+    case.outbox.retry_later(SHARD, [Retry(entry.answered(NOW + 3, "busy"), NOW + 60)])
+    assert case.outbox.standing(SHARD, grant) == Standing((Attempt(NOW + 3, "busy"),), due_at=NOW + 60)
     (again,) = case.read(now=NOW + 60)
-    assert case.outbox.standing(SHARD, grant) == Standing(1)
+    assert case.outbox.standing(SHARD, grant) == Standing((Attempt(NOW + 3, "busy"),))
     case.outbox.settle(SHARD, [Outcome(again, "accepted")], NOW + 61)
     assert case.outbox.standing(SHARD, grant) is None
-    assert case.outbox.standing(SHARD, messages[2].grant_id) == Standing(0)
+    assert case.outbox.standing(SHARD, messages[2].grant_id) == Standing(())
 
 
 def test_a_dead_letter_is_kept_and_can_be_replayed_once(case: Case) -> None:
     case.add([a_message()])
     entry = case.read_one()
-    tried = Entry(entry.entry_id, entry.message, attempts=3)
+    tried = Entry(entry.entry_id, entry.message, (Attempt(NOW),) * 3)
     case.outbox.settle(SHARD, [Outcome(tried, "failed", "550 no such user", dead=True)], NOW)
     (letter,) = case.outbox.dead(SHARD, 10)
     assert (letter.message, letter.reason, letter.attempts, letter.at) == (entry.message, "550 no such user", 3, NOW)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -46,13 +46,13 @@ class Side:
             case ("read", consumer, count, abandoned_after_ms):
                 entries = self.outbox.read(SHARD, consumer, count, now, abandoned_after_ms)
                 self.seen += entries
-                return sorted((entry.message.grant_id, entry.attempts, entry.open) for entry in entries)
+                return sorted((entry.message.grant_id, entry.tried, entry.open) for entry in entries)
             case ("attempt", consumer, place) if place < len(self.seen):
                 return self.outbox.attempt(SHARD, consumer, [self.seen[place]], now)
             case ("settle", place, dead) if place < len(self.seen):
                 return self.outbox.settle(SHARD, [Outcome(self.seen[place], "failed", "why", dead=dead)], now)
             case ("retry", place, after_s) if place < len(self.seen):
-                entry = replace(self.seen[place], attempts=self.seen[place].attempts + 1)
+                entry = self.seen[place].answered(now, f"after {after_s} s: ü")
                 return self.outbox.retry_later(SHARD, [Retry(entry, now + after_s)])
             case ("replay" | "drop" as what, place):
                 letters = self.outbox.dead(SHARD, 10)[place : place + 1]

@@ -13,7 +13,7 @@ from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
 from delivery.outbox import Backlog
-from delivery.underway import Busy, Underway
+from delivery.underway import LEAST_S, MOST_S, SHARE, Busy, Pace, Queue, Underway
 from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import Profiles
@@ -30,10 +30,12 @@ class Silent(ScriptedChannel):
     traits: Traits = Traits(batch=1, concurrency=WAVE)
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
+    takes_s: float = 0.0
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         self.asked += len(deliveries)
         await self.answering.wait()
+        await asyncio.sleep(self.takes_s)
         return await super().send(deliveries)
 
 
@@ -186,7 +188,7 @@ async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_a
 
 
 async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards() -> None:
-    crowd = Crowd(replace(HASTY, slow_shards=3), shards=24, shards_at_once=2)
+    crowd = Crowd(replace(HASTY, apart_shards=3), shards=24, shards_at_once=2)
     crowd.enqueue("email", range(1, 400))
     crowd.enqueue("push", range(1001, 1200))
     await crowd.sent_by_push(199)
@@ -201,31 +203,66 @@ async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards(
     assert sorted(each.message.grant_id for each in crowd.email.sent) == [a_message(grant).grant_id for grant in range(1, 400)]
 
 
-async def test_whoever_tries_a_provider_after_its_rest_or_after_it_was_slow_does_not_wait_for_it_as_long_as_at_first() -> None:
-    crowd = Crowd(replace(HASTY, patience_s=60.0, wary_s=0.01))
-    await crowd.refused()
-    crowd.email.answers = {}
-    for pushed in (1, 2):
-        crowd.email.answering.clear()
-        crowd.system.clock.at += 60
-        crowd.enqueue("email", [10 + pushed])
-        await crowd.courier.round()
-        crowd.enqueue("push", [100 + pushed])
-        await crowd.sent_by_push(pushed)
-        crowd.email.answering.set()
-        await crowd.courier.settled()
+async def test_a_provider_that_takes_its_time_is_neither_waited_for_nor_left_alone() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    crowd.email.answering.set()
+    crowd.email.takes_s = 0.05
+    crowd.enqueue("email", range(1, 21))
+    crowd.enqueue("push", range(101, 104))
+    await crowd.sent_by_push(3)
+    crowd.enqueue("email", range(21, 24))
+    crowd.enqueue("push", range(104, 110))
+    await crowd.sent_by_push(9)
+    assert len(crowd.email.sent) < 20
+    assert crowd.world.memory.backlog([0])[0].retrying == 3
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 20 + 9}
+    crowd.system.clock.at += MOST_S
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 23 + 9}
 
 
-async def test_a_channel_is_slow_until_it_has_answered_and_doubtful_until_it_has_done_so_in_time() -> None:
+async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_channel() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    crowd.email.answering.set()
+    crowd.email.takes_s = 0.05
+    crowd.enqueue("email", range(1, 41))
+    crowd.enqueue("push", [101])
+    await crowd.sent_by_push(1)
+    crowd.world.enqueue(a_message(77, user_id="u77", lane="urgent"))
+    crowd.enqueue("push", [102])
+    await crowd.sent_by_push(2)
+    await asyncio.sleep(0.2)
+    sent = [each.message.grant_id for each in crowd.email.sent]
+    assert a_message(77).grant_id in sent
+    assert len(sent) < 41
+    await crowd.courier.settled()
+
+
+async def test_messages_come_back_when_those_before_them_are_through() -> None:
+    pace = Pace(began_s=100.0, left=60)
+    pace.did(20)
+    waits = [pace.next_s(110.0) for _ in range(3)]
+    assert waits == pytest.approx([SHARE * 20.5, SHARE * 21.0, SHARE * 21.5])  # two a second, and 40 are left
+    pace.did(40)
+    assert Pace(began_s=100.0, left=1).next_s(100.0) == LEAST_S
+    assert pace.next_s(1e6) == MOST_S
+
+
+async def test_a_queue_goes_on_by_itself_until_it_is_through() -> None:
     busy, let_go = Busy(), asyncio.Event()
-    with Underway(busy, let_go.set).channel("email"):
-        with (again := Underway(busy, let_go.set, {"email"})).patience("email", 0.0):
-            await let_go.wait()
-        assert (busy.slow, busy.wary) == ({"email"}, {"email"})
-    assert (busy.slow, busy.wary) == (set(), {"email"})
-    with again.patience("email", 60.0):
-        await asyncio.sleep(0)
-    assert busy.wary == set()
+    email, push = Queue("email", "scheduled"), Queue("push", "scheduled")
+    underway, pace = Underway(busy, let_go.set), Pace(0.0, 1)
+    with underway.queue(email, pace), underway.apart_after(0.0, [email]):
+        with underway.queue(push, Pace(0.0, 1)):
+            await asyncio.sleep(0.01)
+            assert (busy.apart, let_go.is_set()) == ({email: pace}, False)
+        assert let_go.is_set()
+        with underway.patience(email, 0.0):
+            await asyncio.sleep(0.01)
+        assert busy.slow == {email}
+    assert (busy.apart, busy.slow, busy.queues) == ({}, set(), set())
 
 
 async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:

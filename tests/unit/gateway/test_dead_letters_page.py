@@ -26,7 +26,7 @@ def bury(world: World, number: int, reason: str = "550 no such mailbox", **chang
     shard = shard_of(message.user_id, META.shards)
     world.outbox.add(shard, [message])
     (entry,) = world.outbox.read(shard, "a", 10, NOW, 1000)
-    world.outbox.settle(shard, [Outcome(entry.answered(), "failed", reason, dead=True)], NOW + number)
+    world.outbox.settle(shard, [Outcome(entry.answered(NOW), "failed", reason, dead=True)], NOW + number)
     return next(name_of(letter) for letter in letters(world).find() if letter.message == message)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -177,7 +176,7 @@ def _delivered(world: World, *states: State) -> None:
         world.outbox.add(shard, [a_message(1, user_id="u1", granted_at=NOW)])
         (entry,) = world.outbox.read(shard, "a", 1, NOW, 1000)
         detail = "503 busy" if state == "failed" else ""
-        world.outbox.settle(shard, [Outcome(replace(entry, attempts=1), state, detail, "p-1")], NOW + 5 + number)
+        world.outbox.settle(shard, [Outcome(entry.answered(NOW + 5 + number, detail), state, detail, "p-1")], NOW + 5 + number)
 
 
 async def _story(client: httpx.AsyncClient, grant: int = 1, user_id: str = "u1") -> httpx.Response:
@@ -221,17 +220,23 @@ async def test_a_message_that_is_not_delivered_yet_tells_its_attempts_and_when_i
     world.outbox.attempt(shard, "a", [entry], NOW + 2)
     under_way = (await _story(client)).json()
     assert [(step["step"], step["at"][17:19]) for step in under_way["story"][1:]] == [("queued", "20"), ("attempted", "22")]
-    world.outbox.retry_later(shard, [Retry(entry.answered(), NOW + 30)])
+    world.outbox.retry_later(shard, [Retry(entry.answered(NOW + 2, "451 busy"), NOW + 30)])
     waiting = (await _story(client)).json()
-    assert waiting["story"][2] == {"step": "retrying", "at": "2023-11-14T22:13:50+00:00", "attempts": 1}
+    assert waiting["story"][2:] == [
+        {"step": "attempted", "at": "2023-11-14T22:13:22+00:00", "attempts": 1, "detail": "451 busy"},
+        {"step": "retrying", "at": "2023-11-14T22:13:50+00:00", "attempts": 1},
+    ]
     assert (under_way["status"], waiting["status"]) == ("queued", "queued")
     (again,) = world.outbox.read(shard, "a", 1, NOW + 30, 1000)
-    world.outbox.settle(shard, [Outcome(again.answered(), "failed", "550", dead=True)], NOW + 31)
-    assert [step["step"] for step in (await _story(client)).json()["story"]] == ["decided", "queued", "attempted", "failed"]
+    world.outbox.settle(shard, [Outcome(again.answered(NOW + 30, "550"), "failed", "550", dead=True)], NOW + 31)
+    ended = (await _story(client)).json()["story"]
+    assert [(step["step"], step["at"][17:19]) for step in ended[1:]] == [
+        *(("queued", "20"), ("attempted", "22"), ("attempted", "50"), ("failed", "51")),
+    ]
     world.outbox.replay(shard, [letter.letter_id for letter in world.outbox.dead(shard, 9)])
     (replayed,) = world.outbox.read(shard, "a", 1, NOW + 40, 1000)
     world.outbox.attempt(shard, "a", [replayed], NOW + 40)
-    assert [step["step"] for step in (await _story(client)).json()["story"]][3:] == ["failed", "attempted"]
+    assert [step["step"] for step in (await _story(client)).json()["story"]][4:] == ["failed", "attempted"]
 
 
 async def test_another_users_message_is_not_found_and_what_is_no_grant_is_refused(client: httpx.AsyncClient, world: World) -> None:
