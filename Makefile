@@ -63,9 +63,11 @@ else
 	@# A file that starts Ray itself gets a process of its own: Serve keeps state in the process that started it.
 	@# Job control gives them a process group of their own, so that an interrupt (pytest's 2) reaches them too and they take their system down.
 	@set -m; log=$$(mktemp); failed=0; \
-	( set -e; for part in tests/integration/system tests/integration/cluster/test_*.py; do echo "$$part"; $(PYTEST) "$$part"; done ) >"$$log" 2>&1 & system=$$!; \
+	( bad=0; for part in tests/integration/system tests/integration/cluster/test_*.py; do \
+		echo "$$part"; $(PYTEST) --durations=10 "$$part" || { bad=$$?; test $$bad != 2 || exit 2; }; \
+	done; exit $$bad ) >"$$log" 2>&1 & system=$$!; \
 	trap 'kill -INT -- -$$system 2>/dev/null && wait $$system || :; kill $${shown:-} 2>/dev/null || :; rm -f "$$log"' EXIT; trap 'exit 130' INT TERM; \
-	OMP_NUM_THREADS=1 nice -n 5 $(PYTEST) $(BESIDE) || failed=$$?; \
+	OMP_NUM_THREADS=1 nice -n 5 $(PYTEST) --durations=20 $(BESIDE) || failed=$$?; \
 	if [ $$failed = 2 ]; then exit 2; fi; \
 	tail -n +1 -f "$$log" & shown=$$!; \
 	wait $$system || failed=$$?; sleep 1; exit $$failed

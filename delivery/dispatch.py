@@ -52,8 +52,8 @@ class DispatchSettings:
 
     `off_s`: how long what is switched off waits before it is looked at again. `apart_s`: how long a provider may take for all that is in
     hand before the shard's other messages go on without it. `patience_s`: how long it may take for one wave before what is behind that is
-    put back, and what comes meanwhile is put aside for `slow_s`, or half of what is left of its time. `apart_shards`: in so many shards a
-    channel's messages may be in hand apart from the others; further shards put them aside, so that they do not grow with the shards.
+    put back, and what comes meanwhile is put aside for `slow_s`, or half of what is left of its time. `waves`: how many waves of a queue
+    are sent at a time, however many shards have some.
     """
 
     batch: int = 500
@@ -64,7 +64,7 @@ class DispatchSettings:
     apart_s: float = 0.25
     patience_s: float = 2.0
     slow_s: float = 5.0
-    apart_shards: int = 8
+    waves: int = 8
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ class Dispatcher:
             name: Way((channel, *parts.stand_ins.get(name, ())), self._settings.breaker) for name, channel in parts.channels.items()
         }
         self._busy: defaultdict[int, Busy] = defaultdict(Busy)
+        self._waves: defaultdict[Queue, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self._settings.waves))
         self._stopping = False
 
     def stop(self) -> None:
@@ -175,10 +176,8 @@ class Dispatcher:
 
         That costs next to nothing: it comes again and again while its provider is down, and is looked at when it can be sent.
         """
-        there = self._apart_shards()
-        crowded = {queue for queue, shards in there.items() if shards >= self._settings.apart_shards} - busy.queues
         resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
-        if not (busy.queues or crowded or resting):
+        if not (busy.queues or resting):
             return list(entries), []
         kept: list[Entry] = []
         aside: list[Retry] = []
@@ -188,25 +187,19 @@ class Dispatcher:
                 kept.append(entry)
             elif message.channel in resting:
                 aside.append(Retry(entry, min(resting[message.channel], message.deliver_by)))
-            elif queue in busy.queues or queue in crowded:
+            elif queue in busy.queues:
                 report.taken -= 1
-                aside.append(Retry(entry, now + min(self._aside_s(queue, busy), left_s / 2)))
+                pace = None if queue in busy.slow else busy.apart[queue].next_s(self._stopwatch())
+                aside.append(Retry(entry, now + min(self._settings.slow_s if pace is None else pace, left_s / 2)))
             else:
                 kept.append(entry)
         return kept, aside
 
-    def _aside_s(self, queue: Queue, busy: Busy) -> float:
-        """Return for how long a message is put aside whose queue is busy."""
-        if queue in busy.slow:
-            return self._settings.slow_s
-        pace = busy.apart.get(queue)
-        return self._settings.slow_s / 2 if pace is None else pace.next_s(self._stopwatch())
-
-    def _apart_shards(self) -> Counter[Queue]:
-        return Counter(queue for busy in self._busy.values() for queue in busy.queues)
-
     async def _send(self, turn: _Turn, ready: Mapping[Queue, Sequence[_Ready]], underway: Underway) -> None:
-        sends = [turn.send(queue, self._ways[queue.channel], rows, underway, lambda: self._stopping) for queue, rows in ready.items()]
+        sends = [
+            turn.send(queue, self._ways[queue.channel], self._waves[queue], rows, underway, lambda: self._stopping)
+            for queue, rows in ready.items()
+        ]
         away = [queue for queue in ready if not self._parts.channels[queue.channel].traits.local]
         with underway.apart_after(self._settings.apart_s, away):
             ended = await asyncio.gather(*sends, return_exceptions=True)
@@ -314,7 +307,15 @@ class _Turn:
     stopwatch: Callable[[], float]
     began_s: float
 
-    async def send(self, queue: Queue, way: Way, rows: Sequence[_Ready], underway: Underway, stopping: Callable[[], bool]) -> None:
+    async def send(
+        self,
+        queue: Queue,
+        way: Way,
+        waves: asyncio.Semaphore,
+        rows: Sequence[_Ready],
+        underway: Underway,
+        stopping: Callable[[], bool],
+    ) -> None:
         """Send a queue's messages in waves of as many as its provider can have in hand, each settled before the next.
 
         Where a provider is down, one message tries; the rest go by another, or wait until one may be asked again and have used up no
@@ -323,15 +324,17 @@ class _Turn:
         left, pace = deque(rows), Pace(self.stopwatch(), len(rows))
         with underway.queue(queue, pace), underway.holding([row.entry.entry_id for row in rows]):
             while left:
-                chosen = None if stopping() or queue in underway.busy.slow else way.choose(self.now)
-                if chosen is None:
-                    await self.put_back(left, way.resting_until or self.now)
-                    break
-                channel, breaker = chosen
-                tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
-                wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                await self._wave(way, channel, breaker, wave, underway.patience(queue, self.settings.patience_s))
-                pace.did(len(wave))
+                async with waves:
+                    chosen = None if stopping() or queue in underway.busy.slow else way.choose(self.now)
+                    if chosen is None:
+                        break
+                    channel, breaker = chosen
+                    tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
+                    wave = [left.popleft() for _ in range(min(tries, len(left)))]
+                    await self._wave(way, channel, breaker, wave, underway.patience(queue, self.settings.patience_s))
+                    pace.did(len(wave))
+            if left:
+                await self.put_back(left, way.resting_until or self.now)
 
     async def put_back(self, rows: Iterable[_Ready], due_at: float) -> None:
         """Put messages aside until a time, or until they expire."""

@@ -13,7 +13,8 @@ from lake.messages import Message
 SHARE = 0.8
 """Of the time until a queue should be through: to put aside once more what comes back too early costs less than an idle provider."""
 LEAST_S, MOST_S = 0.1, 60.0
-"""Bounds of that time: what is expected of a queue is a guess."""
+UNKNOWN_S = 2.0
+"""Bounds of that time, and what it is of a queue of which nothing has been sent yet."""
 
 
 def nobody() -> None:
@@ -48,7 +49,9 @@ class Pace:
 
     def next_s(self, now_s: float) -> float:
         """Return in how many seconds one more message had better come back: about when those before it are through."""
-        each_s = (now_s - self.began_s) / max(self.done, 1)
+        if not self.done:
+            return UNKNOWN_S
+        each_s = (now_s - self.began_s) / self.done
         self._through_s = max(self._through_s, now_s + self.left * each_s) + each_s
         return min(max(SHARE * (self._through_s - now_s), LEAST_S), MOST_S)
 

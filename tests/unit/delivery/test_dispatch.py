@@ -220,10 +220,8 @@ async def test_a_transient_failure_is_tried_again_later_and_counted() -> None:
     await world.dispatcher().drain(0, "a", NOW + 30)
     ((_, record),) = world.memory.outcomes(0, "", 10)
     assert record.state == "accepted"
-    assert [(attempt.at - NOW, attempt.detail) for attempt in record.tried] == [
-        (pytest.approx(0, abs=5), "451 try later"),
-        (pytest.approx(30, abs=5), ""),
-    ]
+    assert [attempt.detail for attempt in record.tried] == ["451 try later", ""]
+    assert [attempt.at for attempt in record.tried] == pytest.approx([NOW, NOW + 30], abs=5)
 
 
 async def test_retry_after_is_obeyed() -> None:

@@ -13,7 +13,7 @@ from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
 from delivery.outbox import Backlog
-from delivery.underway import LEAST_S, MOST_S, SHARE, Busy, Pace, Queue, Underway
+from delivery.underway import LEAST_S, MOST_S, SHARE, UNKNOWN_S, Busy, Pace, Queue, Underway
 from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import Profiles
@@ -188,13 +188,13 @@ async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_a
 
 
 async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards() -> None:
-    crowd = Crowd(replace(HASTY, apart_shards=3), shards=24, shards_at_once=2)
+    crowd = Crowd(replace(HASTY, waves=3), shards=24, shards_at_once=2)
     crowd.enqueue("email", range(1, 400))
     crowd.enqueue("push", range(1001, 1200))
     await crowd.sent_by_push(199)
     crowd.enqueue("push", range(2001, 2100))
     await crowd.sent_by_push(298)
-    assert crowd.email.asked <= WAVE * (3 + 2)
+    assert crowd.email.asked <= WAVE * 3
     crowd.email.answering.set()
     while sum(each.total for each in crowd.world.memory.backlog(range(24))):
         await crowd.courier.round()
@@ -246,7 +246,8 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
     waits = [pace.next_s(110.0) for _ in range(3)]
     assert waits == pytest.approx([SHARE * 20.5, SHARE * 21.0, SHARE * 21.5])  # two a second, and 40 are left
     pace.did(40)
-    assert Pace(began_s=100.0, left=1).next_s(100.0) == LEAST_S
+    assert Pace(began_s=100.0, left=1000).next_s(200.0) == UNKNOWN_S
+    assert Pace(began_s=100.0, left=0, done=5).next_s(100.0) == LEAST_S
     assert pace.next_s(1e6) == MOST_S
 
 
