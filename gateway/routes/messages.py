@@ -21,7 +21,7 @@ GrantId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="The `grant_
 def get_message(request: Request, grant_id: GrantId, user_id: Id) -> dict[str, Any]:
     """Return a message's story with times: decided, queued, attempted, how it ended, and what its reader did.
 
-    Every attempt is there with its time and what was wrong with it; what is not delivered yet also tells when it is next tried (`retrying`).
+    Every attempt is there with its time and what was wrong with it; what is not delivered yet tells when it is next tried (`retrying`).
     `status` is how its delivery stands: queued, or the last of accepted, failed, expired, cancelled, suppressed, unknown.
     """
     services = services_of(request)
