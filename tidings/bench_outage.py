@@ -45,7 +45,7 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outage:
-    """`emails` wait when a courier begins; after `begin_s`, for `span_s`, `per_s` urgent requests are made for `audience` people each.
+    """`emails` wait when a courier begins; from then on, for `span_s`, `per_s` urgent requests are made for `audience` people each.
 
     `rounds`: how often each state comes, in turn, so that what else the machine does meets all of them.
     """
@@ -54,7 +54,6 @@ class Outage:
     users: int = 2_000
     audience: int = 10
     per_s: float = 10.0
-    begin_s: float = 5.0
     span_s: float = 12.0
     rounds: int = 3
 
@@ -118,7 +117,6 @@ def _ask(lane: UrgentLane, stores: RedisStores, outage: Outage, users: Sequence[
         return result.disposition.count("send")
 
     decide(WARM, list(users[:1]))
-    time.sleep(outage.begin_s)
     random, began = np.random.default_rng(0), time.perf_counter()
     for number in range(int(outage.per_s * outage.span_s)):
         time.sleep(max(began + number / outage.per_s - time.perf_counter(), 0.0))
