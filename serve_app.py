@@ -31,10 +31,11 @@ from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, address_checks, open_channels, open_stand_ins, providers_of
 from delivery.courier import Courier, CourierParts, CourierSettings
 from delivery.deadletters import DeadLetters
-from delivery.dispatch import Dispatcher, Parts
+from delivery.dispatch import Dispatcher
 from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
 from delivery.inbox import Inbox
 from delivery.links import Links, LinkSettings
+from delivery.parts import Parts
 from delivery.ray_courier import CourierReplica
 from delivery.redis_feedback import RedisEventLog
 from delivery.redis_inbox import RedisInbox

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from delivery.dispatch import Refund
 from delivery.outbox import DeadLetter, Outbox
+from delivery.parts import Refund
 
 LOOKED_AT = 100_000
 """Most letters of a shard that one call looks at."""

@@ -13,7 +13,7 @@ class Way:
     """A channel's providers, each with a circuit of its own."""
 
     def __init__(self, providers: Sequence[Channel], settings: BreakerSettings) -> None:
-        """`providers`: of one channel, the preferred one first, at least one."""
+        """`providers`: of one channel, the preferred one first; none for a channel that is not set up."""
         # Where another can stand in, it costs nothing to leave a provider that is down at once.
         hasty = replace(settings, failures=1)
         last = len(providers) - 1
@@ -31,4 +31,4 @@ class Way:
     def resting_until(self) -> float | None:
         """When the next call may try, epoch seconds; None while every call may."""
         rests = [breaker.resting_until for _, breaker in self.providers]
-        return None if None in rests else min(rest for rest in rests if rest is not None)
+        return None if None in rests else min((rest for rest in rests if rest is not None), default=None)

@@ -25,8 +25,9 @@ from delivery.channels.in_app import InAppSettings
 from delivery.channels.registry import ChannelSettings, open_channels
 from delivery.channels.webhook import WebhookSettings
 from delivery.courier import Courier, CourierParts, CourierSettings
-from delivery.dispatch import Dispatcher, Parts
+from delivery.dispatch import Dispatcher
 from delivery.links import Links, LinkSettings
+from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from delivery.channels.base import Answer, Channel, Delivery, Permanent, Traits, Transient
 from delivery.channels.in_app import InApp
-from delivery.dispatch import Dispatcher, Parts
+from delivery.dispatch import Dispatcher
 from delivery.feedback import Effects, EventRow, Feedback, drain_events
+from delivery.parts import Parts
 from delivery.redis_feedback import RedisEventLog
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox

@@ -20,8 +20,9 @@ from delivery.channels.base import Answer, Channel, Delivery, Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.webhook import Webhook, WebhookSettings
 from delivery.courier import Courier, CourierParts
-from delivery.dispatch import Dispatcher, DispatchSettings, Parts
+from delivery.dispatch import Dispatcher, DispatchSettings
 from delivery.outbox import Backlog, Entry
+from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore

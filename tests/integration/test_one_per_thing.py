@@ -11,7 +11,8 @@ from redis import Redis
 from budgets.ledger import used
 from delivery.channels.base import Channel, Resources
 from delivery.channels.in_app import InAppSettings
-from delivery.dispatch import Dispatcher, Parts
+from delivery.dispatch import Dispatcher
+from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore

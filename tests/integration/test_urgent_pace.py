@@ -15,7 +15,8 @@ from delivery.breaker import BreakerSettings
 from delivery.channels.base import Accepted, Answer, Delivery, Resources, Traits, Transient
 from delivery.channels.in_app import InAppSettings
 from delivery.courier import Courier, CourierParts, CourierSettings
-from delivery.dispatch import Dispatcher, DispatchSettings, Parts
+from delivery.dispatch import Dispatcher, DispatchSettings
+from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore

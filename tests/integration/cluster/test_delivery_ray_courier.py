@@ -13,7 +13,8 @@ from redis import Redis
 from delivery.channels.base import Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.courier import Courier, CourierParts
-from delivery.dispatch import Dispatcher, Parts
+from delivery.dispatch import Dispatcher
+from delivery.parts import Parts
 from delivery.ray_courier import CourierReplica
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox

@@ -10,9 +10,10 @@ import numpy as np
 
 from delivery.backoff import Backoff
 from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Traits
-from delivery.dispatch import Dispatcher, DispatchSettings, Parts
+from delivery.dispatch import Dispatcher, DispatchSettings
 from delivery.links import Links, LinkSettings
 from delivery.outbox import MemoryOutbox, Outbox
+from delivery.parts import Parts
 from delivery.suppression import MemorySuppressionStore, Suppression
 from delivery.templates import Templates, TemplateSettings
 from lake.ids import Keys64, shard_of

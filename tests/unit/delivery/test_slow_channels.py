@@ -240,6 +240,18 @@ async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_chann
     await crowd.courier.settled()
 
 
+async def test_whoever_unsubscribes_while_a_long_queue_is_in_hand_hears_nothing_more_from_it() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, look=4))
+    crowd.enqueue("email", range(1, 13))
+    crowd.enqueue("push", [101])
+    await crowd.sent_by_push(1)
+    crowd.world.suppression.unsubscribe("u12", "email", "link", NOW)
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    assert crowd.world.outcomes()[a_message(12).grant_id] == "suppressed"
+    assert crowd.states() == {"accepted": 11 + 1, "suppressed": 1}
+
+
 async def test_messages_come_back_when_those_before_them_are_through() -> None:
     pace = Pace(began_s=100.0, left=60)
     pace.did(20)
