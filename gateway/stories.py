@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from delivery.feedback import EventLog
 from delivery.outbox import Attempt, OutcomeRecord, Standing
+from gateway.exporting import EVERY
 from lake.history import KEEP_DAYS, History
 from lake.ids import shard_of
 from lake.user_keys import UserKeys
@@ -99,7 +100,7 @@ class Stories:
             yield {"step": "retrying", "at": found.due_at, "attempts": len(found.tried)}
 
     def _done(self, user_id: str, grant_id: str, now: float) -> Iterator[Step]:
-        seen = [row for _, row in self.events.read(shard_of(user_id, self.shards), PAGE) if row["user_id"] == user_id]
+        seen = [row for _, row in self.events.read(shard_of(user_id, self.shards), EVERY) if row["user_id"] == user_id]
         for row in [*seen, *self._filed(user_id, now)]:
             if row.get("send_id") == grant_id:
                 yield {"step": NAMES.get(row["kind"], "engaged"), "at": row["at"], "kind": row["kind"]}

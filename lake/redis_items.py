@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,13 @@ import msgpack
 from redis import Redis
 
 from lake.actors import KEEP_S, NAMED, Actors, Asked, act_of
+from lake.history import KEEP_DAYS
 from lake.items import ItemRow
 from lake.keys import ITEM_CHANGES, Keys
 
 CHANGES_PER_READ = 100_000
+KEPT_S = KEEP_DAYS * 86400
+"""How long an item is kept after it was put, or after its end where it has one: as long as the history speaks of it."""
 
 _REMOVE_ACT = """
 local version = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -33,7 +37,7 @@ class RedisItemStore:
         """See ItemStore."""
         pipe = self.client.pipeline(transaction=False)
         for row in rows:
-            pipe.set(self._key(row["item_id"]), msgpack.packb(dict(row)))
+            pipe.set(self._key(row["item_id"]), msgpack.packb(dict(row)), ex=_kept_s(row))
             if act := act_of(row):
                 pipe.zadd(self._acts(act.entity), {act.author: act.version}, lt=True)  # lt: an author counts from the first version on
                 pipe.expire(self._acts(act.entity), KEEP_S)
@@ -104,3 +108,9 @@ class RedisItemStore:
 
     def _announce(self, pipe: Redis, item_id: str) -> None:
         pipe.xadd(ITEM_CHANGES, {"i": item_id}, maxlen=1_000_000, approximate=True)
+
+
+def _kept_s(row: ItemRow) -> int:
+    """Return how long to keep an item; its times may be a held clock's, so that only their difference counts."""
+    lasts_s = (row.get("expires_at") or 0.0) - row["created_at"]
+    return KEPT_S + (max(int(lasts_s), 0) if math.isfinite(lasts_s) else 0)

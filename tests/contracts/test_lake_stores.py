@@ -1,5 +1,6 @@
 """What every implementation of the lake's protocols does, on the memory one and on the real store."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from lake.actors import Actors, Asked
 from lake.follows import Followed, FollowStore, MemoryFollowStore, followers_of, unfollow
 from lake.ids import author_key, shard_of, topic_key
 from lake.items import MAX_AGE_S, ItemStore, ItemTable, MemoryItemStore
+from lake.keys import Keys
 from lake.meta import Meta
 from lake.profiles import EVERYBODY, KNOWN, MAX_WINDOWS, NO_WINDOW, PROFILE, WEEK, MemoryProfileStore, ProfileStore, blank
 from lake.redis_follows import RedisFollowStore
@@ -197,6 +199,13 @@ def test_what_is_lent_to_the_store_is_gone_after_a_while_and_what_is_put_stays(r
     store.put([item("put")])
     until(lambda: store.get(["lent"]) == [None], timeout_s=5.0)
     assert store.get(["put"]) == [item("put")]
+
+
+def test_the_store_keeps_items_for_as_long_as_its_history_speaks_of_them(redis_client: Redis) -> None:
+    store, day_s = RedisItemStore(redis_client, META.keys), 86400
+    store.put([item("a"), item("b", expires_at=NOW + 30 * day_s), item("c", expires_at=math.inf)])
+    kept = [redis_client.ttl(META.keys.of_user(Keys.ITEM, name)) for name in "abc"]
+    assert kept == pytest.approx([90 * day_s, 120 * day_s, 90 * day_s], abs=5)
 
 
 def test_profiles_keep_fields_apart(make: Callable[[str], ProfileStore]) -> None:

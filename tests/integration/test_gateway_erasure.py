@@ -81,7 +81,8 @@ def _deliver(client: Redis, user_id: str) -> None:
     shard, outbox = shard_of(user_id, META.shards), RedisOutbox(client, META.keys)
     client.xadd(META.keys.of_shard(Keys.OUTBOX, shard), {FIELD: a_message(user_id=user_id).pack()})
     entries = outbox.read(shard, "courier", 10, NOW, 60_000)
-    outbox.settle(shard, [Outcome(entry, "failed", "no such address", dead=True) for entry in entries], NOW)
+    answered = [entry.answered(NOW - 1, "550 no such address") for entry in entries]
+    outbox.settle(shard, [Outcome(entry, "failed", "no such address", dead=True) for entry in answered], NOW)
     RedisEventLog(client, META.keys).append([{"user_id": user_id, "kind": "open", "at": NOW}], secrets.token_hex(8), NOW)
 
 
@@ -110,12 +111,15 @@ def test_one_of_thousands_is_exported_and_erased_down_to_the_rewritten_log_withi
     stores, history = RedisStores(redis_client, META), History(str(tmp_path / "history"))
     people(stores, 5_000, "in_app", "")
     _live(redis_client, "someone-to-forget")
+    _deliver(redis_client, "someone-to-forget")
     began = time.monotonic()
     exported = export_of(stores, history)("someone-to-forget", NOW)
     RedisErasure(stores, history)("someone-to-forget", NOW)
     assert rewrite_log(redis_client, wait=True) == "rewritten"
     assert time.monotonic() - began < 60.0
-    assert "someone-to-forget@example.org" in json.dumps(exported, default=str)
+    assert exported is not None
+    assert "someone-to-forget@example.org" in json.dumps(exported)
+    assert exported["outcomes"][0]["tried"] == [{"at": "2023-11-14T22:13:19+00:00", "detail": "550 no such address"}]
     assert _traces(redis_client, "someone-to-forget") == set()
 
 
