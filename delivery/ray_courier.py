@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ray import serve
 
 from delivery.courier import Courier, StalledError
+from lake.logs import SERVE_LOGS
 
 MakeCourier = Callable[[str], Courier]
 """Assembles a courier for an owner name, in the replica's process."""
@@ -46,5 +47,6 @@ CourierReplica = serve.deployment(
     graceful_shutdown_wait_loop_s=1.0,
     graceful_shutdown_timeout_s=SHUTDOWN_S + 10.0,
     ray_actor_options={"num_cpus": 0.25},
+    logging_config=SERVE_LOGS,
 )(Delivering)
 """The deployment: `CourierReplica.bind(make_courier)`."""

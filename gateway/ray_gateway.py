@@ -16,6 +16,7 @@ from gateway.limits import Limits
 from gateway.ray_metrics import RayMetrics
 from gateway.services import Services
 from gateway.urgent import Answer, UrgentDesk
+from lake.logs import SERVE_LOGS
 from lake.metrics import Metrics
 from scheduler.lanes import UrgentRequest
 
@@ -68,5 +69,6 @@ Gateway = serve.deployment(
     graceful_shutdown_timeout_s=30.0,
     health_check_period_s=5.0,
     health_check_timeout_s=10.0,
+    logging_config=SERVE_LOGS,
 )(serve.ingress()(GatewayReplica))
 """The ingress deployment: `Gateway.bind(assemble, handles, limits)`."""

@@ -28,6 +28,9 @@ KNOWN_PHRASES = frozenset(status.phrase for status in HTTPStatus)
 OTHERS = ("ray", "ray.serve", "uvicorn", "uvicorn.error", "uvicorn.access")
 """Loggers that may have handlers of their own."""
 
+SERVE_LOGS = {"log_level": "WARNING", "enable_access_log": False}
+"""What Serve is told of each deployment's logs: a line for each request, redacted like any other, costs a request more than its routing."""
+
 
 class Reason(str):
     """A text of the program's own, given to a log call as an argument: it is read for addresses and secrets, and else stays."""

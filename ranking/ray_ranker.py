@@ -20,7 +20,7 @@ from ray import serve
 from lake.alarms import Alarms, MemoryAlarms
 from lake.clock import Clock, HeldClock
 from lake.items import ItemStore, ItemTable
-from lake.logs import Reason
+from lake.logs import SERVE_LOGS, Reason
 from lake.metrics import MemoryMetrics, Metrics
 from ranking import explain as explaining
 from ranking import shadow
@@ -254,4 +254,6 @@ def _fail(held: list[Ticket], turn: Future[None]) -> None:
             ticket.set_exception(error)
 
 
-Ranker = serve.deployment(name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS, graceful_shutdown_wait_loop_s=1.0)(Ranking)
+Ranker = serve.deployment(
+    name="Ranker", max_ongoing_requests=MAX_ONGOING_REQUESTS, graceful_shutdown_wait_loop_s=1.0, logging_config=SERVE_LOGS
+)(Ranking)

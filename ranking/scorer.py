@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lake.ids import Keys64
 from lake.items import Items, ItemTable
+from lake.meanwhile import meanwhile
 from ranking.blocks import ItemBlock, Matrix
 from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
@@ -225,9 +226,10 @@ class Scorer:
     def prepare(self, request: ScoreRequest, relief: Relief | None = None) -> Job:
         """Fetch the state of a request; blocks for the round trips, computes nothing that takes long. `relief`: see Job."""
         at = np.broadcast_to(np.asarray(request.at, np.float64), len(request.items))
-        if len(at):
-            self.table.sync(float(at.max()))
+        syncing = meanwhile(lambda: self.table.sync(float(at.max()))) if len(at) else None
         fetched = self.store.get(request.users, request.items)
+        if syncing is not None:
+            syncing.result()
         self._forget_older_than(fetched.refreshed_at)
         columns, codes = self.table.with_missing(request.items)
         items = self._item_block(_rows_of(columns, codes, at), fetched, at)

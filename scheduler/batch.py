@@ -43,6 +43,15 @@ class Occasion:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of a batch's users, in their order: profiles, ledgers as they are before the decision, and what they engaged with."""
+
+    profiles: Profiles
+    ledger: LedgerColumns
+    seen: KeyLists
+
+
+@dataclass(frozen=True)
 class Batch:
     """What the stages of one run share: the candidates and everything that was looked up about them. `shard`: of each user."""
 

@@ -14,9 +14,10 @@ from lake.decisions import DISPOSITIONS, REASONS, Candidates, Decided
 from lake.follows import FollowStore
 from lake.ids import topic_key
 from lake.items import ItemRow
+from lake.meanwhile import meanwhile
 from lake.meta import Meta
 from lake.profiles import Profiles
-from scheduler.batch import Occasion
+from scheduler.batch import Known, Occasion
 from scheduler.commit import MAX_USERS
 from scheduler.critical import Payer
 from scheduler.due import DueIndex
@@ -70,24 +71,23 @@ class ScheduledLane:
 
     def rehearse(self, users: list[str], now: float) -> Decided:
         """Return what would be decided for users if their window opened now; nothing but the log hears of it."""
-        self.pipeline.table.sync(now)
-        profiles = self.pipeline.profiles.get(users)
+        known = in_step(self.pipeline, users, now)
         nothing = np.full(len(users), NO_SLOT)
         occasion = Occasion(
             lane="scheduled",
             window_id=nothing.astype(np.int32),
             slot=nothing.astype(np.int64),
-            next_slot=next_slots_of(profiles, now)[0],
+            next_slot=next_slots_of(known.profiles, now)[0],
             critical=np.zeros(1, bool),
             dry=True,
         )
         candidates = gather(UserChunk(users), self.sources, self.pipeline.table, self.channels, now)
-        return self.pipeline.run(candidates, [secrets.token_hex(16)], occasion, now, profiles)
+        return self.pipeline.run(candidates, [secrets.token_hex(16)], occasion, now, known)
 
     def decide(self, shard: int, users: list[str], slots: npt.NDArray[np.int64], fence: int, now: float) -> Decided:
         """Decide one chunk of due users."""
-        self.pipeline.table.sync(now)
-        profiles = self.pipeline.profiles.get(users)
+        known = in_step(self.pipeline, users, now)
+        profiles = known.profiles
         window_id = windows_at(profiles, slots)
         next_slot, _ = next_slots_of(profiles, np.maximum(now, slots * float(SLOT_S)))  # the clock may have been set back since
         candidates = gather(UserChunk(users, profiles), self.sources, self.pipeline.table, self.channels, now)
@@ -101,7 +101,15 @@ class ScheduledLane:
             fence=fence,
         )
         due_now = candidates.take(window_id[candidates.user] != NO_SLOT)
-        return self.pipeline.run(due_now, [secrets.token_hex(8)], occasion, now, profiles)
+        return self.pipeline.run(due_now, [secrets.token_hex(8)], occasion, now, known)
+
+
+def in_step(pipeline: Pipeline, users: list[str], now: float) -> Known:
+    """Bring the item table in step with the store, and return what is known of users; all of it is read at once."""
+    syncing = meanwhile(lambda: pipeline.table.sync(now))
+    known = pipeline.known(users)
+    syncing.result()
+    return known
 
 
 def windows_at(profiles: Profiles, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
@@ -185,23 +193,22 @@ class UrgentLane:
         """Decide requests together: real ones, or a single dry run."""
         if rows := [request.item for request in requests if request.item is not None]:
             self.pipeline.table.store.put(self._dated(rows, now))
-        self.pipeline.table.sync(now)
         pipeline = self.pipeline
         candidates, order = candidates_of(requests, pipeline.meta)
+        known = in_step(pipeline, candidates.users, now)
         critical = np.array([request.critical for request in requests], bool)
         filled = with_filled(candidates, critical, self.held, pipeline.table, pipeline.config.digests, now)
         candidates, order = sorted_by_user(filled, order)
-        profiles = self.pipeline.profiles.get(candidates.users)
         occasion = Occasion(
             lane="urgent",
             window_id=np.full(len(candidates.users), -1, np.int32),
             slot=np.full(len(candidates.users), -1, np.int64),
-            next_slot=next_slots_of(profiles, now)[0],
+            next_slot=next_slots_of(known.profiles, now)[0],
             critical=critical,
             payers=[Payer(request.key_id, request.critical_quota) for request in requests],
             dry=requests[0].dry_run,
         )
-        decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, profiles)
+        decided = self.pipeline.run(candidates, [request.decision_id for request in requests], occasion, now, known)
         if not decided.dry:
             report = LaneReport()
             report.count(decided)

@@ -31,12 +31,13 @@ from lake.decisions import (
 )
 from lake.ids import hash64, shards_of
 from lake.items import ItemTable
+from lake.meanwhile import meanwhile
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, Profiles, ProfileStore
 from lake.seen import SeenStore
 from lake.switches import nothing_off
 from ranking.diversity import DiversityRule
-from scheduler.batch import Batch, Bools, Occasion
+from scheduler.batch import Batch, Bools, Known, Occasion
 from scheduler.commit import Committer
 from scheduler.committing import Committing
 from scheduler.critical import PER_DAY, Bill, charge, settle
@@ -117,13 +118,18 @@ class Pipeline:
     critical_quota: CriticalQuota = field(default_factory=MemoryCriticalQuota)
     half_lives: HalfLives = field(default_factory=MemoryHalfLives)
 
-    def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles | None = None) -> Decided:
+    def known(self, users: list[str]) -> Known:
+        """Return what is known of users, read at once."""
+        ledger, seen = meanwhile(lambda: self.ledger.read(users)), meanwhile(lambda: self.seen.of(users))
+        return Known(self.profiles.get(users), ledger.result(), seen.result())
+
+    def run(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, known: Known | None = None) -> Decided:
         """Decide every candidate and commit the outcome; the rows come back in the candidates' order.
 
         A dry occasion settles them on a copy of the ledgers, and commits nothing but their entry in the log. `rows` are
-        sorted by user. `decision_ids`: one per request. `profiles`: of the batch's users, where the lane has read them already.
+        sorted by user. `decision_ids`: one per request. `known`: of the batch's users, where the lane has read it already.
         """
-        batch = self._look_up(rows, decision_ids, occasion, now, self.profiles.get(rows.users) if profiles is None else profiles)
+        batch = self._look_up(rows, decision_ids, occasion, now, self.known(rows.users) if known is None else known)
         decided = self._eligible(batch)
         decided = self._scored(decided, batch)
         leads = self._propose(decided, batch)
@@ -132,13 +138,13 @@ class Pipeline:
         settle(decided, bills, self.critical_quota)
         return decided
 
-    def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, profiles: Profiles) -> Batch:
+    def _look_up(self, rows: Candidates, decision_ids: list[str], occasion: Occasion, now: float, known: Known) -> Batch:
         items, item_row = self.table.with_missing(rows.items)
-        ledger = granted_by_others(self.ledger.read(rows.users), decision_ids)
+        profiles, ledger = known.profiles, granted_by_others(known.ledger, decision_ids)
         weekly = self._weekly(profiles, ledger, now, is_urgent=occasion.lane == "urgent")
         may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
         shard = np.full(len(rows.users), occasion.shard) if occasion.shard >= 0 else shards_of(rows.users, self.meta.shards)
-        return Batch(rows, profiles, items, item_row, self.seen.of(rows.users), ledger, may_go, weekly, occasion, decision_ids, now, shard)
+        return Batch(rows, profiles, items, item_row, known.seen, ledger, may_go, weekly, occasion, decision_ids, now, shard)
 
     def _eligible(self, batch: Batch) -> Decided:
         sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ray import serve
 
+from lake.logs import SERVE_LOGS
 from scheduler.report import LaneReport
 from scheduler.ticker import Ticker, TickLoop
 
@@ -47,5 +48,6 @@ Scheduler = serve.deployment(
     graceful_shutdown_wait_loop_s=1.0,
     graceful_shutdown_timeout_s=60.0,
     ray_actor_options={"num_cpus": 0.25},
+    logging_config=SERVE_LOGS,
 )(SchedulerReplica)
 """`Scheduler.bind(make, ticking)`."""
