@@ -162,7 +162,7 @@ class Dispatcher:
                 line.pace.did(len(ended) + len(waiting))
                 left = await turn.send(line, ready)
             if left or looks:
-                await turn.put_back([*left, *chain.from_iterable(looks)], way.resting_until or turn.now)
+                await turn.put_back([*left, *chain.from_iterable(looks)], way.resting_until or turn.began_at)
 
 
 @dataclass(frozen=True)
@@ -184,16 +184,21 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One drain of one shard, begun at `now` when the stopwatch showed `began_s`."""
+    """One drain of one shard, begun at `began_at` when the stopwatch showed `began_s`: what goes on by itself may take many minutes."""
 
     parts: Parts
     settings: DispatchSettings
     shard: int
     consumer: str
-    now: float
+    began_at: float
     report: DrainReport
     stopwatch: Callable[[], float]
     began_s: float
+
+    @property
+    def now(self) -> float:
+        """What time it is by now, epoch seconds."""
+        return self.began_at + self.stopwatch() - self.began_s
 
     async def send(self, line: _Line, rows: Sequence[Ready]) -> list[Entry]:
         """Send messages of a queue in waves of as many as its provider can have in hand, each settled before the next; return what is left.
@@ -228,7 +233,7 @@ class _Turn:
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
-        began = self.now + self.stopwatch() - self.began_s
+        began = self.now
         with patience:
             results = await asyncio.gather(*calls, return_exceptions=True)
         answered: list[tuple[Ready, Answer]] = []
@@ -250,7 +255,7 @@ class _Turn:
 
         What was switched off meanwhile is put back, and a digest that has lost some of its items, to be written anew.
         """
-        now, off = self.now + self.stopwatch() - self.began_s, self.parts.off()
+        now, off = self.now, self.parts.off()
         names = list({name: None for row in wave for name in row.delivery.told})
         gone = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if not is_there}
         kept: list[Ready] = []
@@ -266,7 +271,7 @@ class _Turn:
             elif gone.isdisjoint(row.delivery.told):
                 kept.append(row)
             else:
-                waiting.append(Retry(row.entry, self.now))
+                waiting.append(Retry(row.entry, self.began_at))
         self.settle(ended, waiting)
         return kept
 
@@ -300,7 +305,7 @@ class _Turn:
             case Permanent(reason):
                 return Ended(Outcome(entry, "failed", reason, dead=True))
             case Transient(reason, _, down=True) if elsewhere:
-                return self._again(entry, reason, self.now)
+                return self._again(entry, reason, self.began_at)
             case Transient(reason, retry_after_s):
                 return self._again(entry, reason, self.now + self.settings.backoff.wait_s(entry.attempts, retry_after_s))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -58,8 +59,9 @@ class Crowd:
 
     def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        self.system = System(World(self.email, channels={"push": self.push}, settings=settings, meta=Meta(shards=shards)))
-        self.world = self.system.world
+        meta = Meta(shards=shards)
+        self.world = World(self.email, channels={"push": self.push}, settings=settings, meta=meta, stopwatch=time.monotonic)
+        self.system = System(self.world)
         self.courier: Courier = self.system.courier(shards_at_once=shards_at_once)
 
     def enqueue(self, channel: str, grants: Sequence[int]) -> None:
