@@ -13,8 +13,8 @@ from delivery.backoff import Backoff
 from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
-from delivery.outbox import Backlog
-from delivery.underway import LEAST_S, MOST_S, SHARE, UNKNOWN_S, Busy, Pace, Queue, Underway
+from delivery.outbox import Backlog, Entry
+from delivery.underway import LEAST_S, MOST_S, SHARE, TURNS, UNKNOWN_S, Busy, Line, Pace, Queue, Underway
 from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import Profiles
@@ -206,23 +206,40 @@ async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards(
 
 
 async def test_a_provider_that_takes_its_time_is_neither_waited_for_nor_left_alone() -> None:
-    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=25))
     crowd.email.answering.set()
     crowd.email.takes_s = 0.05
     crowd.enqueue("email", range(1, 21))
     crowd.enqueue("push", range(101, 104))
     await crowd.sent_by_push(3)
-    crowd.enqueue("email", range(21, 24))
     crowd.enqueue("push", range(104, 110))
+    crowd.enqueue("email", range(21, 37))
     await crowd.sent_by_push(9)
-    assert len(crowd.email.sent) < 20
-    assert crowd.world.memory.backlog([0])[0].retrying == 3
+    assert len(crowd.email.sent) < 10
+    put_aside = crowd.world.memory.backlog([0])[0].retrying
+    assert 36 - 25 - 10 <= put_aside <= 16 - 5
     await crowd.courier.settled()
-    assert crowd.states() == {"accepted": 20 + 9}
+    assert crowd.states() == {"accepted": 36 - put_aside + 9}
     crowd.system.clock.at += MOST_S
     await crowd.courier.round()
     await crowd.courier.settled()
-    assert crowd.states() == {"accepted": 23 + 9}
+    assert crowd.states() == {"accepted": 36 + 9}
+
+
+async def test_what_may_not_wait_lets_nothing_else_in_behind_a_queue_that_has_enough_in_hand() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=4))
+    crowd.enqueue("email", range(1, 5))
+    crowd.enqueue("push", [101])
+    for number in range(5):
+        await crowd.sent_by_push(number + 1)
+        crowd.world.enqueue(a_message(50 + number, user_id=f"u{50 + number}", deliver_by=NOW - 1))
+        crowd.enqueue("email", range(10 * number + 201, 10 * number + 204))
+        crowd.enqueue("push", [102 + number])
+    await crowd.sent_by_push(6)
+    assert crowd.world.memory.backlog([0]) == [Backlog(in_hand=4, retrying=15)]
+    assert crowd.states() == {"accepted": 6, "expired": 5}
+    crowd.email.answering.set()
+    await crowd.courier.settled()
 
 
 async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_channel() -> None:
@@ -260,7 +277,8 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
     waits = [pace.next_s(110.0) for _ in range(3)]
     assert waits == pytest.approx([SHARE * 20.5, SHARE * 21.0, SHARE * 21.5])  # two a second, and 40 are left
     pace.did(40)
-    assert Pace(began_s=100.0, left=1000).next_s(200.0) == UNKNOWN_S
+    assert Pace(began_s=100.0, left=1000).next_s(100.5) == UNKNOWN_S
+    assert Pace(began_s=100.0, left=1000).next_s(130.0) == 30.0
     assert Pace(began_s=100.0, left=0, done=5).next_s(100.0) == LEAST_S
     assert pace.next_s(1e6) == MOST_S
 
@@ -268,16 +286,34 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
 async def test_a_queue_goes_on_by_itself_until_it_is_through() -> None:
     busy, let_go = Busy(), asyncio.Event()
     email, push = Queue("email", "scheduled"), Queue("push", "scheduled")
-    underway, pace = Underway(busy, let_go.set), Pace(0.0, 1)
-    with underway.queue(email, pace), underway.apart_after(0.0, [email]):
-        with underway.queue(push, Pace(0.0, 1)):
+    underway, line = Underway(busy, let_go.set), Line(Pace(0.0))
+    with underway.queue(email, line), underway.apart_after(0.0, [email]):
+        with underway.queue(push, Line(Pace(0.0))):
             await asyncio.sleep(0.01)
-            assert (busy.apart, let_go.is_set()) == ({email: pace}, False)
+            assert (busy.apart, let_go.is_set()) == ({email: line}, False)
         assert let_go.is_set()
+        with Underway(busy, let_go.set).queue(email, Line(Pace(0.0))):
+            assert busy.apart == {email: line}
+        assert busy.apart == {email: line}
         with underway.patience(email, 0.0):
             await asyncio.sleep(0.01)
-        assert busy.slow == {email}
-    assert (busy.apart, busy.slow, busy.queues) == ({}, set(), set())
+        assert line.slow
+    assert busy.apart == {}
+
+
+async def test_a_queue_takes_on_what_comes_until_it_has_enough_in_hand_and_ends_in_the_end() -> None:
+    busy, line, email = Busy(), Line(Pace(0.0)), Queue("email", "scheduled")
+    underway = Underway(busy, lambda: None)
+    with underway.holding(line), underway.queue(email, line), underway.apart_after(0.0, [email]):
+        await asyncio.sleep(0.01)
+        taken = 0
+        while line.has_room(2):
+            busy.join(email, Entry(f"{taken}", a_message(taken)))
+            taken += 1
+            line.pace.did(len(line.take(1)) if line.pace.left == 2 else 0)
+        assert taken == 2 * TURNS
+        assert busy.in_hand == {f"{number}" for number in range(taken)}
+    assert busy.in_hand == set()
 
 
 async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
