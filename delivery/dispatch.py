@@ -122,7 +122,7 @@ class Dispatcher:
         That costs next to nothing: it comes again and again while its provider is down, and is looked at when it can be sent.
         What still has room in a queue that goes on by itself joins it.
         """
-        resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
+        resting = {name: until for name, way in self._ways.items() if (until := way.back_at(now)) is not None and until > now}
         if not (busy.apart or resting):
             return list(entries), []
         kept: list[Entry] = []
@@ -170,7 +170,7 @@ class Dispatcher:
                     line.pace.did(len(ended) + len(waiting))
                     left = await turn.send(outlet, ready)
             if left or line.waiting:  # nothing joins them any more
-                await turn.put_back([*left, *line.waiting], way.resting_until or turn.began_at)
+                await turn.put_back([*left, *line.waiting], way.back_at(turn.now) or turn.began_at)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from delivery.backoff import Backoff
+from delivery.breaker import TRYING_S
 from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
@@ -314,6 +315,26 @@ async def test_a_queue_takes_on_what_comes_until_it_has_enough_in_hand_and_ends_
         assert taken == 2 * TURNS
         assert busy.in_hand == {f"{number}" for number in range(taken)}
     assert busy.in_hand == set()
+
+
+async def test_when_a_try_succeeds_what_waited_for_it_follows_at_once() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    await crowd.refused()
+    crowd.email.answers = {}
+    crowd.email.answering.clear()
+    crowd.system.clock.at += 31
+    crowd.enqueue("push", [101])
+    await crowd.sent_by_push(1)
+    crowd.enqueue("email", range(11, 31))
+    crowd.world.enqueue(a_message(77, user_id="u77", lane="urgent"))
+    crowd.enqueue("push", [102])
+    await crowd.sent_by_push(2)
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    crowd.system.clock.at += 2 * TRYING_S
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 3 + 21 + 2}
 
 
 async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
