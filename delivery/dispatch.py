@@ -54,7 +54,7 @@ class DispatchSettings:
 
 @dataclass
 class DrainReport:
-    """What became of the messages of a drain. `taken`: those that were not put aside at once. `ended`: counts by channel and outcome."""
+    """What became of the messages of a drain. `taken`: those that came for no queue on its way. `ended`: counts by channel and outcome."""
 
     taken: int = 0
     retried: int = 0
@@ -104,7 +104,7 @@ class Dispatcher:
         in_hand = busy.in_hand.copy()  # also what another drain settles while this one reads
         found = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
         in_hand |= busy.in_hand
-        entries = [entry for entry in found if entry.entry_id not in in_hand]
+        entries = sorted((entry for entry in found if entry.entry_id not in in_hand), key=lambda entry: entry.message.granted_at)
         self._newest.saw([entry.message for entry in entries])
         report = DrainReport(taken=len(entries))
         if entries:
@@ -135,12 +135,13 @@ class Dispatcher:
                 aside.append(Retry(entry, min(resting[message.channel], message.deliver_by)))
             elif (line := busy.apart.get(queue)) is None:
                 kept.append(entry)
-            elif line.has_room(self._settings.batch):
-                busy.join(queue, entry)
             else:
                 report.taken -= 1
-                later_s = self._settings.slow_s if line.slow else line.pace.next_s(self._stopwatch())
-                aside.append(Retry(entry, now + min(later_s, left_s / 2)))
+                if line.has_room(self._settings.batch):
+                    busy.join(queue, entry)
+                else:
+                    later_s = self._settings.slow_s if line.slow else line.pace.next_s(self._stopwatch())
+                    aside.append(Retry(entry, now + min(later_s, left_s / 2)))
         return kept, aside
 
     async def _send(self, turn: _Turn, entries: Sequence[Entry], underway: Underway) -> None:
@@ -170,7 +171,7 @@ class Dispatcher:
                     line.pace.did(len(ended) + len(waiting))
                     left = await turn.send(outlet, ready)
             if left or line.waiting:  # nothing joins them any more
-                await turn.put_back([*left, *line.waiting], way.back_at(turn.now) or turn.began_at)
+                await turn.put_back([*left, *line.waiting], way.back_at(turn.now))
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,11 @@ class _Turn:
                 outlet.line.pace.did(len(wave))
         return [row.entry for row in left]
 
-    async def put_back(self, entries: Iterable[Entry], due_at: float) -> None:
-        """Put messages aside until a time, or until they expire."""
-        await asyncio.to_thread(self.settle, [], [Retry(entry, min(due_at, entry.message.deliver_by)) for entry in entries])
+    async def put_back(self, entries: Iterable[Entry], due_at: float | None) -> None:
+        """Put messages aside until a time, or until they expire; None: they may go at once, those first that were granted first."""
+        messages = ((entry, entry.message) for entry in entries)
+        retries = [Retry(entry, message.granted_at if due_at is None else min(due_at, message.deliver_by)) for entry, message in messages]
+        await asyncio.to_thread(self.settle, [], retries)
 
     async def _wave(
         self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[Ready], patience: AbstractContextManager[None]

@@ -158,6 +158,31 @@ async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_t
     assert list(world.outcomes().values()) == ["accepted"] * 30
 
 
+async def test_what_is_put_back_behind_a_slow_wave_goes_before_what_was_granted_later() -> None:
+    steady = Steady()
+    world = World(steady, settings=HASTY)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(10 - number, granted_at=NOW - 60 + number) for number in range(4)))
+    await dispatcher.drain(0, "a", NOW)
+    world.enqueue(a_message(1, granted_at=NOW - 1))
+    for _ in range(2):
+        await dispatcher.drain(0, "a", NOW)
+    assert [each.message.granted_at - NOW for each in steady.sent] == [-60, -59, -58, -57, -1]
+
+
+async def test_what_joins_a_queue_on_its_way_keeps_neither_its_drain_nor_the_courier_awake() -> None:
+    silent, let_go = Silent(), asyncio.Event()
+    world = World(silent, settings=replace(HASTY, apart_s=0.01, patience_s=60.0))
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number) for number in range(1, 6)))
+    drain = asyncio.create_task(dispatcher.drain(0, "a", NOW, let_go.set))
+    await let_go.wait()
+    world.enqueue(a_message(6))
+    assert (await dispatcher.drain(0, "a", NOW)).taken == 0
+    silent.answering.set()
+    assert (await drain).count("accepted") == 6
+
+
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
     crowd = Crowd(replace(HASTY, abandoned_after_s=0.0))
     crowd.enqueue("email", range(1, WAVE + 1))
