@@ -187,7 +187,8 @@ class UserExport:
         after = ""
         while page := self.outbox.outcomes(shard, after, PAGE):
             after = page[-1][0]
-            yield from (_plain(asdict(record)) for _, record in page if record.user_id == user_id)
+            for record in (record for _, record in page if record.user_id == user_id):
+                yield _plain(asdict(record)) | {"tried": [_plain(attempt._asdict()) for attempt in record.tried]}
 
     def _happened(self, user_id: str, now: float) -> dict[str, Any]:
         """Return what was decided about the user and what they did: what waits to be filed, and what the history holds."""
