@@ -54,9 +54,13 @@ class DispatchSettings:
 
 @dataclass
 class DrainReport:
-    """What became of the messages of a drain. `taken`: those that came for no queue on its way. `ended`: counts by channel and outcome."""
+    """What became of the messages of a drain. `taken`: those that came for no queue on its way. `ended`: counts by channel and outcome.
+
+    `full`: it found as many as a drain takes, so that there may be more.
+    """
 
     taken: int = 0
+    full: bool = False
     retried: int = 0
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
 
@@ -106,7 +110,7 @@ class Dispatcher:
         in_hand |= busy.in_hand
         entries = sorted((entry for entry in found if entry.entry_id not in in_hand), key=lambda entry: entry.message.granted_at)
         self._newest.saw([entry.message for entry in entries])
-        report = DrainReport(taken=len(entries))
+        report = DrainReport(taken=len(entries), full=len(found) >= settings.batch)
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             entries, aside = self._put_aside(entries, busy, report, now)

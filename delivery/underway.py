@@ -12,7 +12,7 @@ from typing import NamedTuple
 from delivery.outbox import Entry
 from lake.messages import Message
 
-SHARE = 0.8
+SHARE = 0.6
 """Of the time until a queue should be through: to put aside once more what comes back too early costs less than an idle provider."""
 LEAST_S, MOST_S = 0.1, 60.0
 UNKNOWN_S = 2.0

@@ -58,12 +58,12 @@ HASTY = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1) -> None:
+    def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1, idle_s: float = 0.1) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
         meta = Meta(shards=shards)
         self.world = World(self.email, channels={"push": self.push}, settings=settings, meta=meta, stopwatch=time.monotonic)
         self.system = System(self.world)
-        self.courier: Courier = self.system.courier(shards_at_once=shards_at_once)
+        self.courier: Courier = self.system.courier(shards_at_once=shards_at_once, idle_s=idle_s)
 
     def enqueue(self, channel: str, grants: Sequence[int]) -> None:
         self.world.enqueue(*(a_message(grant, user_id=f"u{grant}", channel=channel) for grant in grants))
@@ -181,6 +181,18 @@ async def test_what_joins_a_queue_on_its_way_keeps_neither_its_drain_nor_the_cou
     assert (await dispatcher.drain(0, "a", NOW)).taken == 0
     silent.answering.set()
     assert (await drain).count("accepted") == 6
+
+
+async def test_what_comes_behind_a_backlog_does_not_wait_until_the_courier_has_rested_over_each_part_of_it() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=10), idle_s=0.5)
+    crowd.enqueue("email", range(1, 101))
+    crowd.enqueue("push", [101])
+    running = asyncio.create_task(crowd.courier.run())
+    await asyncio.sleep(1.5)  # one rest, after which the first ten go on by themselves, and not ten
+    crowd.courier.stop()
+    crowd.email.answering.set()
+    await running
+    assert len(crowd.push.sent) == 1
 
 
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
