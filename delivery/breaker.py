@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pybreaker import STATE_CLOSED, STATE_OPEN, CircuitBreaker, CircuitBreakerError
+from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker, CircuitBreakerError
 
 from delivery.channels.base import Answer, Transient, Unknown
 
 NEVER_S = timedelta(days=36500).total_seconds()
 """The library would end the rest by the machine's clock; here the store's time does."""
+
+TRYING_S = 1.0
+"""How long what waits for the answer to a try is put aside at first."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Breaker:
     def resting_until(self) -> float | None:
         """When the next call may try, epoch seconds; None while every call may."""
         return None if self._circuit.current_state == STATE_CLOSED else self._until
+
+    def back_at(self, now: float) -> float | None:
+        """Return when to ask again, epoch seconds, None: at once. While a call tries: after as long again as it has kept us waiting."""
+        if self._circuit.current_state != STATE_HALF_OPEN:
+            return self.resting_until
+        trying_s = now - (self._until - self._rest_s)
+        return min(now + max(trying_s, TRYING_S), self._until)
 
     def admit(self, now: float) -> bool:
         """Return whether a call may be made; where the rest is over, the first to ask may, and alone until its answer or another rest."""

@@ -217,4 +217,4 @@ class Courier:
 
 
 def _found_something(drain: asyncio.Task[DrainReport]) -> bool:
-    return not drain.cancelled() and drain.exception() is None and drain.result().taken > 0
+    return not drain.cancelled() and drain.exception() is None and (drain.result().taken > 0 or drain.result().full)

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from delivery.backoff import Backoff
 from delivery.breaker import Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Answer, Channel, Permanent, Transient, Unknown
 from delivery.looking import Ended, Look, Ready, names_of
+from delivery.newest import Newest
 from delivery.outbox import Entry, Outcome, Retry, State
 from delivery.parts import Parts
 from delivery.screening import EXPIRED, NO_ITEM
-from delivery.underway import Busy, Pace, Queue, Underway, nobody
+from delivery.underway import Busy, Line, Pace, Queue, Underway, nobody
 from delivery.ways import Way
 
 
@@ -53,9 +54,13 @@ class DispatchSettings:
 
 @dataclass
 class DrainReport:
-    """What became of the messages of a drain. `taken`: those that were not put aside at once. `ended`: counts by channel and outcome."""
+    """What became of the messages of a drain. `taken`: those that came for no queue on its way. `ended`: counts by channel and outcome.
+
+    `full`: it found as many as a drain takes, so that there may be more.
+    """
 
     taken: int = 0
+    full: bool = False
     retried: int = 0
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
 
@@ -70,7 +75,8 @@ class Dispatcher:
     def __init__(self, parts: Parts, settings: DispatchSettings | None = None, stopwatch: Callable[[], float] = time.monotonic) -> None:
         """`stopwatch`: seconds that only grow, for what a drain waits on its providers."""
         self._parts, self._settings, self._stopwatch = parts, settings or DispatchSettings(), stopwatch
-        self._look = Look(parts, self._settings.off_s)
+        self._newest = Newest()
+        self._look = Look(parts, self._newest, self._settings.off_s)
         self._ways = {
             name: Way((channel, *parts.stand_ins.get(name, ())), self._settings.breaker) for name, channel in parts.channels.items()
         }
@@ -102,8 +108,9 @@ class Dispatcher:
         in_hand = busy.in_hand.copy()  # also what another drain settles while this one reads
         found = await asyncio.to_thread(outbox.read, shard, consumer, settings.batch, now, abandoned_after_ms)
         in_hand |= busy.in_hand
-        entries = [entry for entry in found if entry.entry_id not in in_hand]
-        report = DrainReport(taken=len(entries))
+        entries = sorted((entry for entry in found if entry.entry_id not in in_hand), key=lambda entry: entry.message.granted_at)
+        self._newest.saw([entry.message for entry in entries])
+        report = DrainReport(taken=len(entries), full=len(found) >= settings.batch)
         if entries:
             turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             entries, aside = self._put_aside(entries, busy, report, now)
@@ -114,12 +121,13 @@ class Dispatcher:
         return report
 
     def _put_aside(self, entries: Sequence[Entry], busy: Busy, report: DrainReport, now: float) -> tuple[list[Entry], list[Retry]]:
-        """Part entries into what is looked at now, and what waits for a provider that rests or has enough in hand.
+        """Part entries into what is sent by a drain of their own, and what waits for a provider that rests or has enough in hand.
 
         That costs next to nothing: it comes again and again while its provider is down, and is looked at when it can be sent.
+        What still has room in a queue that goes on by itself joins it.
         """
-        resting = {name: until for name, way in self._ways.items() if (until := way.resting_until) is not None and until > now}
-        if not (busy.queues or resting):
+        resting = {name: until for name, way in self._ways.items() if (until := way.back_at(now)) is not None and until > now}
+        if not (busy.apart or resting):
             return list(entries), []
         kept: list[Entry] = []
         aside: list[Retry] = []
@@ -129,12 +137,15 @@ class Dispatcher:
                 kept.append(entry)
             elif message.channel in resting:
                 aside.append(Retry(entry, min(resting[message.channel], message.deliver_by)))
-            elif queue in busy.queues:
-                report.taken -= 1
-                pace = None if queue in busy.slow else busy.apart[queue].next_s(self._stopwatch())
-                aside.append(Retry(entry, now + min(self._settings.slow_s if pace is None else pace, left_s / 2)))
-            else:
+            elif (line := busy.apart.get(queue)) is None:
                 kept.append(entry)
+            else:
+                report.taken -= 1
+                if line.has_room(self._settings.batch):
+                    busy.join(queue, entry)
+                else:
+                    later_s = self._settings.slow_s if line.slow else line.pace.next_s(self._stopwatch())
+                    aside.append(Retry(entry, now + min(later_s, left_s / 2)))
         return kept, aside
 
     async def _send(self, turn: _Turn, entries: Sequence[Entry], underway: Underway) -> None:
@@ -151,51 +162,58 @@ class Dispatcher:
 
     async def _through(self, turn: _Turn, queue: Queue, entries: Sequence[Entry], underway: Underway, *, is_away: bool) -> None:
         """See a queue's messages to their ends, a look at a time: what only waits in hand is screened and worded when its turn comes."""
-        way = self._ways.get(queue.channel, self._nowhere)
-        line = _Line(queue, way, self._waves[queue], Pace(self._stopwatch(), len(entries)), underway, lambda: self._stopping)
-        looks = deque(_looks(entries, self._settings.look if is_away else self._settings.batch))
-        with underway.queue(queue, line.pace), underway.holding([entry.entry_id for entry in entries]):
+        way, line = self._ways.get(queue.channel, self._nowhere), Line(Pace(self._stopwatch()))
+        outlet = _Outlet(queue, way, self._waves[queue], line, underway, lambda: self._stopping)
+        look = self._settings.look if is_away else self._settings.batch
+        line.add(entries)
+        with underway.holding(line):
             left: Sequence[Entry] = ()
-            while looks and not left and not line.halted:
-                ready, ended, waiting = await asyncio.to_thread(self._look.at, looks.popleft(), turn.now)
-                await asyncio.to_thread(turn.settle, ended, waiting)
-                line.pace.did(len(ended) + len(waiting))
-                left = await turn.send(line, ready)
-            if left or looks:
-                await turn.put_back([*left, *chain.from_iterable(looks)], way.resting_until or turn.now)
+            with underway.queue(queue, line):
+                while line.waiting and not left and not outlet.halted:
+                    ready, ended, waiting = await asyncio.to_thread(self._look.at, line.take(look), turn.now)
+                    await asyncio.to_thread(turn.settle, ended, waiting)
+                    line.pace.did(len(ended) + len(waiting))
+                    left = await turn.send(outlet, ready)
+            if left or line.waiting:  # nothing joins them any more
+                await turn.put_back([*left, *line.waiting], way.back_at(turn.now))
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A queue on its way out. `waves`: what bounds them; `stopping`: whether the courier is."""
+class _Outlet:
+    """Where a queue goes out. `waves`: what bounds them; `stopping`: whether the courier is."""
 
     queue: Queue
     way: Way
     waves: asyncio.Semaphore
-    pace: Pace
+    line: Line
     underway: Underway
     stopping: Callable[[], bool]
 
     @property
     def halted(self) -> bool:
         """Whether nothing more of it may be sent for now."""
-        return self.stopping() or self.queue in self.underway.busy.slow
+        return self.stopping() or self.line.slow
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """One drain of one shard, begun at `now` when the stopwatch showed `began_s`."""
+    """One drain of one shard, begun at `began_at` when the stopwatch showed `began_s`: what goes on by itself may take many minutes."""
 
     parts: Parts
     settings: DispatchSettings
     shard: int
     consumer: str
-    now: float
+    began_at: float
     report: DrainReport
     stopwatch: Callable[[], float]
     began_s: float
 
-    async def send(self, line: _Line, rows: Sequence[Ready]) -> list[Entry]:
+    @property
+    def now(self) -> float:
+        """What time it is by now, epoch seconds."""
+        return self.began_at + self.stopwatch() - self.began_s
+
+    async def send(self, outlet: _Outlet, rows: Sequence[Ready]) -> list[Entry]:
         """Send messages of a queue in waves of as many as its provider can have in hand, each settled before the next; return what is left.
 
         Where a provider is down, one message tries; the rest go by another, or are left, and have used up no attempt. Behind a wave that
@@ -203,20 +221,23 @@ class _Turn:
         """
         left = deque(rows)
         while left:
-            async with line.waves:
-                chosen = None if line.halted else line.way.choose(self.now)
+            async with outlet.waves:
+                chosen = None if outlet.halted else outlet.way.choose(self.now)
                 if chosen is None:
                     break
                 channel, breaker = chosen
                 tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                await self._wave(line.way, channel, breaker, wave, line.underway.patience(line.queue, self.settings.patience_s))
-                line.pace.did(len(wave))
+                patience = outlet.underway.patience(outlet.queue, self.settings.patience_s)
+                await self._wave(outlet.way, channel, breaker, wave, patience)
+                outlet.line.pace.did(len(wave))
         return [row.entry for row in left]
 
-    async def put_back(self, entries: Iterable[Entry], due_at: float) -> None:
-        """Put messages aside until a time, or until they expire."""
-        await asyncio.to_thread(self.settle, [], [Retry(entry, min(due_at, entry.message.deliver_by)) for entry in entries])
+    async def put_back(self, entries: Iterable[Entry], due_at: float | None) -> None:
+        """Put messages aside until a time, or until they expire; None: they may go at once, those first that were granted first."""
+        messages = ((entry, entry.message) for entry in entries)
+        retries = [Retry(entry, message.granted_at if due_at is None else min(due_at, message.deliver_by)) for entry, message in messages]
+        await asyncio.to_thread(self.settle, [], retries)
 
     async def _wave(
         self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[Ready], patience: AbstractContextManager[None]
@@ -228,7 +249,7 @@ class _Turn:
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, channel.traits.batch))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
-        began = self.now + self.stopwatch() - self.began_s
+        began = self.now
         with patience:
             results = await asyncio.gather(*calls, return_exceptions=True)
         answered: list[tuple[Ready, Answer]] = []
@@ -250,7 +271,7 @@ class _Turn:
 
         What was switched off meanwhile is put back, and a digest that has lost some of its items, to be written anew.
         """
-        now, off = self.now + self.stopwatch() - self.began_s, self.parts.off()
+        now, off = self.now, self.parts.off()
         names = list({name: None for row in wave for name in row.delivery.told})
         gone = {name for name, is_there in zip(names, self.parts.items.there(names), strict=True) if not is_there}
         kept: list[Ready] = []
@@ -266,7 +287,7 @@ class _Turn:
             elif gone.isdisjoint(row.delivery.told):
                 kept.append(row)
             else:
-                waiting.append(Retry(row.entry, self.now))
+                waiting.append(Retry(row.entry, self.began_at))
         self.settle(ended, waiting)
         return kept
 
@@ -300,7 +321,7 @@ class _Turn:
             case Permanent(reason):
                 return Ended(Outcome(entry, "failed", reason, dead=True))
             case Transient(reason, _, down=True) if elsewhere:
-                return self._again(entry, reason, self.now)
+                return self._again(entry, reason, self.began_at)
             case Transient(reason, retry_after_s):
                 return self._again(entry, reason, self.now + self.settings.backoff.wait_s(entry.attempts, retry_after_s))
 
@@ -325,21 +346,6 @@ class _Turn:
         if entries:
             given = [(entry.message.user_id, grant_id) for entry in entries for grant_id in entry.message.grant_ids]
             self.parts.refund([user for user, _ in given], np.array([int(grant_id, 16) for _, grant_id in given], np.uint64))
-
-
-def _looks(entries: Sequence[Entry], size: int) -> Iterator[list[Entry]]:
-    """Yield entries in lists of at least `size`, the last perhaps of fewer, those of a user together: one may make another needless."""
-    of_users: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        of_users[entry.message.user_id].append(entry)
-    look: list[Entry] = []
-    for some in of_users.values():
-        look += some
-        if len(look) >= size:
-            yield look
-            look = []
-    if look:
-        yield look
 
 
 def _chunks(rows: Sequence[Ready], size: int) -> Iterator[Sequence[Ready]]:

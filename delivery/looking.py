@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from delivery.channels.base import Content, Delivery
 from delivery.locales import Reader, readers_of
+from delivery.newest import Newest
 from delivery.outbox import Entry, Outcome, Retry
 from delivery.parts import Parts
 from delivery.preferences import KindRules
@@ -56,6 +57,7 @@ class Look:
     """Looks at messages. `off_s`: how long what is switched off waits before it is looked at again. Blocks for the store."""
 
     parts: Parts
+    newest: Newest
     off_s: float
 
     def at(self, entries: Sequence[Entry], now: float) -> tuple[list[Ready], list[Ended], list[Retry]]:
@@ -95,6 +97,7 @@ class Look:
             told=told_of(messages, items, now),
             addresses=addresses,
             address_suppressed=self._suppressed(entries, addresses),
+            overtaken=np.array([self.newest.overtaken(message) for message in messages], np.bool_),
         )
 
     def _rules(self, users: Sequence[str], profiles: Profiles) -> KindRules:

@@ -47,7 +47,7 @@ class RedisOutbox:
         self._client, self._keys = client, keys
         self._read, self._attempt = script_of(client, "delivery", "read_outbox"), script_of(client, "delivery", "attempt")
         self._settle, self._retry_later = script_of(client, "delivery", "settle"), script_of(client, "delivery", "retry_later")
-        self._replay = script_of(client, "delivery", "replay")
+        self._replay, self._forget = script_of(client, "delivery", "replay"), script_of(client, "delivery", "forget")
 
     def read(self, shard: int, consumer: str, count: int, now: float, abandoned_after_ms: int) -> list[Entry]:
         """See Outbox."""
@@ -140,23 +140,13 @@ class RedisOutbox:
     def forget(self, shard: int, user_id: str) -> Forgotten:
         """See Outbox. A message that cannot be read is forgotten where its bytes hold the user's id."""
         stream, marks, retries, outcomes, dead = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES, Keys.OUTCOMES, Keys.DEAD)
-        ids = self._of_user(stream, FIELD, user_id)
-        put_back = [member for member in self._put_back(retries) if _is_of(_parts_of(member)[1], user_id)]
-        # Acknowledged first: whoever has one in hand finds it settled, and records nothing of it.
-        pipe = self._client.pipeline(transaction=True)
-        if ids:
-            pipe.xack(stream, GROUP, *ids)
-            pipe.xdel(stream, *ids)
-            pipe.hdel(marks, *ids)
-        if put_back:
-            pipe.zrem(retries, *put_back)
-        pipe.execute()
+        waiting = cast(int, self._forget([stream, marks, retries], [GROUP, user_id]))
         ended, letters = self._of_user(outcomes, "o", user_id), self._of_user(dead, FIELD, user_id)
         rewrite_stream(self._client, stream)
         if ended:  # nobody else deletes outcomes, and there may be many
             rewrite_stream(self._client, outcomes, ended)
         rewrite_stream(self._client, dead, letters)
-        return Forgotten(len(ids) + len(put_back), len(ended), len(letters))
+        return Forgotten(waiting, len(ended), len(letters))
 
     def _put_back(self, retries: str) -> list[bytes]:
         return cast(list[bytes], self._client.zrange(retries, 0, -1))

@@ -45,7 +45,7 @@ class Facts:
     """What is known about a batch, one row per entry.
 
     `profiles`: (n,). `preferences`: each user's rows as made into rules. `codes`: channel codes, int (n,), -1: unknown.
-    `told`: what each tells of by now. `addresses`: None: none. `address_suppressed`: bool (n,).
+    `told`: what each tells of by now. `addresses`: None: none. `address_suppressed`, `overtaken` by a newer version: bool (n,).
     """
 
     profiles: Profiles
@@ -54,6 +54,7 @@ class Facts:
     told: Sequence[Told]
     addresses: Sequence[str | None]
     address_suppressed: Bools
+    overtaken: Bools
 
 
 def screen(entries: Sequence[Entry], facts: Facts, channels: Mapping[str, Channel], now: float) -> list[Drop | None]:
@@ -65,7 +66,7 @@ def screen(entries: Sequence[Entry], facts: Facts, channels: Mapping[str, Channe
     rules = (
         (_column([message.channel not in channels for message in messages]) | (facts.codes < 0), NO_CHANNEL),
         (_left_open(entries, channels), LEFT_OPEN),
-        (_superseded(entries), SUPERSEDED),
+        (facts.overtaken, SUPERSEDED),
         (_deadlines(entries, facts.told) <= now, EXPIRED),
         (facts.profiles["flags"] & KNOWN == 0, UNKNOWN_USER),
         (facts.profiles["suppressed"] >> codes.astype(np.uint32) & np.uint32(1) != 0, SUPPRESSED),
@@ -91,15 +92,6 @@ def _kinds(told: Sequence[Told]) -> Keys64:
 def _left_open(entries: Sequence[Entry], channels: Mapping[str, Channel]) -> Bools:
     safe = {name for name, channel in channels.items() if channel.traits.idempotent}
     return _column([entry.open and entry.message.channel not in safe for entry in entries])
-
-
-def _superseded(entries: Sequence[Entry]) -> Bools:
-    """Return where the batch holds a newer version of the same thing for the same user and channel."""
-    whose = [(entry.message.user_id, entry.message.channel, entry.message.entity) for entry in entries]
-    newest: dict[tuple[str, str, str], int] = {}
-    for key, entry in zip(whose, entries, strict=True):
-        newest[key] = max(newest.get(key, 0), entry.message.version)
-    return _column([entry.message.version < newest[key] for key, entry in zip(whose, entries, strict=True)])
 
 
 def _deadlines(entries: Sequence[Entry], told: Sequence[Told]) -> npt.NDArray[np.float64]:

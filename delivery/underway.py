@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from delivery.outbox import Entry
 from lake.messages import Message
 
-SHARE = 0.8
+SHARE = 0.6
 """Of the time until a queue should be through: to put aside once more what comes back too early costs less than an idle provider."""
 LEAST_S, MOST_S = 0.1, 60.0
 UNKNOWN_S = 2.0
-"""Bounds of that time, and what it is of a queue of which nothing has been sent yet."""
+"""Bounds of that time, and what it is at least of a queue of which nothing has been sent yet."""
+
+TURNS = 10
+"""A queue ends after about so many times what is in hand at once, however much more there is: its drain reports at its end."""
 
 
 def nobody() -> None:
@@ -38,7 +43,7 @@ class Pace:
     """How fast a queue gets through what is in hand. `began_s`: by the stopwatch; `left`, `done`: messages."""
 
     began_s: float
-    left: int
+    left: int = 0
     done: int = 0
     _through_s: float = 0.0
 
@@ -49,28 +54,48 @@ class Pace:
 
     def next_s(self, now_s: float) -> float:
         """Return in how many seconds one more message had better come back: about when those before it are through."""
-        if not self.done:
-            return UNKNOWN_S
+        if not self.done:  # as long again as it has kept us waiting
+            return min(max(UNKNOWN_S, now_s - self.began_s), MOST_S)
         each_s = (now_s - self.began_s) / self.done
         self._through_s = max(self._through_s, now_s + self.left * each_s) + each_s
         return min(max(SHARE * (self._through_s - now_s), LEAST_S), MOST_S)
 
 
+@dataclass(eq=False)
+class Line:
+    """The messages of a queue that a drain has in hand. `waiting`: those whose turn is to come. `slow`: their provider takes too long."""
+
+    pace: Pace
+    waiting: deque[Entry] = field(default_factory=deque)
+    entry_ids: set[str] = field(default_factory=set)
+    slow: bool = False
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Have messages wait behind the others."""
+        self.waiting.extend(entries)
+        self.entry_ids.update(entry.entry_id for entry in entries)
+        self.pace.left += len(entries)
+
+    def take(self, most: int) -> list[Entry]:
+        """Return those that come next."""
+        return [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+
+    def has_room(self, most: int) -> bool:
+        """Return whether one more may wait, where so many are in hand at once."""
+        return not self.slow and self.pace.left < most and len(self.entry_ids) < TURNS * most
+
+
 @dataclass
 class Busy:
-    """What the drains of one shard share: the queues that go on by themselves, and the entries that are `in_hand`.
+    """What the drains of one shard share: the queues that go on by themselves (`apart`), and the entries that are `in_hand`."""
 
-    `apart`: queues that are sent by a drain that has let the shard go. `slow`: those whose provider keeps us waiting too long.
-    """
-
-    apart: dict[Queue, Pace] = field(default_factory=dict)
-    slow: set[Queue] = field(default_factory=set)
+    apart: dict[Queue, Line] = field(default_factory=dict)
     in_hand: set[str] = field(default_factory=set)
 
-    @property
-    def queues(self) -> set[Queue]:
-        """The queues that what comes for them had better not join."""
-        return self.slow | self.apart.keys()
+    def join(self, queue: Queue, entry: Entry) -> None:
+        """Have a message wait in a queue that goes on by itself, in the hands of the drain that sends it."""
+        self.apart[queue].add([entry])
+        self.in_hand.add(entry.entry_id)
 
 
 @dataclass
@@ -82,29 +107,29 @@ class Underway:
 
     busy: Busy
     let_go: Callable[[], None]
-    sending: dict[Queue, Pace] = field(default_factory=dict)
+    sending: dict[Queue, Line] = field(default_factory=dict)
     _gone: bool = False
 
     @contextmanager
-    def queue(self, queue: Queue, pace: Pace) -> Iterator[None]:
-        """Count a queue as sending; at the end it holds up nobody any more."""
-        self.sending[queue] = pace
+    def queue(self, queue: Queue, line: Line) -> Iterator[None]:
+        """Count a queue as sending; at the end it holds up nobody any more, and nothing joins it."""
+        self.sending[queue] = line
         try:
             yield
         finally:
             del self.sending[queue]
-            self.busy.slow.discard(queue)
-            self.busy.apart.pop(queue, None)
+            if self.busy.apart.get(queue) is line:  # else it is another drain's: this one had what may not wait
+                del self.busy.apart[queue]
             self._check()
 
     @contextmanager
-    def holding(self, entry_ids: Collection[str]) -> Iterator[None]:
-        """Have entries in hand: however long it takes, no other drain of the shard finds them abandoned."""
-        self.busy.in_hand.update(entry_ids)
+    def holding(self, line: Line) -> Iterator[None]:
+        """Have messages in hand: however long it takes, no other drain of the shard finds them abandoned."""
+        self.busy.in_hand |= line.entry_ids
         try:
             yield
         finally:
-            self.busy.in_hand.difference_update(entry_ids)
+            self.busy.in_hand -= line.entry_ids
 
     @contextmanager
     def apart_after(self, seconds: float, queues: Collection[Queue]) -> Iterator[None]:
@@ -125,14 +150,16 @@ class Underway:
             timer.cancel()
 
     def _part(self, queues: Collection[Queue]) -> None:
-        self.busy.apart |= {queue: pace for queue, pace in self.sending.items() if queue in queues}
+        for queue in self.sending.keys() & set(queues):
+            self.busy.apart.setdefault(queue, self.sending[queue])
         self._check()
 
     def _is_slow(self, queue: Queue) -> None:
-        self.busy.slow.add(queue)
+        self.sending[queue].slow = True
+        self.busy.apart.setdefault(queue, self.sending[queue])
         self._check()
 
     def _check(self) -> None:
-        if self.sending and self.sending.keys() <= self.busy.queues and not self._gone:
+        if self.sending and self.sending.keys() <= self.busy.apart.keys() and not self._gone:
             self._gone = True
             self.let_go()

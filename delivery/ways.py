@@ -27,8 +27,7 @@ class Way:
         """Return whether a provider other than this one is up, as far as is known."""
         return any(other is not channel and breaker.resting_until is None for other, breaker in self.providers)
 
-    @property
-    def resting_until(self) -> float | None:
-        """When the next call may try, epoch seconds; None while every call may."""
-        rests = [breaker.resting_until for _, breaker in self.providers]
+    def back_at(self, now: float) -> float | None:
+        """Return when to ask again, epoch seconds; None: at once."""
+        rests = [breaker.back_at(now) for _, breaker in self.providers]
         return None if None in rests else min((rest for rest in rests if rest is not None), default=None)

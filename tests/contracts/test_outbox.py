@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from delivery.outbox import Attempt, Backlog, Entry, Forgotten, MemoryOutbox, Outbox, Outcome, Retry, Standing
 from delivery.redis_outbox import UNREADABLE, RedisOutbox
+from delivery.redis_streams import read_stream
 from lake.keys import Keys
 from lake.messages import FIELD, Message
 from lake.metrics import outcome_field
@@ -255,6 +257,43 @@ def test_a_forgotten_user_is_nowhere_and_everybody_else_is_where_they_were(case:
     ends = case.outbox.settle(SHARD, [Outcome(entry, "accepted") for entry in held], NOW)
     assert dict(zip([entry.message.user_id for entry in held], ends, strict=True)) == {"ada": False, "bob": True}
     assert [entry.message.user_id for entry in case.read(now=NOW + 60)] == ["bob", "bob"]
+
+
+@pytest.mark.parametrize("first", ["read", "put back"])
+def test_a_user_is_forgotten_while_their_message_passes_from_place_to_place(redis_client: Redis, first: str) -> None:
+    """After each command of the forgetting client a courier does what comes next."""
+    outbox, stream = RedisOutbox(redis_client, Keys(16)), Keys(16).of_shard(Keys.OUTBOX, SHARD)
+    redis_client.xadd(stream, {FIELD: a_message(1, user_id="ada").pack()})
+    taken = outbox.read(SHARD, "a", 10, NOW, LONG_MS)
+    if first == "read":
+        outbox.retry_later(SHARD, [Retry(taken.pop(), NOW)])
+
+    def next_step() -> None:
+        if taken:
+            outbox.retry_later(SHARD, [Retry(taken.pop(), NOW)])
+        else:
+            taken.extend(outbox.read(SHARD, "a", 10, NOW, LONG_MS))
+
+    watched = Redis(connection_pool=redis_client.connection_pool)
+    execute: Callable[..., Any] = watched.execute_command
+
+    def executing(*arguments: Any, **options: Any) -> Any:
+        try:
+            return execute(*arguments, **options)
+        finally:
+            next_step()
+
+    watched.execute_command = executing  # type: ignore[method-assign]
+    assert RedisOutbox(watched, Keys(16)).forget(SHARD, "ada").waiting == 1
+    assert outbox.waiting(SHARD) == []
+
+
+def test_what_waits_unreadable_goes_with_the_user_its_bytes_name(redis_client: Redis) -> None:
+    outbox, stream = RedisOutbox(redis_client, Keys(16)), Keys(16).of_shard(Keys.OUTBOX, SHARD)
+    for number, packed in enumerate((b"not msgpack: ada@example.org", a_message(1, user_id="bob", item_id="ada").pack(), b"neither")):
+        redis_client.xadd(stream, {FIELD: packed}, id=f"{number + 1}-0")
+    assert outbox.forget(SHARD, "ada").waiting == 1
+    assert [name for name, _ in read_stream(redis_client, stream, 9)] == ["2-0", "3-0"]
 
 
 def test_what_another_courier_left_in_hand_is_still_theirs_after_somebody_was_forgotten(case: Case) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,7 @@ class World:
     meta: Meta = META
     is_off: set[str] = field(default_factory=set)
     stand_ins: dict[str, list[Channel]] = field(default_factory=dict)
+    stopwatch: Callable[[], float] = lambda: 0.0
 
     def __post_init__(self) -> None:
         self.channels.setdefault(self.channel.name, self.channel)
@@ -122,7 +123,7 @@ class World:
         templates = Templates(TemplateSettings(), LINKS)
         stores = (outbox or self.memory, self.channels, self.profiles, self.items, self.suppression)
         parts = Parts(*stores, templates, self.refunds, self.meta, lambda: frozenset(self.is_off), self.stand_ins)
-        return Dispatcher(parts, self.settings)
+        return Dispatcher(parts, self.settings, self.stopwatch)
 
     def enqueue(self, *messages: Message) -> None:
         """Make the users known, give them addresses, and grant the messages."""

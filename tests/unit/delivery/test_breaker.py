@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.backoff import Backoff
-from delivery.breaker import Breaker, BreakerSettings, is_down
+from delivery.breaker import TRYING_S, Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Permanent, Traits, Transient, Unknown
 from delivery.dispatch import Dispatcher, DispatchSettings
 from delivery.outbox import Backlog
@@ -39,6 +39,15 @@ def test_after_its_rest_one_call_tries_and_the_others_wait_for_its_answer() -> N
     breaker.record(down=False, now=NOW + 30)
     assert breaker.resting_until is None
     assert breaker.admit(NOW + 30)
+
+
+def test_what_waits_for_a_try_comes_back_as_soon_as_its_answer_may_be_there() -> None:
+    breaker = opened()
+    assert (Breaker("push", SETTINGS).back_at(NOW), breaker.back_at(NOW)) == (None, NOW + 30)
+    assert breaker.admit(NOW + 30)
+    assert [breaker.back_at(NOW + 30 + passed) for passed in (0, 4, 16, 40)] == [NOW + 30 + TRYING_S, NOW + 38, NOW + 60, NOW + 60]
+    breaker.record(down=False, now=NOW + 31)
+    assert breaker.back_at(NOW + 31) is None
 
 
 def test_a_failed_try_means_another_rest_and_one_that_never_ends_is_followed_by_another() -> None:

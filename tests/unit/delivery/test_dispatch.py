@@ -14,6 +14,7 @@ from delivery.channels.base import Answer, Delivery, Permanent, Traits, Transien
 from delivery.channels.in_app import InApp
 from delivery.dispatch import DispatchSettings
 from delivery.inbox import MemoryInbox
+from delivery.newest import Newest
 from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox
 from lake.profiles import HAS_KIND_PREFERENCES
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
@@ -207,6 +208,37 @@ async def test_of_two_versions_in_one_batch_only_the_newer_is_sent() -> None:
     assert [delivery.message.version for delivery in world.channel.sent] == [2]
     assert world.outcomes() == {a_message(1).grant_id: "cancelled", a_message(2).grant_id: "accepted"}
     assert world.refunds.given_back == []
+
+
+@pytest.mark.parametrize("lane", ["scheduled", "urgent"])
+async def test_what_a_newer_version_has_overtaken_is_not_sent_after_it(lane: str) -> None:
+    world = World(settings=DispatchSettings(look=1))
+    older, newer = a_message(1, entity="e", version=1), a_message(2, user_id="u1", entity="e", version=2, update=True, lane=lane)
+    world.channel.answers[older.grant_id] = Transient("try later")
+    world.enqueue(older)
+    dispatcher = world.dispatcher()
+    await dispatcher.drain(0, "a", NOW)
+    world.enqueue(newer)
+    await dispatcher.drain(0, "a", NOW)
+    await dispatcher.drain(0, "a", NOW + 3000)
+    assert [delivery.message.version for delivery in world.channel.sent] == [1, 2]
+    assert world.outcomes() == {older.grant_id: "cancelled", newer.grant_id: "accepted"}
+
+
+async def test_of_two_versions_in_two_lanes_only_the_newer_is_sent() -> None:
+    world = World()
+    world.enqueue(a_message(1, entity="e", version=1))
+    world.enqueue(a_message(2, user_id="u1", entity="e", version=2, update=True, lane="urgent"))
+    await world.dispatcher().drain(0, "a", NOW)
+    assert [delivery.message.version for delivery in world.channel.sent] == [2]
+
+
+def test_only_so_many_versions_are_remembered() -> None:
+    newest = Newest(kept=2)
+    newest.saw([a_message(number, user_id="u", entity=f"e{number}", version=number) for number in range(4)])
+    newest.saw([a_message(2, user_id="u", entity="e2", version=1), a_message(5, user_id="u", entity="e5", version=9)])
+    overtaken = [newest.overtaken(a_message(9, user_id="u", entity=f"e{number}", version=1)) for number in range(6)]
+    assert overtaken == [False, False, True, False, False, True]
 
 
 async def test_a_transient_failure_is_tried_again_later_and_counted() -> None:

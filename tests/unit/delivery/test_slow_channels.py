@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from delivery.backoff import Backoff
+from delivery.breaker import TRYING_S
 from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
 from delivery.dispatch import DispatchSettings
-from delivery.outbox import Backlog
-from delivery.underway import LEAST_S, MOST_S, SHARE, UNKNOWN_S, Busy, Pace, Queue, Underway
+from delivery.outbox import Backlog, Entry
+from delivery.underway import LEAST_S, MOST_S, SHARE, TURNS, UNKNOWN_S, Busy, Line, Pace, Queue, Underway
 from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import Profiles
@@ -56,11 +58,12 @@ HASTY = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
 class Crowd:
     """E-mail is silent while push answers; one shard, and one drain at a time."""
 
-    def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1) -> None:
+    def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1, idle_s: float = 0.1) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
-        self.system = System(World(self.email, channels={"push": self.push}, settings=settings, meta=Meta(shards=shards)))
-        self.world = self.system.world
-        self.courier: Courier = self.system.courier(shards_at_once=shards_at_once)
+        meta = Meta(shards=shards)
+        self.world = World(self.email, channels={"push": self.push}, settings=settings, meta=meta, stopwatch=time.monotonic)
+        self.system = System(self.world)
+        self.courier: Courier = self.system.courier(shards_at_once=shards_at_once, idle_s=idle_s)
 
     def enqueue(self, channel: str, grants: Sequence[int]) -> None:
         self.world.enqueue(*(a_message(grant, user_id=f"u{grant}", channel=channel) for grant in grants))
@@ -155,6 +158,43 @@ async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_t
     assert list(world.outcomes().values()) == ["accepted"] * 30
 
 
+async def test_what_is_put_back_behind_a_slow_wave_goes_before_what_was_granted_later() -> None:
+    steady = Steady()
+    world = World(steady, settings=HASTY)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(10 - number, granted_at=NOW - 60 + number) for number in range(4)))
+    await dispatcher.drain(0, "a", NOW)
+    world.enqueue(a_message(1, granted_at=NOW - 1))
+    for _ in range(2):
+        await dispatcher.drain(0, "a", NOW)
+    assert [each.message.granted_at - NOW for each in steady.sent] == [-60, -59, -58, -57, -1]
+
+
+async def test_what_joins_a_queue_on_its_way_keeps_neither_its_drain_nor_the_courier_awake() -> None:
+    silent, let_go = Silent(), asyncio.Event()
+    world = World(silent, settings=replace(HASTY, apart_s=0.01, patience_s=60.0))
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number) for number in range(1, 6)))
+    drain = asyncio.create_task(dispatcher.drain(0, "a", NOW, let_go.set))
+    await let_go.wait()
+    world.enqueue(a_message(6))
+    assert (await dispatcher.drain(0, "a", NOW)).taken == 0
+    silent.answering.set()
+    assert (await drain).count("accepted") == 6
+
+
+async def test_what_comes_behind_a_backlog_does_not_wait_until_the_courier_has_rested_over_each_part_of_it() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=10), idle_s=0.5)
+    crowd.enqueue("email", range(1, 101))
+    crowd.enqueue("push", [101])
+    running = asyncio.create_task(crowd.courier.run())
+    await asyncio.sleep(1.5)  # one rest, after which the first ten go on by themselves, and not ten
+    crowd.courier.stop()
+    crowd.email.answering.set()
+    await running
+    assert len(crowd.push.sent) == 1
+
+
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
     crowd = Crowd(replace(HASTY, abandoned_after_s=0.0))
     crowd.enqueue("email", range(1, WAVE + 1))
@@ -204,23 +244,40 @@ async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards(
 
 
 async def test_a_provider_that_takes_its_time_is_neither_waited_for_nor_left_alone() -> None:
-    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=25))
     crowd.email.answering.set()
     crowd.email.takes_s = 0.05
     crowd.enqueue("email", range(1, 21))
     crowd.enqueue("push", range(101, 104))
     await crowd.sent_by_push(3)
-    crowd.enqueue("email", range(21, 24))
     crowd.enqueue("push", range(104, 110))
+    crowd.enqueue("email", range(21, 37))
     await crowd.sent_by_push(9)
-    assert len(crowd.email.sent) < 20
-    assert crowd.world.memory.backlog([0])[0].retrying == 3
+    assert len(crowd.email.sent) < 10
+    put_aside = crowd.world.memory.backlog([0])[0].retrying
+    assert 36 - 25 - 10 <= put_aside <= 16 - 5
     await crowd.courier.settled()
-    assert crowd.states() == {"accepted": 20 + 9}
+    assert crowd.states() == {"accepted": 36 - put_aside + 9}
     crowd.system.clock.at += MOST_S
     await crowd.courier.round()
     await crowd.courier.settled()
-    assert crowd.states() == {"accepted": 23 + 9}
+    assert crowd.states() == {"accepted": 36 + 9}
+
+
+async def test_what_may_not_wait_lets_nothing_else_in_behind_a_queue_that_has_enough_in_hand() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=4))
+    crowd.enqueue("email", range(1, 5))
+    crowd.enqueue("push", [101])
+    for number in range(5):
+        await crowd.sent_by_push(number + 1)
+        crowd.world.enqueue(a_message(50 + number, user_id=f"u{50 + number}", deliver_by=NOW - 1))
+        crowd.enqueue("email", range(10 * number + 201, 10 * number + 204))
+        crowd.enqueue("push", [102 + number])
+    await crowd.sent_by_push(6)
+    assert crowd.world.memory.backlog([0]) == [Backlog(in_hand=4, retrying=15)]
+    assert crowd.states() == {"accepted": 6, "expired": 5}
+    crowd.email.answering.set()
+    await crowd.courier.settled()
 
 
 async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_channel() -> None:
@@ -258,7 +315,8 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
     waits = [pace.next_s(110.0) for _ in range(3)]
     assert waits == pytest.approx([SHARE * 20.5, SHARE * 21.0, SHARE * 21.5])  # two a second, and 40 are left
     pace.did(40)
-    assert Pace(began_s=100.0, left=1000).next_s(200.0) == UNKNOWN_S
+    assert Pace(began_s=100.0, left=1000).next_s(100.5) == UNKNOWN_S
+    assert Pace(began_s=100.0, left=1000).next_s(130.0) == 30.0
     assert Pace(began_s=100.0, left=0, done=5).next_s(100.0) == LEAST_S
     assert pace.next_s(1e6) == MOST_S
 
@@ -266,16 +324,54 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
 async def test_a_queue_goes_on_by_itself_until_it_is_through() -> None:
     busy, let_go = Busy(), asyncio.Event()
     email, push = Queue("email", "scheduled"), Queue("push", "scheduled")
-    underway, pace = Underway(busy, let_go.set), Pace(0.0, 1)
-    with underway.queue(email, pace), underway.apart_after(0.0, [email]):
-        with underway.queue(push, Pace(0.0, 1)):
+    underway, line = Underway(busy, let_go.set), Line(Pace(0.0))
+    with underway.queue(email, line), underway.apart_after(0.0, [email]):
+        with underway.queue(push, Line(Pace(0.0))):
             await asyncio.sleep(0.01)
-            assert (busy.apart, let_go.is_set()) == ({email: pace}, False)
+            assert (busy.apart, let_go.is_set()) == ({email: line}, False)
         assert let_go.is_set()
+        with Underway(busy, let_go.set).queue(email, Line(Pace(0.0))):
+            assert busy.apart == {email: line}
+        assert busy.apart == {email: line}
         with underway.patience(email, 0.0):
             await asyncio.sleep(0.01)
-        assert busy.slow == {email}
-    assert (busy.apart, busy.slow, busy.queues) == ({}, set(), set())
+        assert line.slow
+    assert busy.apart == {}
+
+
+async def test_a_queue_takes_on_what_comes_until_it_has_enough_in_hand_and_ends_in_the_end() -> None:
+    busy, line, email = Busy(), Line(Pace(0.0)), Queue("email", "scheduled")
+    underway = Underway(busy, lambda: None)
+    with underway.holding(line), underway.queue(email, line), underway.apart_after(0.0, [email]):
+        await asyncio.sleep(0.01)
+        taken = 0
+        while line.has_room(2):
+            busy.join(email, Entry(f"{taken}", a_message(taken)))
+            taken += 1
+            line.pace.did(len(line.take(1)) if line.pace.left == 2 else 0)
+        assert taken == 2 * TURNS
+        assert busy.in_hand == {f"{number}" for number in range(taken)}
+    assert busy.in_hand == set()
+
+
+async def test_when_a_try_succeeds_what_waited_for_it_follows_at_once() -> None:
+    crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
+    await crowd.refused()
+    crowd.email.answers = {}
+    crowd.email.answering.clear()
+    crowd.system.clock.at += 31
+    crowd.enqueue("push", [101])
+    await crowd.sent_by_push(1)
+    crowd.enqueue("email", range(11, 31))
+    crowd.world.enqueue(a_message(77, user_id="u77", lane="urgent"))
+    crowd.enqueue("push", [102])
+    await crowd.sent_by_push(2)
+    crowd.email.answering.set()
+    await crowd.courier.settled()
+    crowd.system.clock.at += 2 * TRYING_S
+    await crowd.courier.round()
+    await crowd.courier.settled()
+    assert crowd.states() == {"accepted": 3 + 21 + 2}
 
 
 async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
