@@ -15,7 +15,7 @@ class Newest:
     """Remembers, by user, channel and thing, the newest version that has come to be sent. `overtaken` may be asked from any thread."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._kept, self._versions = kept, OrderedDict[tuple[str, str, str], int]()
+        self._kept, self._versions = kept, OrderedDict[int, int]()
 
     def saw(self, messages: Sequence[Message]) -> None:
         """Remember the versions of messages."""
@@ -31,5 +31,6 @@ class Newest:
         return message.version < self._versions.get(_key(message), 0)
 
 
-def _key(message: Message) -> tuple[str, str, str]:
-    return message.user_id, message.channel, message.entity
+def _key(message: Message) -> int:
+    """A hash, so that nothing of a user who is erased stays here."""
+    return hash((message.user_id, message.channel, message.entity))

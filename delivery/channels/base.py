@@ -81,7 +81,8 @@ class Traits:
     `address`: whether it needs one; where it has none, the user's own id stands in.
     `idempotent`: sending the same grant twice is the same as once, so no attempt mark is needed and nothing is ever unknown.
     `local`: it calls nobody but the store or this machine, so that nobody is helped by going on without it.
-    `batch`: most deliveries per `send`. `concurrency`: most `send` calls at a time and courier.
+    `batch`: most deliveries per `send`. `concurrency`: most `send` calls of a wave, of which a courier
+    has several under way (DispatchSettings.waves).
     """
 
     address: Literal["required", "optional", "unused"] = "required"

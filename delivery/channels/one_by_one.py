@@ -15,7 +15,7 @@ AddressT = TypeVar("AddressT")
 
 
 class OneByOneSettings(Settings):
-    """Common to these channels' settings. `timeout_s`: of one request; `concurrency`: most requests at a time and courier."""
+    """Common to these channels' settings. `timeout_s`: of one request; `concurrency`: most requests of a wave at a time."""
 
     name: str
     timeout_s: float = Field(default=10.0, gt=0)
