@@ -24,6 +24,7 @@ class EmailSettings(Settings):
     """Settings of the e-mail channel.
 
     `sender`: the From address. `return_path`: where bounces go, "": to the sender. `ca_file`: trusted certificates, None: the system's.
+    `connections`: most for a wave, of which a courier has several under way; each sends `messages_per_turn` before it may be another's.
     """
 
     kind: Literal["email"] = "email"
