@@ -13,8 +13,11 @@ from delivery.channels.apprise import AppriseSettings
 from delivery.channels.email import EmailSettings
 from delivery.channels.registry import ChannelSettings, address_checks
 from delivery.channels.webhook import WebhookSettings
+from delivery.outbox import Outcome
 from gateway.app import create_app
+from lake.ids import shard_of
 from lake.profiles import NO_OFFSET, NO_WINDOW, blank
+from tests.unit.delivery.examples import a_message
 from tests.unit.gateway.conftest import EVERYTHING, META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
@@ -152,6 +155,34 @@ async def test_an_export_is_everything_that_was_put_and_done(client: httpx.Async
     assert [row["allowed"] for row in document["preferences"]] == [False]
     assert [row["kind"] for row in document["events"]] == ["open"]
     assert [row["title"] for row in document["items_of_their_own"]] == ["By Ada"]
+
+
+async def test_an_export_tells_how_each_message_ended_with_every_attempt(client: httpx.AsyncClient, world: World) -> None:
+    shard = shard_of("u1", META.shards)
+    world.outbox.add(shard, [a_message(user_id="u1")])
+    (entry,) = world.outbox.read(shard, "courier", 1, NOW, 60_000)
+    tried = entry.answered(NOW - 5, "is busy").answered(NOW)
+    world.outbox.settle(shard, [Outcome(tried, "accepted", "", "p1")], NOW)
+    answer = await client.get("/v1/users/u1/export")
+    assert answer.status_code == 200, answer.text
+    (outcome,) = answer.json()["outcomes"]
+    assert (outcome["state"], outcome["at"]) == ("accepted", "2023-11-14T22:13:20+00:00")
+    assert outcome["tried"] == [
+        {"at": "2023-11-14T22:13:15+00:00", "detail": "is busy"},
+        {"at": "2023-11-14T22:13:20+00:00", "detail": ""},
+    ]
+
+
+@pytest.mark.parametrize("value", [1_700_000_000_000, 1e300, 5, True, ["a", 1.5]])
+async def test_an_export_tells_columns_of_the_applications_own_as_they_came(client: httpx.AsyncClient, value: Any) -> None:
+    await client.put("/v1/users/u1", json={"synced_at": value, "created_at": "2023-11-14T22:13:20Z"})
+    await client.post("/v1/events", json={"user_id": "u1", "kind": "view", "synced_at": value})
+    await client.put("/v1/items/i1", json={"author_id": "u1", "synced_at": value})
+    answer = await client.get("/v1/users/u1/export")
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert document["row"] == {"synced_at": value, "created_at": "2023-11-14T22:13:20+00:00"}
+    assert [row["synced_at"] for row in (*document["events"], *document["items_of_their_own"])] == [value, value]
 
 
 async def test_there_is_no_export_of_nobody_nor_for_a_key_without_the_scope(client: httpx.AsyncClient, world: World) -> None:
