@@ -94,6 +94,22 @@ async def test_ids_with_control_characters_are_refused_in_paths_too(client: http
     assert problem_of(await client.put("/v1/users/u%0D%0A", json={}), 422)["errors"][0]["field"] == "user_id"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "part"),
+    [
+        ("PUT", "/v1/users/Ren%E9", "path"),
+        ("DELETE", "/v1/users/%ED%A0%80", "path"),
+        ("GET", "/v1/users/a%2F%FF/inbox", "path"),
+        ("PUT", "/v1/items/%C3", "path"),
+        ("GET", "/v1/decisions?user_id=Ren%E9", "query"),
+    ],
+)
+async def test_an_id_that_is_not_utf_8_is_nobodys(client: httpx.AsyncClient, world: World, method: str, path: str, part: str) -> None:
+    await client.put("/v1/users/%EF%BF%BD", json={})
+    assert f"the {part} is not UTF-8" in problem_of(await client.request(method, path, json={} if method == "PUT" else None), 400)["detail"]
+    assert (list(world.user_rows.rows), world.erased, world.items.rows) == (["\ufffd"], [], {})
+
+
 async def test_a_user_reads_back_as_put_and_shapes_the_profile(client: httpx.AsyncClient, world: World) -> None:
     row = {"timezone": "Europe/Berlin", "locale": "de-DE", "latitude": 52.5, "longitude": 13.4, "created_at": "2023-11-14T22:13:20Z"}
     assert (await client.put("/v1/users/u1", json=row)).status_code == 204
