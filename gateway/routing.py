@@ -131,7 +131,7 @@ class BodyRoute(KeyedRoute):
             try:
                 return check(raw)
             except ValidationError as error:
-                raise invalid_body(error) from None
+                raise invalid_body(error, body_type) from None
 
         async def handle(request: Request) -> Response:
             raw = await request.body()

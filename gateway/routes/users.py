@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.models import Addresses, Followed, Id, Preference, Preferences, PreferencesLink, User
-from gateway.problems import invalid, not_found
+from gateway.problems import invalid, not_found, without_id
 from gateway.routing import KeyedRoute, needs, services_of
 from gateway.users import UserBook
 from lake import follows
@@ -31,7 +31,7 @@ Book = Annotated[UserBook, Depends(book_of)]
 def put_user(request: Request, book: Book, user_id: Id, body: User) -> Response:
     """Insert or replace a user; what else is known of them stays."""
     services = services_of(request)
-    book.put(user_id, body.row())
+    book.put(user_id, without_id(body.row(), "user_id", user_id))
     services.enroll([user_id], services.clock.now())
     return Response(status_code=204)
 

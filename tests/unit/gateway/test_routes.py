@@ -141,6 +141,34 @@ async def test_putting_a_user_again_keeps_what_else_they_said(client: httpx.Asyn
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("PUT", "/v1/items/i1", {"version": True}, "version"),
+        ("PUT", "/v1/items/i1", {"version": "3"}, "version"),
+        ("PUT", "/v1/items/i1", {"created_at": True}, "created_at"),
+        ("PUT", "/v1/items/i1", {"half_life_s": True}, "half_life_s"),
+        ("PUT", "/v1/users/u1", {"utc_offset_minutes": False}, "utc_offset_minutes"),
+        ("PUT", "/v1/users/u1", {"latitude": "52.5", "longitude": 13}, "latitude"),
+        ("POST", "/v1/events", {"user_id": "u1", "kind": "visit", "at": False}, "at"),
+        ("POST", "/v1/urgent", {"item_id": "i1", "users": ["u1"], "critical": "no"}, "critical"),
+        ("POST", "/v1/urgent", {"item_id": "i1", "users": ["u1"], "dry_run": 1}, "dry_run"),
+        ("PUT", "/v1/users/u1/preferences", [{"allowed": "off"}], "[0].allowed"),
+        ("PUT", "/v1/users/u1/preferences", [{"dial": True}], "[0].dial"),
+    ],
+)
+async def test_a_value_of_another_kind_than_the_schema_says_is_refused(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, field: str
+) -> None:
+    assert problem_of(await client.request(method, path, json=body), 422)["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("at", ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", 1_700_000_000, 1_700_000_000.0, 1_700_000_000_000])
+async def test_a_time_is_a_text_with_its_offset_or_a_number(client: httpx.AsyncClient, world: World, at: Any) -> None:
+    assert (await client.put("/v1/items/i1", json={"created_at": at})).status_code == 204
+    assert world.items.get(["i1"]) == [{"item_id": "i1", "created_at": NOW}]
+
+
+@pytest.mark.parametrize(
     ("row", "field"),
     [({"timezone": "Mars/Olympus"}, "timezone"), ({"utc_offset_minutes": 99_999}, "utc_offset_minutes"), ({"latitude": -91}, "latitude")],
 )
