@@ -42,7 +42,7 @@ CHECKS = [
     response_headers_conformance,
 ]
 REFUSALS = [str(status) for status in (400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429)]
-EXAMPLES = 15
+EXAMPLES = 25
 OPERATIONS = {
     (method, path): operation
     for path, methods in create_app(World(Path()).services()).openapi()["paths"].items()
