@@ -375,6 +375,13 @@ class Followed(Closed):
     authors: Annotated[list[Id], Field(max_length=5_000)] = Field(default=[])
 
 
+class Follows(BaseModel):
+    """Everything that a user follows, which may be more than one request can put: tables have no such limit."""
+
+    topics: list[str]
+    authors: list[str]
+
+
 Addresses = Annotated[dict[Name, Address], Field(max_length=16)]
 
 

@@ -15,6 +15,7 @@ from delivery.channels.registry import ChannelSettings, address_checks
 from delivery.channels.webhook import WebhookSettings
 from delivery.outbox import Outcome
 from gateway.app import create_app
+from lake.follows import Followed
 from lake.ids import shard_of
 from lake.profiles import NO_OFFSET, NO_WINDOW, blank
 from tests.unit.delivery.examples import a_message
@@ -305,6 +306,21 @@ async def test_a_body_that_is_not_json_is_400_and_a_long_name_is_not_sent_back(c
 async def test_the_last_second_there_is_reads_back(client: httpx.AsyncClient) -> None:
     await client.put("/v1/users/u1", json={"created_at": "9999-12-31T23:59:59.999999Z"})
     assert (await client.get("/v1/users/u1")).json()["created_at"] == "9999-12-31T23:59:59Z"
+
+
+async def test_what_was_imported_reads_back_though_no_request_could_put_it(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    world.profiles.put_preferences(
+        "u1", [{"allowed": True, "dial": 1.0, "digest_at": "18:30", "digest_days": "mon|tue", "note": "by hand"}]
+    )
+    answer = await client.get("/v1/users/u1/preferences")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == [{"allowed": True, "dial": 1, "digest_at": "18:30", "digest_days": ["mon", "tue"]}]
+    authors = [f"a{number}" for number in range(6_000)]
+    world.follows.put(["u1"], [Followed(("t" * 100,), tuple(authors))])
+    answer = await client.get("/v1/users/u1/follows")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"topics": ["t" * 100], "authors": authors}
 
 
 async def test_follows_read_back_as_put(client: httpx.AsyncClient, world: World) -> None:
