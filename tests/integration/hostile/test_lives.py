@@ -254,7 +254,8 @@ class Lives(RuleBasedStateMachine):
         self.check_logged(decided, item_id, dry_run=dry_run)
 
     def check_critical(self, user_id: str, item_id: str, row: dict[str, Any]) -> None:
-        if any(not each["allowed"] for each in self.people[user_id].preferences):
+        forbidden = any(not each["allowed"] for each in self.people[user_id].preferences)
+        if forbidden or self.items[item_id].get("author_id") == user_id:
             return
         if user_id in self.unsubscribed:
             assert row["disposition"] == "suppressed", row
