@@ -394,7 +394,7 @@ def lives(tmp_path: Path) -> Iterator[type[Lives]]:
 
 def test_lives_in_any_order(lives: type[Lives]) -> None:
     # Without shrinking, which takes minutes: a failure tells its steps.
-    wanted = settings(max_examples=12, stateful_step_count=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    wanted = settings(max_examples=8, stateful_step_count=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(lives, settings=wanted)
 
 
