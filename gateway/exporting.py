@@ -34,6 +34,8 @@ from scheduler.windows import SLOT_S
 
 PAGE = 10_000
 EVERY = 10_000_000
+TIMES = frozenset({"at", "created_at", "expires_at", "granted_at", "deliver_by"})
+"""Columns of our own that hold seconds; what an application calls `synced_at` may be anything, and is told as it came."""
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -187,8 +189,9 @@ class UserExport:
         after = ""
         while page := self.outbox.outcomes(shard, after, PAGE):
             after = page[-1][0]
-            for record in (record for _, record in page if record.user_id == user_id):
-                yield _plain(asdict(record)) | {"tried": [_plain(attempt._asdict()) for attempt in record.tried]}
+            for _, record in page:
+                if record.user_id == user_id:
+                    yield _plain(asdict(record)) | {"tried": [_plain(attempt._asdict()) for attempt in record.tried]}
 
     def _happened(self, user_id: str, now: float) -> dict[str, Any]:
         """Return what was decided about the user and what they did: what waits to be filed, and what the history holds."""
@@ -226,7 +229,7 @@ def _there(value: Any) -> bool:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with its times (`at`, `…_at`, `deliver_by`) as text and its numbers as JSON has them."""
+    """Return a row with its times as text and its numbers as JSON has them."""
     return {name: _value(name, value) for name, value in row.items()}
 
 
@@ -236,8 +239,7 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, float | int | np.number) and not isinstance(value, bool):
-        is_time = name in ("at", "deliver_by") or name.endswith("_at")
-        return _iso(float(value)) if is_time and np.isfinite(value) else _number(value)
+        return _iso(float(value)) if name in TIMES and np.isfinite(value) else _number(value)
     return value
 
 

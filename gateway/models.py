@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,12 +17,16 @@ from pydantic import (
     Discriminator,
     Field,
     FiniteFloat,
+    StrictBool,
     StringConstraints,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from gateway.limits import MAX_EVENTS, MAX_REHEARSED, MAX_USERS
+from gateway.slips import meant
 from lake.decisions import DISPOSITIONS
 from lake.history import OWN_COLUMNS
 from lake.items import ItemRow
@@ -53,9 +58,13 @@ Line = Annotated[str, StringConstraints(max_length=2_000, pattern=NO_CONTROLS)]
 Text = Annotated[str, StringConstraints(max_length=200_000, pattern=NO_NUL)]
 Url = Annotated[str, StringConstraints(max_length=2_048, pattern=HTTP_URL)]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_CHARS, pattern=NO_CONTROLS)]
-Offset = Annotated[int, Field(ge=-FURTHEST_OFFSET_MINUTES, le=FURTHEST_OFFSET_MINUTES)]
-Latitude = Annotated[FiniteFloat, Field(ge=-90, le=90)]
-Longitude = Annotated[FiniteFloat, Field(ge=-180, le=180)]
+
+
+def _number(value: Any) -> Any:
+    """Refuse what would be taken for a number, and is none: the schema says so, and who sends true for 1 has mixed something up."""
+    if isinstance(value, bool | str):
+        raise ValueError("is not a number")
+    return value
 
 
 def _zone(value: str) -> str:
@@ -113,15 +122,35 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[FiniteFloat, BeforeValidator(_number)]
+Offset = Annotated[Whole, Field(ge=-FURTHEST_OFFSET_MINUTES, le=FURTHEST_OFFSET_MINUTES)]
+Latitude = Annotated[Number, Field(ge=-90, le=90)]
+Longitude = Annotated[Number, Field(ge=-180, le=180)]
+Moment = Annotated[
+    AwareDatetime,
+    AfterValidator(_moment),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time", "description": "With its offset, such as 2026-01-01T09:00:00Z."},
+                {"type": "number", "description": "Seconds since 1970 (UTC); beyond 2e10 milliseconds."},
+            ]
+        }
+    ),
+]
 Zone = Annotated[str, AfterValidator(_zone)]
 ClockTime = Annotated[str, AfterValidator(_clock_time)]
 QuarterHour = Annotated[str, AfterValidator(_quarter_hour)]
 Weekday = Literal[WEEKDAYS]  # type: ignore[valid-type]  # the names live in one place
 
 
+SLIP = "slip"
+"""The type of the error about a name; its context has the `field`."""
+
+
 class Open(BaseModel):
-    """A row of an interchange table: further columns are kept."""
+    """A row of an interchange table: further columns are kept, but for those that are a slip of one that is not given."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
@@ -133,6 +162,9 @@ class Open(BaseModel):
                 raise ValueError(
                     f"{name[:SHOWN_CHARS]!r} is no name of a column: give 1 to {MAX_ID_CHARS} characters, none of them a control"
                 )
+            column = meant(name, tuple(type(self).model_fields))
+            if column is not None and column not in self.model_fields_set:
+                raise PydanticCustomError(SLIP, "there is no such column; is {column} meant?", {"column": column, "field": name})
         return self
 
     def row(self) -> dict[str, Any]:
@@ -171,9 +203,9 @@ class ItemColumns(Placed):
     url: Url | None = None
     kind: Name | None = None
     entity_id: Id | None = Field(None, description="Updates of one thing share the entity.")
-    version: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    version: Annotated[Whole, Field(ge=0, lt=2**32)] | None = None
     expires_at: Moment | None = None
-    half_life_s: Annotated[FiniteFloat, Field(gt=0, le=LONGEST_HALF_LIFE_S)] | None = None
+    half_life_s: Annotated[Number, Field(gt=0, le=LONGEST_HALF_LIFE_S)] | None = None
 
 
 class Item(ItemColumns):
@@ -190,9 +222,9 @@ class UrgentBody(Closed):
     users: Annotated[list[Id], Field(min_length=1, max_length=MAX_USERS, fail_fast=True)] | None = Field(None, examples=[["u1", "u2"]])
     topic: Name | None = None
     channels: Annotated[list[Name], Field(min_length=1, max_length=16)] = Field(default=["in_app"])
-    critical: bool = Field(False, description="Skips ranking, threshold, budget and quiet hours; needs the scope urgent:critical.")
+    critical: StrictBool = Field(False, description="Skips ranking, threshold, budget and quiet hours; needs the scope urgent:critical.")
 
-    dry_run: bool = Field(
+    dry_run: StrictBool = Field(
         False,
         description="Decide, log it as dry, and do nothing else. A known item is taken as it is known, a new one as it is given.",
     )
@@ -302,10 +334,10 @@ class Preference(Closed):
 
     kind: Name | None = None
     channel: Name | None = None
-    allowed: bool = True
+    allowed: StrictBool = True
     quiet_from: ClockTime | None = Field(None, examples=["22:00"])
     quiet_to: ClockTime | None = Field(None, examples=["07:00"])
-    dial: Annotated[int, Field(ge=-2, le=2)] | None = Field(None, description="From -2 (fewer) to 2 (more).")
+    dial: Annotated[Whole, Field(ge=-2, le=2)] | None = Field(None, description="From -2 (fewer) to 2 (more).")
     digest_at: QuarterHour | None = Field(
         None, examples=["18:30"], description="A local time of the user's own; it goes before the times at which they are likely to look."
     )
@@ -343,12 +375,19 @@ class Followed(Closed):
     authors: Annotated[list[Id], Field(max_length=5_000)] = Field(default=[])
 
 
+class Follows(BaseModel):
+    """Everything that a user follows, which may be more than one request can put: tables have no such limit."""
+
+    topics: list[str]
+    authors: list[str]
+
+
 Addresses = Annotated[dict[Name, Address], Field(max_length=16)]
 
 
-def item_row(item_id: str, columns: ItemColumns, now: float) -> ItemRow:
+def item_row(item_id: str, columns: Mapping[str, Any], now: float) -> ItemRow:
     """Return an item as the item store keeps it; an item without a time came to be now."""
-    return {"created_at": now} | columns.row() | {"item_id": item_id}
+    return {"created_at": now, **columns, "item_id": item_id}
 
 
 class ReadEntries(Closed):

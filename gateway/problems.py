@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway.models import PATTERN_ADVICE
+from gateway.models import PATTERN_ADVICE, SLIP
+from gateway.slips import meant_at
 from lake.table_columns import SHOWN_CHARS
 
 MEDIA_TYPE = "application/problem+json"
@@ -80,6 +82,13 @@ def invalid(field: str, problem: str) -> ProblemError:
     return ProblemError(422, "invalid", f"{field}: {problem}", errors=[{"field": field, "problem": problem}])
 
 
+def without_id(row: Mapping[str, Any], name: str, value: str) -> dict[str, Any]:
+    """Return a row without the id that its path has; raises ProblemError where it names another."""
+    if row.get(name, value) != value:
+        raise invalid(name, "is not the one in the path; leave it out")
+    return {column: each for column, each in row.items() if column != name}
+
+
 def away(detail: str, retry_after_s: float = RETRY_AFTER_S) -> ProblemError:
     """Return 503: a part that is needed does not answer; nothing was lost, the same request may be sent again."""
     return ProblemError(503, "away", detail, headers={"Retry-After": _whole_seconds(retry_after_s)})
@@ -107,12 +116,12 @@ def in_progress() -> ProblemError:
     return ProblemError(409, "in-progress", detail, headers={"Retry-After": _whole_seconds(RETRY_AFTER_S)})
 
 
-def invalid_body(error: pydantic.ValidationError) -> ProblemError:
-    """Return 422 for a body that broke its model's rules; 400 where it is not JSON at all."""
+def invalid_body(error: pydantic.ValidationError, body: Any) -> ProblemError:
+    """Return 422 for a body that broke the rules of its type, `body`; 400 where it is not JSON at all."""
     found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return ProblemError(400, "not-json", found[0]["msg"])
-    return _invalid(found)
+    return _invalid(found, body)
 
 
 def field_name(loc: Sequence[int | str]) -> str:
@@ -124,13 +133,21 @@ def field_name(loc: Sequence[int | str]) -> str:
     return name or "body"
 
 
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
-    named = [{"field": field_name(each["loc"]), "problem": _message(each)} for each in errors[:MAX_ERRORS]]
+def _invalid(errors: Sequence[Mapping[str, Any]], body: Any) -> ProblemError:
+    named = [{"field": field_name(_place(each)), "problem": _message(each, body)} for each in errors[:MAX_ERRORS]]
     more = f" (and {len(errors) - 1:,} more)" if len(errors) > 1 else ""
     return ProblemError(422, "invalid", f"{named[0]['field']}: {named[0]['problem']}{more}", errors=named)
 
 
-def _message(error: Mapping[str, Any]) -> str:
+def _place(error: Mapping[str, Any]) -> Sequence[int | str]:
+    """Return where an error is; that about a name is found by the model that does not have it."""
+    return [*error["loc"], error["ctx"]["field"]] if error["type"] == SLIP else error["loc"]
+
+
+def _message(error: Mapping[str, Any], body: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        field = meant_at(body, error["loc"])
+        return "there is no such field" + (f"; is {field} meant?" if field else "")
     if error["type"] == "string_pattern_mismatch":
         return PATTERN_ADVICE.get(error["ctx"]["pattern"], str(error["msg"]))
     return str(error["msg"]).removeprefix("Value error, ")
@@ -151,14 +168,14 @@ async def _on_http(_: Request, error: Exception) -> Response:
     return ProblemError(error.status_code, slug, str(error.detail), headers=error.headers).response()
 
 
-async def _on_validation(_: Request, error: Exception) -> Response:
+async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if found[0]["type"] == "json_invalid":
         return ProblemError(
             400, "not-json", f"the body is not JSON: {found[0]['ctx']['error']} at character {found[0]['loc'][-1]}"
         ).response()
-    return _invalid(found).response()
+    return _invalid(found, inspect.get_annotations(request.scope["endpoint"], eval_str=True).get("body")).response()
 
 
 async def _on_anything(_: Request, __: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -62,6 +62,15 @@ def _slashes_hidden(scope: Scope) -> Scope:
     return {**scope, "path": unquote(written)}
 
 
+def _check_text(scope: Scope) -> None:
+    """Refuse what is not UTF-8: each byte that is none would become the same sign, and two people's ids one."""
+    for part, raw in (("path", scope.get("raw_path")), ("query", scope.get("query_string"))):
+        try:
+            unquote_to_bytes(raw or b"").decode()
+        except UnicodeDecodeError:
+            raise ProblemError(400, "not-utf-8", f"the {part} is not UTF-8; encode it so, then write its bytes as %XX") from None
+
+
 class KeyedRoute(APIRoute):
     """A route for holders of a key: 401, 403 and 429 come before any complaint about the request itself."""
 
@@ -91,6 +100,7 @@ class KeyedRoute(APIRoute):
             except ProblemError:
                 services.metrics.count("tidings_refused_requests_total", status="429")
                 raise
+            _check_text(request.scope)
             response = await handle(request)
             if standing is not None:
                 response.headers.update(standing.headers())
@@ -121,7 +131,7 @@ class BodyRoute(KeyedRoute):
             try:
                 return check(raw)
             except ValidationError as error:
-                raise invalid_body(error) from None
+                raise invalid_body(error, body_type) from None
 
         async def handle(request: Request) -> Response:
             raw = await request.body()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.limits import MAX_FUTURE_S
 from gateway.models import Id, ItemColumns, item_row
-from gateway.problems import invalid
+from gateway.problems import invalid, without_id
 from gateway.routing import KeyedRoute, needs, services_of
 
 router = APIRouter(route_class=KeyedRoute, tags=["items"])
@@ -17,7 +17,7 @@ def put_item(request: Request, item_id: Id, body: ItemColumns) -> Response:
     """Insert or replace an item; the next window may tell of it."""
     services = services_of(request)
     now = services.clock.now()
-    row = item_row(item_id, body, now)
+    row = item_row(item_id, without_id(body.row(), "item_id", item_id), now)
     if row["created_at"] > now + MAX_FUTURE_S:
         raise invalid("created_at", f"is in the future: {row['created_at'] - now:,.0f} s from now")
     services.items.put([row])

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from gateway.models import Addresses, Followed, Id, Preference, Preferences, PreferencesLink, User
-from gateway.problems import invalid, not_found
+from gateway.models import Addresses, Followed, Follows, Id, Preference, Preferences, PreferencesLink, User
+from gateway.problems import invalid, not_found, without_id
 from gateway.routing import KeyedRoute, needs, services_of
 from gateway.users import UserBook
 from lake import follows
@@ -31,7 +31,7 @@ Book = Annotated[UserBook, Depends(book_of)]
 def put_user(request: Request, book: Book, user_id: Id, body: User) -> Response:
     """Insert or replace a user; what else is known of them stays."""
     services = services_of(request)
-    book.put(user_id, body.row())
+    book.put(user_id, without_id(body.row(), "user_id", user_id))
     services.enroll([user_id], services.clock.now())
     return Response(status_code=204)
 
@@ -80,8 +80,9 @@ def put_preferences(request: Request, book: Book, user_id: Id, body: Preferences
 
 @router.get("/v1/users/{user_id}/preferences", response_model_exclude_none=True, openapi_extra=READ)
 def get_preferences(book: Book, user_id: Id) -> list[Preference]:
-    """Return a user's preferences as they were put."""
-    return [Preference(**row) for row in book.preferences(user_id)]
+    """Return a user's preferences as they were put; imported ones without the further columns of their table."""
+    known = Preference.model_fields
+    return [Preference(**{name: value for name, value in row.items() if name in known}) for row in book.preferences(user_id)]
 
 
 @router.get("/v1/users/{user_id}/preferences/link", openapi_extra=WRITE)
@@ -102,10 +103,10 @@ def put_follows(book: Book, user_id: Id, body: Followed) -> Response:
 
 
 @router.get("/v1/users/{user_id}/follows", openapi_extra=READ)
-def get_follows(book: Book, user_id: Id) -> Followed:
+def get_follows(book: Book, user_id: Id) -> Follows:
     """Return what a user follows."""
     followed = book.followed(user_id)
-    return Followed(topics=list(followed.topics), authors=list(followed.authors))
+    return Follows(topics=list(followed.topics), authors=list(followed.authors))
 
 
 @router.put("/v1/users/{user_id}/addresses", status_code=204, response_model=None, openapi_extra=WRITE)

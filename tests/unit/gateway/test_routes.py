@@ -13,8 +13,12 @@ from delivery.channels.apprise import AppriseSettings
 from delivery.channels.email import EmailSettings
 from delivery.channels.registry import ChannelSettings, address_checks
 from delivery.channels.webhook import WebhookSettings
+from delivery.outbox import Outcome
 from gateway.app import create_app
+from lake.follows import Followed
+from lake.ids import shard_of
 from lake.profiles import NO_OFFSET, NO_WINDOW, blank
+from tests.unit.delivery.examples import a_message
 from tests.unit.gateway.conftest import EVERYTHING, META, NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
@@ -91,6 +95,22 @@ async def test_ids_with_control_characters_are_refused_in_paths_too(client: http
     assert problem_of(await client.put("/v1/users/u%0D%0A", json={}), 422)["errors"][0]["field"] == "user_id"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "part"),
+    [
+        ("PUT", "/v1/users/Ren%E9", "path"),
+        ("DELETE", "/v1/users/%ED%A0%80", "path"),
+        ("GET", "/v1/users/a%2F%FF/inbox", "path"),
+        ("PUT", "/v1/items/%C3", "path"),
+        ("GET", "/v1/decisions?user_id=Ren%E9", "query"),
+    ],
+)
+async def test_an_id_that_is_not_utf_8_is_nobodys(client: httpx.AsyncClient, world: World, method: str, path: str, part: str) -> None:
+    await client.put("/v1/users/%EF%BF%BD", json={})
+    assert f"the {part} is not UTF-8" in problem_of(await client.request(method, path, json={} if method == "PUT" else None), 400)["detail"]
+    assert (list(world.user_rows.rows), world.erased, world.items.rows) == (["\ufffd"], [], {})
+
+
 async def test_a_user_reads_back_as_put_and_shapes_the_profile(client: httpx.AsyncClient, world: World) -> None:
     row = {"timezone": "Europe/Berlin", "locale": "de-DE", "latitude": 52.5, "longitude": 13.4, "created_at": "2023-11-14T22:13:20Z"}
     assert (await client.put("/v1/users/u1", json=row)).status_code == 204
@@ -119,6 +139,34 @@ async def test_putting_a_user_again_keeps_what_else_they_said(client: httpx.Asyn
     await client.put("/v1/users/u1", json={"utc_offset_minutes": 60})
     assert world.profiles.get(["u1"])["not_allowed"][0] == 1 << META.channels.index("email")
     assert (await client.get("/v1/users/u1")).json() == {"user_id": "u1", "utc_offset_minutes": 60}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("PUT", "/v1/items/i1", {"version": True}, "version"),
+        ("PUT", "/v1/items/i1", {"version": "3"}, "version"),
+        ("PUT", "/v1/items/i1", {"created_at": True}, "created_at"),
+        ("PUT", "/v1/items/i1", {"half_life_s": True}, "half_life_s"),
+        ("PUT", "/v1/users/u1", {"utc_offset_minutes": False}, "utc_offset_minutes"),
+        ("PUT", "/v1/users/u1", {"latitude": "52.5", "longitude": 13}, "latitude"),
+        ("POST", "/v1/events", {"user_id": "u1", "kind": "visit", "at": False}, "at"),
+        ("POST", "/v1/urgent", {"item_id": "i1", "users": ["u1"], "critical": "no"}, "critical"),
+        ("POST", "/v1/urgent", {"item_id": "i1", "users": ["u1"], "dry_run": 1}, "dry_run"),
+        ("PUT", "/v1/users/u1/preferences", [{"allowed": "off"}], "[0].allowed"),
+        ("PUT", "/v1/users/u1/preferences", [{"dial": True}], "[0].dial"),
+    ],
+)
+async def test_a_value_of_another_kind_than_the_schema_says_is_refused(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, field: str
+) -> None:
+    assert problem_of(await client.request(method, path, json=body), 422)["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("at", ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", 1_700_000_000, 1_700_000_000.0, 1_700_000_000_000])
+async def test_a_time_is_a_text_with_its_offset_or_a_number(client: httpx.AsyncClient, world: World, at: Any) -> None:
+    assert (await client.put("/v1/items/i1", json={"created_at": at})).status_code == 204
+    assert world.items.get(["i1"]) == [{"item_id": "i1", "created_at": NOW}]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +200,34 @@ async def test_an_export_is_everything_that_was_put_and_done(client: httpx.Async
     assert [row["allowed"] for row in document["preferences"]] == [False]
     assert [row["kind"] for row in document["events"]] == ["open"]
     assert [row["title"] for row in document["items_of_their_own"]] == ["By Ada"]
+
+
+async def test_an_export_tells_how_each_message_ended_with_every_attempt(client: httpx.AsyncClient, world: World) -> None:
+    shard = shard_of("u1", META.shards)
+    world.outbox.add(shard, [a_message(user_id="u1")])
+    (entry,) = world.outbox.read(shard, "courier", 1, NOW, 60_000)
+    tried = entry.answered(NOW - 5, "is busy").answered(NOW)
+    world.outbox.settle(shard, [Outcome(tried, "accepted", "", "p1")], NOW)
+    answer = await client.get("/v1/users/u1/export")
+    assert answer.status_code == 200, answer.text
+    (outcome,) = answer.json()["outcomes"]
+    assert (outcome["state"], outcome["at"]) == ("accepted", "2023-11-14T22:13:20+00:00")
+    assert outcome["tried"] == [
+        {"at": "2023-11-14T22:13:15+00:00", "detail": "is busy"},
+        {"at": "2023-11-14T22:13:20+00:00", "detail": ""},
+    ]
+
+
+@pytest.mark.parametrize("value", [1_700_000_000_000, 1e300, 5, True, ["a", 1.5]])
+async def test_an_export_tells_columns_of_the_applications_own_as_they_came(client: httpx.AsyncClient, value: Any) -> None:
+    await client.put("/v1/users/u1", json={"synced_at": value, "created_at": "2023-11-14T22:13:20Z"})
+    await client.post("/v1/events", json={"user_id": "u1", "kind": "view", "synced_at": value})
+    await client.put("/v1/items/i1", json={"author_id": "u1", "synced_at": value})
+    answer = await client.get("/v1/users/u1/export")
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert document["row"] == {"synced_at": value, "created_at": "2023-11-14T22:13:20+00:00"}
+    assert [row["synced_at"] for row in (*document["events"], *document["items_of_their_own"])] == [value, value]
 
 
 async def test_there_is_no_export_of_nobody_nor_for_a_key_without_the_scope(client: httpx.AsyncClient, world: World) -> None:
@@ -230,6 +306,21 @@ async def test_a_body_that_is_not_json_is_400_and_a_long_name_is_not_sent_back(c
 async def test_the_last_second_there_is_reads_back(client: httpx.AsyncClient) -> None:
     await client.put("/v1/users/u1", json={"created_at": "9999-12-31T23:59:59.999999Z"})
     assert (await client.get("/v1/users/u1")).json()["created_at"] == "9999-12-31T23:59:59Z"
+
+
+async def test_what_was_imported_reads_back_though_no_request_could_put_it(client: httpx.AsyncClient, world: World) -> None:
+    await client.put("/v1/users/u1", json={})
+    world.profiles.put_preferences(
+        "u1", [{"allowed": True, "dial": 1.0, "digest_at": "18:30", "digest_days": "mon|tue", "note": "by hand"}]
+    )
+    answer = await client.get("/v1/users/u1/preferences")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == [{"allowed": True, "dial": 1, "digest_at": "18:30", "digest_days": ["mon", "tue"]}]
+    authors = [f"a{number}" for number in range(6_000)]
+    world.follows.put(["u1"], [Followed(("t" * 100,), tuple(authors))])
+    answer = await client.get("/v1/users/u1/follows")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"topics": ["t" * 100], "authors": authors}
 
 
 async def test_follows_read_back_as_put(client: httpx.AsyncClient, world: World) -> None:
