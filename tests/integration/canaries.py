@@ -42,6 +42,7 @@ from scheduler.loading import enroll
 from scheduler.pipeline import Pipeline, PipelineConfig
 from scheduler.redis_stores import RedisStores
 from scheduler.thresholds import OwnThresholds
+from scheduler.windows import DAY_QUARTERS, EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS
 from tests.unit.delivery.examples import LINKS
 from tests.unit.scheduler.test_pipeline import Fixed
 
@@ -189,7 +190,8 @@ class House:
         self.book.put_followed(user, Followed((said["topic"],), ("somebody",)))
         self.book.put_followed(friend, Followed((), (user, "somebody")))
         windows = stores.profiles.usual()
-        windows["windows"][0, 0] = 48
+        # Three days from now, whenever that is: what is urgent would wait for a window that is near.
+        windows["windows"][0, 0] = (self.now // SLOT_S + EPOCH_QUARTERS + 3 * DAY_QUARTERS) % WEEK_QUARTERS
         stores.profiles.write([user, friend], "windows", np.repeat(windows["windows"], 2, axis=0))
         enroll([user, friend], stores.loading(), self.now)
         stores.items.put([{"item_id": f"by-one-of-{friend}", "author_id": user, "title": said["written"], "created_at": self.now}])

@@ -25,7 +25,7 @@ from lake.profiles import blank
 from scheduler.lanes import ScheduledLane
 from scheduler.lease import shard_lease
 from scheduler.redis_stores import RedisStores
-from scheduler.windows import SLOT_S
+from scheduler.windows import EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS
 from tests.integration.hostile.gateways import Answer, Caller, Gateway, a_gateway
 from tests.integration.hostile.payloads import Payload, payloads
 
@@ -71,7 +71,7 @@ def house(store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     neighbours = [payload.neighbour(side) for payload in everything for side in (0, 1) if payload.route in ("urgent", "preferences")]
     with a_gateway(store_url, tmp_path_factory.mktemp("history")) as gateway:
         always = blank(1)
-        always["windows"][0, 0] = (gateway.stores.clock.now() // SLOT_S + 288) % 672
+        always["windows"][0, 0] = (gateway.stores.clock.now() // SLOT_S + EPOCH_QUARTERS) % WEEK_QUARTERS
         gateway.stores.profiles.put_usual(always)
         gateway.stores.profiles.put([*neighbours, "clean"], np.repeat(always, len(neighbours) + 1))
         house = House(gateway)
