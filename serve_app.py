@@ -100,7 +100,7 @@ from scheduler.planning import PlanConfig
 from scheduler.ray_scorer import HandleScorer, MixedModelsError
 from scheduler.ray_shards import ROUTER_ENV, RayShards
 from scheduler.ray_ticker import Scheduler
-from scheduler.redis_report import RedisRecorder
+from scheduler.redis_report import FLUSH_S, RedisRecorder
 from scheduler.redis_stores import RedisStores
 from scheduler.refreshing import Refresh
 from scheduler.report import LaneReport, Recorder
@@ -354,10 +354,10 @@ def sources_of(settings: Settings) -> tuple[Source, ...]:
     return open_sources(needs, settings.sources)
 
 
-def recorder_of(settings: Settings, metrics: Metrics) -> Recorder:
-    """Return what counts lanes' reports, for the console and for Ray's metrics."""
+def recorder_of(settings: Settings, metrics: Metrics, flush_s: float = FLUSH_S) -> Recorder:
+    """Return what counts lanes' reports, for the console and for Ray's metrics; see RedisRecorder for `flush_s`."""
     stores = stores_of(settings)
-    to_store = RedisRecorder(stores.client, stores.meta)
+    to_store = RedisRecorder(stores.client, stores.meta, flush_s)
 
     def record(lane: Any, report: LaneReport) -> None:
         to_store(lane, report)
@@ -385,8 +385,9 @@ def make_lane(settings: Settings) -> tuple[ScheduledLane, Clock]:
     metrics = RayMetrics()
     score = serve.get_deployment_handle("Ranker", APP_NAME).score
     codes = stores.meta.channel_codes(settings.scheduled_channels)
-    lane = ScheduledLane(pipeline_of(settings, score, metrics), stores.due, sources_of(settings), codes, recorder_of(settings, metrics))
-    return lane, stores.clock
+    # A report for each shard's run is few, and Ray ends a worker that has been idle for a second.
+    recorder = recorder_of(settings, metrics, flush_s=0.0)
+    return ScheduledLane(pipeline_of(settings, score, metrics), stores.due, sources_of(settings), codes, recorder), stores.clock
 
 
 def make_ticker(settings: Settings, owner: str) -> Ticker:

@@ -30,10 +30,11 @@ def later(wait_s: float, call: Callable[[], None]) -> None:
 
 @dataclass
 class RedisRecorder:
-    """Adds reports up and writes them once a second at most, a burst's last ones too; a killed process loses a second of counts."""
+    """Adds reports up and writes them once in `flush_s` seconds at most, a burst's last ones too; a killed process loses as much."""
 
     client: Redis
     meta: Meta
+    flush_s: float = FLUSH_S
     elapsed: Callable[[], float] = time.monotonic
     later: Callable[[float, Callable[[], None]], None] = later
     _waiting: dict[Lane, LaneReport] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class RedisRecorder:
             self._waiting.setdefault(lane, LaneReport()).add(report)
             if self._due:
                 return
-            wait_s = self._flushed_at + FLUSH_S - self.elapsed()
+            wait_s = self._flushed_at + self.flush_s - self.elapsed()
             self._due = wait_s > 0
         if wait_s > 0:
             self.later(wait_s, self._flush)

@@ -76,7 +76,7 @@ async def mail() -> AsyncIterator[Rig]:
     def hush() -> None:
         kept.on_data = silent
 
-    async with email.served(kept) as port, email.channel(port, timeout_s=0.5) as channel:
+    async with email.served(kept) as port, email.channel(port, timeout_s=1.5) as channel:
         away = (nowhere, "ada@example.org")
         yield Rig(channel, "ada@example.org", lambda: [str(each["Subject"]) for _, each in kept.received], "ada@@example", away, hush)
 
@@ -85,7 +85,7 @@ async def mail() -> AsyncIterator[Rig]:
 async def hooks() -> AsyncIterator[Rig]:
     """Yield webhooks to an endpoint that answers 200."""
     receiver = webhook.Receiver()
-    channel = webhook.a_channel(allow_private=True, timeout_s=0.5)
+    channel = webhook.a_channel(allow_private=True, timeout_s=1.5)
 
     def hush() -> None:
         receiver.respond = hang
@@ -110,7 +110,7 @@ def phones(kind: str) -> Callable[[], AbstractAsyncContextManager[Rig]]:
         def hush() -> None:
             provider.silent = True
 
-        async with provider.opened(timeout_s=0.5) as channel:
+        async with provider.opened(timeout_s=1.5) as channel:
             away = (push.a_channel(kind, f"http://{NOWHERE}"), push.PHONE)
             yield Rig(channel, push.PHONE, lambda: [each.title for each in provider.got], "no token", away, hush)
 
@@ -122,7 +122,7 @@ async def browsers() -> AsyncIterator[Rig]:
     """Yield web push to a service that checks the signature, and a browser that decrypts."""
     service = web_push.PushService()
     subscription = service.browser.subscription
-    async with service.opened(timeout_s=0.5) as (channel, at), TestServer(web_push._silent()) as silent:
+    async with service.opened(timeout_s=1.5) as (channel, at), TestServer(web_push._silent()) as silent:
         rig = Rig(channel, subscription(f"{at}/201"), lambda: [str(each["title"]) for each in service.got], "{}", of_users=True)
 
         def hush() -> None:

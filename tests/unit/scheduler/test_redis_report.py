@@ -95,6 +95,13 @@ def test_a_store_that_is_away_fails_no_decision(minder: Minder) -> None:
     assert not minder.calls
 
 
+def test_where_the_process_may_end_any_moment_every_report_is_there_at_once(redis_client: Redis, minder: Minder) -> None:
+    record = RedisRecorder(redis_client, META, 0.0, elapsed=lambda: minder.now, later=minder.later)
+    for _ in range(3):
+        record("scheduled", a_report())
+    assert (counted(redis_client, WINDOWS), minder.calls) == (3, [])
+
+
 def test_by_itself_it_writes_within_moments(redis_client: Redis) -> None:
     record = RedisRecorder(redis_client, META)
     record("scheduled", a_report())
