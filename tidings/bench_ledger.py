@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from budgets.ledger import used
 from budgets.redis_ledger import RedisLedger
+from gateway.redis_faults import STORE_AWAY
 from lake.decision_log import LOG_ROW
 from lake.decisions import REASON, SEND
 from lake.embedded import EmbeddedStore
@@ -28,7 +30,7 @@ from lake.keys import Keys
 from lake.messages import FIELD, Message
 from lake.meta import Meta
 from lake.redis_store import connect
-from scheduler.commit import MAX_USERS, NO_SLOT, CommitBatch
+from scheduler.commit import MAX_USERS, NO_SLOT, CommitBatch, NotDurableError
 from scheduler.redis_commit import RedisCommitter
 from scheduler.redis_due import RedisDueIndex
 
@@ -41,6 +43,7 @@ SLOT = 1_888_888
 BATCHES_PER_CALL = 4
 PEER_NAME = "the same commit, one script call per user, 500 to a pipeline"
 START_TIMEOUT_S = 120.0
+REPEATS = 10
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ def _decide(start: Callable[[], None], url: str, users: list[str], seed: int, de
     random, made = np.random.default_rng(seed), 0
     committer = RedisCommitter(connect(url), META)
     shards = shards_of(users, META.shards)
+    # A disk that is busy for seconds has a commit repeated, as whoever commits does; the repeat must change nothing.
+    again = Retrying(retry=retry_if_exception_type((NotDurableError, *STORE_AWAY)), stop=stop_after_attempt(REPEATS), reraise=True)
     start()
     while made < decisions:
         shard = int(random.integers(META.shards))
@@ -196,7 +201,8 @@ def _decide(start: Callable[[], None], url: str, users: list[str], seed: int, de
         user = np.repeat(np.arange(len(chosen), dtype=np.int32), random.integers(1, 5, len(chosen)))[: decisions - made]
         item, channel = random.integers(0, 200, len(user)).astype(np.int32), random.integers(0, 2, len(user)).astype(np.uint8)
         proposal = Proposal(shard, chosen, user, item, channel, f"{seed:08x}{made:08x}")
-        committer.commit([proposal.batch(NOW + float(random.random()) * 3600)])
+        batches = [proposal.batch(NOW + float(random.random()) * 3600)]
+        again(committer.commit, batches)
         made += len(user)
     return made
 
