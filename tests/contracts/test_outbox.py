@@ -260,7 +260,9 @@ def test_a_forgotten_user_is_nowhere_and_everybody_else_is_where_they_were(case:
 
 
 @pytest.mark.parametrize("first", ["read", "put back"])
-def test_a_user_is_forgotten_while_their_message_passes_from_place_to_place(redis_client: Redis, first: str) -> None:
+def test_a_user_is_forgotten_while_their_message_passes_from_place_to_place(
+    redis_client: Redis, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After each command of the forgetting client a courier does what comes next."""
     outbox, stream = RedisOutbox(redis_client, Keys(16)), Keys(16).of_shard(Keys.OUTBOX, SHARD)
     redis_client.xadd(stream, {FIELD: a_message(1, user_id="ada").pack()})
@@ -283,7 +285,7 @@ def test_a_user_is_forgotten_while_their_message_passes_from_place_to_place(redi
         finally:
             next_step()
 
-    watched.execute_command = executing  # type: ignore[method-assign]
+    monkeypatch.setattr(watched, "execute_command", executing)
     assert RedisOutbox(watched, Keys(16)).forget(SHARD, "ada").waiting == 1
     assert outbox.waiting(SHARD) == []
 
