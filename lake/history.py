@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -34,8 +36,7 @@ class History:
         for day, part in frame.groupby(frame[at].dt.date):
             folder = f"{root}/{table}/{DATE}{day}/shard={shard}"
             filesystem.create_dir(folder, recursive=True)
-            pq.write_table(pa.Table.from_pandas(part, preserve_index=False), f"{folder}/.{name}.part", filesystem=filesystem)
-            filesystem.move(f"{folder}/.{name}.part", f"{folder}/{name}.parquet")
+            _put(filesystem, pa.Table.from_pandas(part, preserve_index=False), f"{folder}/{name}.parquet")
         return len(frame)
 
     def file(self, table: str, frame: pd.DataFrame, *, at: str, shard: int, first: str, last: str) -> int:
@@ -50,7 +51,8 @@ class History:
             folder = pafs.FileSelector(f"{root}/{table}/{DATE}{day}/shard={shard}", allow_not_found=True)
             found = [info for info in filesystem.get_file_info(folder) if info.base_name.startswith(f"{first}_")]
             for info in sorted(found, key=_last_entry)[:-1]:
-                filesystem.delete_file(info.path)
+                with suppress(FileNotFoundError):  # another that files the same was quicker
+                    filesystem.delete_file(info.path)
         return len(frame)
 
     def read(
@@ -129,10 +131,16 @@ def _blank_file(filesystem: pafs.FileSystem, path: str, where: pc.Expression, co
         if columns(column.name):
             values = pc.if_else(picked, pa.scalar(None, column.type), rewritten[column.name])
             rewritten = rewritten.set_column(place, column.with_nullable(True), values)
-    folder, _, name = path.rpartition("/")
-    pq.write_table(rewritten, f"{folder}/.{name}.part", filesystem=filesystem)
-    filesystem.move(f"{folder}/.{name}.part", path)
+    _put(filesystem, rewritten, path)
     return int(rows)
+
+
+def _put(filesystem: pafs.FileSystem, table: pa.Table, path: str) -> None:
+    """Write a file aside, under a name that no other writer of the same file has, and put it in its place."""
+    folder, _, name = path.rpartition("/")
+    aside = f"{folder}/.{name}.{secrets.token_hex(4)}.part"
+    pq.write_table(table, aside, filesystem=filesystem)
+    filesystem.move(aside, path)
 
 
 def _last_entry(info: pafs.FileInfo) -> list[int]:

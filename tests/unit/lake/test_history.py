@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from lake.history import History
@@ -58,6 +60,20 @@ def test_a_file_that_is_being_written_is_not_read(history: History, tmp_path: Pa
     history.write("events", rows(0), at="at", shard=0, name="a")
     (tmp_path / "kept/events/date=2024-03-04/shard=0/.b.part").write_bytes(b"half a file")
     assert len(history.read("events", NOON.timestamp(), NOON.timestamp())) == 1
+
+
+def test_two_that_file_the_same_at_once_stand_in_nobodys_way(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, others = pq.write_table, [rows(0), rows(0, 1)]
+
+    def written_and_then(*table: Any, **options: Any) -> None:
+        write(*table, **options)
+        if others:
+            frame = others.pop()
+            history.file("events", frame, at="at", shard=0, first="1-0", last=f"{len(frame)}-0")
+
+    monkeypatch.setattr(pq, "write_table", written_and_then)
+    history.file("events", rows(0), at="at", shard=0, first="1-0", last="1-0")
+    assert sorted(history.read("events", NOON.timestamp(), (NOON + DAY).timestamp())["n"]) == [0, 1]
 
 
 def test_pruning_deletes_whole_dates_before_a_moment_and_nothing_else(history: History) -> None:
