@@ -35,6 +35,7 @@ from tidings.bench_outage import urgent_lane
 META = Meta(shards=16)
 EMAILS, PEOPLE, REQUESTS, AUDIENCE = 300, 40, 12, 8
 WAVE, WAVES, SHARDS_AT_ONCE = 2, 3, 2
+BREAKER = BreakerSettings(rest_s=30.0)
 
 
 @dataclass
@@ -81,7 +82,7 @@ class System:
                 refund=self.stores.ledger.refund,
                 meta=META,
             ),
-            DispatchSettings(patience_s=0.05, waves=WAVES, breaker=BreakerSettings(rest_s=30.0)),
+            DispatchSettings(patience_s=0.05, waves=WAVES, breaker=BREAKER),
         )
         parts = CourierParts(self.dispatcher, self.outbox, self.stores.leases, self.clock, MemoryMetrics(), META.keys)
         self.courier = Courier(parts, "courier", CourierSettings(shards_at_once=SHARDS_AT_ONCE))
@@ -122,7 +123,8 @@ async def test_urgent_items_are_decided_and_reach_inboxes_while_e_mail(redis_cli
             await system.tell(number)
         left = sum(each.total for each in system.outbox.backlog(range(META.shards)))
         assert left > EMAILS * 0.9, "e-mail was not down"
-        assert email.asked <= WAVE * WAVES
+        before_it_rests = BREAKER.failures - 1
+        assert email.asked <= before_it_rests + WAVE * WAVES  # as many waves as there may be were under way at the last failure
 
 
 async def test_who_tries_a_provider_after_its_rest_holds_up_nobody_else(redis_client: Redis) -> None:
