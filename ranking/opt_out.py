@@ -129,7 +129,7 @@ def _boosted(matrix: Matrix, opted: Bools, rule: OptOutRule, seed: int) -> xgb.B
 def outcomes(dataset: Dataset, until: float, rule: OptOutRule) -> tuple[pd.DataFrame, Bools]:
     """Return the sends whose window was over at `until`, in the order of time, and after which of them the reader opted out."""
     sends = dataset.sends.sort_values("at", kind="stable")
-    sends = sends[seconds(sends["at"]) < until - rule.window_s].reset_index(drop=True)
+    sends = sends[seconds(sends["at"]) < until].reset_index(drop=True)
     events = dataset.events
     left = events[events["kind"].isin(rule.kinds) & (seconds(events["at"]) < until)].sort_values("at")
     opted = np.zeros(len(sends), bool)
@@ -138,7 +138,9 @@ def outcomes(dataset: Dataset, until: float, rule: OptOutRule) -> tuple[pd.DataF
         window = pd.Timedelta(seconds=rule.window_s)
         found = pd.merge_asof(left[["user_id", "at"]], numbered, on="at", by="user_id", tolerance=window)
         opted[found["send"].dropna().to_numpy(np.int64)] = True
-    return sends, opted
+    # The younger ones are left out only now: an opt-out that was theirs is not to be laid to one before them.
+    over = int((seconds(sends["at"]) < until - rule.window_s).sum())
+    return sends.iloc[:over], opted[:over]
 
 
 def rate_of(dataset: Dataset, opted: int, told: int, until: float, rule: OptOutRule) -> float:

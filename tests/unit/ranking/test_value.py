@@ -105,6 +105,16 @@ def test_sends_whose_window_is_not_over_and_late_opt_outs_teach_nothing() -> Non
     assert outcomes(history(30), UNTIL.timestamp(), OptOutRule(window_s=86400.0))[1].sum() == 0
 
 
+def test_an_opt_out_after_a_send_whose_window_is_open_is_not_laid_to_an_older_one() -> None:
+    noon, rule = pd.Timestamp("2026-01-13T12:00", tz="UTC"), OptOutRule(window_s=8 * 86400.0)
+    sends, opted = outcomes(history(30), noon.timestamp(), rule)
+    assert set(sends["item_id"]) == {"a"}
+    assert opted.sum() == 0
+    alone = history(30)
+    only = Dataset.of({"events": alone.events, "sends": alone.sends[alone.sends["item_id"] == "a"]})
+    assert outcomes(only, noon.timestamp(), rule)[1].sum() == 30, "which is when it is laid to that one"
+
+
 def test_too_few_opt_outs_give_one_rate_between_what_was_seen_and_the_prior() -> None:
     learned = learn(history(12), UNTIL.timestamp())
     assert learned.booster is None
