@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lake.kinds import NO_ENGAGEMENT
 from simulation.tenths import tenth_of
 
 DAY = pd.Timedelta(days=1)
@@ -16,8 +17,10 @@ HORIZON_DAYS = 14
 def engaged_at(sends: pd.DataFrame, events: pd.DataFrame) -> pd.Series[pd.Timestamp]:
     """Return when each send's user first engaged with its item after the send, NaT where never.
 
-    `sends`: user_id, item_id, at. `events`: user_id, item_id, at; every row counts as engagement.
+    `sends`: user_id, item_id, at. `events`: user_id, item_id, at, kind?; a kind that is no engagement does not count, as in labels.
     """
+    if "kind" in events:
+        events = events[~events["kind"].isin(NO_ENGAGEMENT)]
     events = events[["user_id", "item_id", "at"]].dropna().rename(columns={"at": "engaged_at"}).sort_values("engaged_at")
     left = sends[["user_id", "item_id", "at"]].assign(row=range(len(sends))).sort_values("at")
     for name in ("user_id", "item_id"):

@@ -34,6 +34,13 @@ def test_a_send_is_engaged_by_the_first_event_of_its_user_with_its_item_after_it
     assert engaged_at(sends, events).tolist() == [START + 7 * HOUR, pd.NaT, pd.NaT]
 
 
+def test_leaving_or_complaining_after_a_send_is_no_engagement_with_it() -> None:
+    sends = decisions(("ann", "x", 0), ("bob", "x", 0), ("cid", "x", 0))
+    events = rows(("ann", "x", 1), ("bob", "x", 1), ("cid", "x", 1), ("cid", "x", 3)).assign(kind=["unsubscribe", "view", "dismiss", "like"])
+    assert engaged_at(sends, events).tolist() == [pd.NaT, START + HOUR, START + 3 * HOUR]
+    assert report(sends, events, horizon_days=7, overspent=0)["engaged_48h"] == 2
+
+
 def test_engagement_is_counted_within_48_hours_7_days_and_the_horizon() -> None:
     sends = decisions(*((user, "x", 0) for user in "abcd"))
     events = rows(("a", "x", 48), ("b", "x", 49), ("c", "x", 7 * 24), ("d", "x", 10 * 24 + 1))
