@@ -227,13 +227,15 @@ class Pipeline:
             contest, may_go = replace(contest, value=plan.value, value_later=plan.later), plan.allowance
             places = plan.places if places is None else np.minimum(plan.places, places)
         rule = self.config.decide if batch.occasion.lane == "scheduled" else replace(self.config.decide, least_kept=1.0)
-        best, draws = decide(contest, may_go, rule, places), self._draws(batch, batch.rows.take(pending))
-        disposition, reason, propensity = explore(contest, may_go, best, draws, self.config.explore)
+        best, why = decide(contest, may_go, rule, places)
         # What ends in quiet hours can not wait for their end, and a window that is decided late may have come into them.
-        disturbs = (disposition == SEND) & batch.quiet[contest.user] & ~contest.critical
-        disposition[disturbs], reason[disturbs], propensity[disturbs] = INELIGIBLE, REASON["quiet_hours"], 0.0
-        shed = too_late(contest, disposition, batch.late_s, self.config.late)
-        disposition[shed], reason[shed], propensity[shed] = OVER_BUDGET, REASON["window_late"], 0.0
+        disturbs = (best == SEND) & batch.quiet[contest.user] & ~contest.critical
+        best[disturbs], why[disturbs] = INELIGIBLE, REASON["quiet_hours"]
+        shed = too_late(contest, best, batch.late_s, self.config.late)
+        best[shed], why[shed] = OVER_BUDGET, REASON["window_late"]
+        # Last, since a row that was drawn and then taken away for what it is worth would have had another chance than its propensity.
+        draws = self._draws(batch, batch.rows.take(pending))
+        disposition, reason, propensity = explore(contest, may_go, (best, why), draws, self.config.explore)
         decided.disposition[pending], decided.reason[pending], decided.propensity[pending] = disposition, reason, propensity
 
     def _charge(self, decided: Decided, batch: Batch) -> list[Bill]:

@@ -10,13 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.clock import HeldClock
 from lake.decisions import DUPLICATE, OVER_BUDGET, REASON, SEND
 from lake.ids import hash64
 from scheduler.decide import DecideConfig, Rows, decide
 from scheduler.exploration import ExploreConfig, draws_of, explore, possible
+from scheduler.late import LateConfig
 from scheduler.pipeline import PipelineConfig
 from tests.properties.test_decide import USERS, batches
+from tests.unit.scheduler.test_lanes import NOON_SLOT, Reports, crowd, fence_of, lane_of
 from tests.unit.scheduler.test_pipeline import MONDAY_NOON, World, furnished
+
+__all__ = ["crowd"]
 
 SHARE = 0.2
 CONFIG = ExploreConfig(SHARE, reach=3, least_value=0.4)
@@ -163,3 +168,19 @@ def test_the_pipeline_logs_the_propensity_of_every_row_and_repeats_its_draws() -
         return sorted(zip(rows["user_id"], rows["item_id"], strict=True)), rows["propensity"].to_numpy(np.float64)
 
     assert sent()[0] == sent()[0]
+
+
+def test_rows_of_a_window_that_is_decided_late_are_sent_as_often_as_their_propensity_says(crowd: World) -> None:
+    """What is shed is the least valuable, which what is drawn is: it must not be drawn first and shed then."""
+    crowd.items.put([{"item_id": name, "created_at": MONDAY_NOON - 60} for name in ("y", "z")])
+    crowd.ranker.values = {"x": 0.9, "y": 0.8, "z": 0.6}
+    crowd.config = PipelineConfig(weekly={"in_app": 9}, decide=DecideConfig(top_n=2), explore=ExploreConfig(0.4))
+    late_s = (LateConfig().grace_s + LateConfig().bound_s) / 2
+    report = lane_of(crowd, Reports()).run(0, NOON_SLOT, fence_of(crowd), HeldClock(MONDAY_NOON + late_s))
+    log = crowd.logged()
+    log = log.assign(sent=log["disposition"] == "send", propensity=log["propensity"].astype(float))
+    assert 0 < report.sends < report.users * 2
+    by_user, by_item = (log.groupby(name, observed=True)[["sent", "propensity"]] for name in ("user_id", "item_id"))
+    assert by_user.sum()["propensity"].to_numpy() == pytest.approx(by_user.sum()["sent"].to_numpy(), abs=1e-6)
+    assert by_item.mean()["propensity"].to_numpy() == pytest.approx(by_item.mean()["sent"].to_numpy(), abs=0.05)
+    assert by_item.mean().loc["z", "sent"] > 0.05
