@@ -32,7 +32,7 @@ from delivery.channels.registry import ChannelSettings, address_checks, open_cha
 from delivery.courier import Courier, CourierParts, CourierSettings
 from delivery.deadletters import DeadLetters
 from delivery.dispatch import Dispatcher
-from delivery.feedback import SILENT, Effects, EventRow, Feedback, drain_events, opened_grants
+from delivery.feedback import Effects, EventRow, Feedback, drain_events, opened_grants
 from delivery.inbox import Inbox
 from delivery.links import Links, LinkSettings
 from delivery.parts import Parts
@@ -65,6 +65,7 @@ from lake.collected import Living
 from lake.history import KEEP_DAYS, History
 from lake.ids import hash64
 from lake.items import ItemTable
+from lake.kinds import NO_ENGAGEMENT
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
 from lake.redis_rewriting import rewrite_log
@@ -558,7 +559,7 @@ def feedback_of(settings: Settings) -> Feedback:
     stores, features = stores_of(settings), features_of(settings)
 
     def engaged(rows: Sequence[EventRow]) -> None:
-        about = [row for row in rows if row.get("item_id") and row["kind"] not in SILENT]
+        about = [row for row in rows if row.get("item_id") and row["kind"] not in NO_ENGAGEMENT]
         if about:
             users, items = [row["user_id"] for row in about], [row["item_id"] for row in about]
             features.record_engagements(items, users, [row["at"] for row in about])

@@ -24,9 +24,6 @@ EventRow = Mapping[str, Any]
 OPENED = frozenset({"open", "click", "join"})
 """The kinds that show that a notification was seen; from then on an update of it is a new notification."""
 
-SILENT = NO_ENGAGEMENT | {"visit"}
-"""The kinds that do not count as engagement with an item."""
-
 UNDELIVERABLE = {"bounce": "bounced", "complaint": "complained"}
 """The kinds after which an address is left alone, and the reason that is recorded."""
 
@@ -163,7 +160,7 @@ class Feedback:
 
     def _act(self, fresh: Sequence[EventRow]) -> None:
         for effect, chosen in (
-            (self.effects.record_engagement, [row for row in fresh if row.get("item_id") is not None and row["kind"] not in SILENT]),
+            (self.effects.record_engagement, [row for row in fresh if row.get("item_id") is not None and row["kind"] not in NO_ENGAGEMENT]),
             (self.effects.mark_opened, [row for row in fresh if row.get("send_id") is not None and row["kind"] in OPENED]),
         ):
             if chosen:

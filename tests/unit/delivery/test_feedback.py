@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from delivery.feedback import Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, Sink, drain_events, opened_grants
+from delivery.feedback import UNDELIVERABLE, Effects, EventRow, Feedback, FeedbackCounts, MemoryEventLog, Sink, drain_events, opened_grants
 from delivery.links import LinkToken
 from delivery.suppression import MemorySuppressionStore, Suppression
 from lake.history import History
 from lake.ids import shard_of
+from lake.kinds import NO_ENGAGEMENT
 from lake.meta import Meta
 from lake.profiles import MemoryProfileStore, blank
+from ranking.labels import LabelRule
 from tests.unit.delivery.examples import NOW
 
 META = Meta(shards=2)
@@ -45,6 +48,14 @@ def test_events_reach_what_they_change() -> None:
     assert seen.feedback.accept(rows, NOW) == FeedbackCounts(accepted=3, duplicates=0, unsubscribed=0)
     assert seen.engagement == rows[1:]
     assert seen.opened == rows[2:]
+
+
+def test_what_counts_as_engagement_live_is_what_counts_where_features_and_labels_are_computed_from_the_log() -> None:
+    seen = Seen()
+    kinds = ["visit", "view", "open", "like", "anything else", *sorted(NO_ENGAGEMENT - UNDELIVERABLE.keys())]
+    seen.feedback.accept([an_event(kind, item_id="i1") for kind in kinds], NOW)
+    counts = LabelRule().is_engagement(np.array(kinds, object))
+    assert [row["kind"] for row in seen.engagement] == [kind for kind, counted in zip(kinds, counts, strict=True) if counted]
 
 
 def test_a_retry_changes_nothing() -> None:

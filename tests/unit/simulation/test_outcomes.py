@@ -36,7 +36,8 @@ def test_a_send_is_engaged_by_the_first_event_of_its_user_with_its_item_after_it
 
 def test_leaving_or_complaining_after_a_send_is_no_engagement_with_it() -> None:
     sends = decisions(("ann", "x", 0), ("bob", "x", 0), ("cid", "x", 0))
-    events = rows(("ann", "x", 1), ("bob", "x", 1), ("cid", "x", 1), ("cid", "x", 3)).assign(kind=["unsubscribe", "view", "dismiss", "like"])
+    events = rows(("ann", "x", 1), ("bob", "x", 1), ("cid", "x", 1), ("cid", "x", 3))
+    events["kind"] = ["unsubscribe", "view", "dismiss", "like"]
     assert engaged_at(sends, events).tolist() == [pd.NaT, START + HOUR, START + 3 * HOUR]
     assert report(sends, events, horizon_days=7, overspent=0)["engaged_48h"] == 2
 
