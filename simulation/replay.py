@@ -102,7 +102,9 @@ def replay(history: Dataset, model: Bundle | None, config: ReplayConfig, told: T
         if policy != "ranked" and "ranked" in sent
     }
     for policy in sent.keys() - {"random"} if "random" in sent else ():
-        reports[policy]["cut_of_random"] = cut_of(sent[policy], sent["random"], history.events, horizon_days=config.horizon_days)
+        reports[policy]["cut_of_random"] = cut_of(
+            sent[policy], sent["random"], history.events, horizon_days=config.horizon_days, known_until=known_until
+        )
     return Replayed(pd.concat(decisions, ignore_index=True), {"policies": reports, "ranked_beside": compared})
 
 

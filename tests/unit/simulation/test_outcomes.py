@@ -120,6 +120,14 @@ def test_the_cut_is_what_the_best_sends_save_of_anothers_for_as_many_engagements
     assert cut_of(mine, others.head(0), events, horizon_days=7)["cut"] is None
 
 
+def test_sends_younger_than_the_horizon_are_neither_cut_nor_needed() -> None:
+    events = rows(("ann", "x", 1), ("bob", "x", 1), ("cid", "x", 26))
+    mine = valued(("dee", "x", 25, 0.9), ("cid", "x", 25, 0.8), ("bob", "x", 0, 0.7), ("ann", "y", 0, 0.1))
+    others = valued(("ann", "x", 0, 0.5), ("bob", "y", 0, 0.5), ("cid", "y", 25, 0.5), ("cid", "x", 25, 0.5))
+    found = cut_of(mine, others, events, horizon_days=7, known_until=START + 8 * DAY)
+    assert (found["sends"], found["to_reach"], found["cut"], found["threshold"]) == (1, 1, 0.5, 0.7)
+
+
 def test_what_reaches_nothing_is_replaced_by_no_send() -> None:
     others = valued(("ann", "y", 0, 0.5))
     assert cut_of(others, others, rows(), horizon_days=7)["cut"] == 1.0
