@@ -33,7 +33,17 @@ from simulation.playback import Features, Playback
 from tests.unit.ranking.models import scorer_of
 from tests.unit.ranking.worlds import DAYS, START, world
 
-WORLD = world(1)
+
+def with_taps(dataset: Dataset) -> Dataset:
+    """Return a world in which every third send is known to have been answered, some hours or days after it."""
+    sends = dataset.sends.copy()
+    answered = np.arange(len(sends)) % 3 == 0
+    taken = pd.to_timedelta(1 + np.arange(len(sends)) * 7 % 100, unit="h")
+    sends["engaged_at"] = (sends["at"] + taken).where(pd.Series(answered, index=sends.index))
+    return Dataset.of({name: frame for name, frame in (dataset.tables | {"sends": sends}).items() if len(frame)})
+
+
+WORLD = with_taps(world(1))
 USERS, ITEMS = [f"u{i}" for i in range(25)], [f"i{i}" for i in range(120)]
 
 
@@ -69,6 +79,10 @@ def with_other_future(at: pd.Timestamp, seed: int) -> Dataset:
     sends = WORLD.sends.copy()
     for name in ("user_id", "item_id"):
         sends[name] = _shuffled(sends[name], np.flatnonzero(sends["at"] >= at), random)
+    open_still = np.flatnonzero(~(sends["engaged_at"] < at))
+    later_on = at + pd.to_timedelta(random.integers(0, 20 * 24, len(sends)), unit="h")
+    kept = pd.Series(random.random(len(sends)) < 0.5, index=sends.index)
+    sends.loc[sends.index[open_still], "engaged_at"] = pd.Series(later_on, index=sends.index).where(kept).iloc[open_still]
     sends = sends[(WORLD.sends["at"] < at) | (random.random(len(WORLD.sends)) < 0.5)]
     return Dataset.of({"users": WORLD.users, "items": items, "events": events, "sends": sends})
 
