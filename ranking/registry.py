@@ -146,7 +146,9 @@ class Registry:
             if not standing.previous:
                 raise RegistryError(f"no model served before {standing.serving or 'any'} in {self.folder}: there is nothing to go back to")
             bundles.verify(self.folder_of(standing.previous[0]))
-            return self._write(Standing(standing.previous[0], standing.challenger, standing.previous[1:], now))
+            model_id, *earlier = standing.previous
+            challenger = "" if standing.challenger == model_id else standing.challenger
+            return self._write(Standing(model_id, challenger, tuple(earlier), now))
 
     def _ids(self) -> list[str]:
         folder = self.folder / BUNDLES

@@ -89,6 +89,14 @@ def test_a_challenger_leaves_the_shadow_when_it_is_promoted(registry: Registry, 
     assert {entry.model_id: entry.role for entry in registry.entries()} == {first: "previous", second: "serving", third: ""}
 
 
+def test_a_challenger_leaves_the_shadow_when_a_rollback_brings_it_back(registry: Registry, models: list[Path]) -> None:
+    first, second, third = filled(registry, models)
+    registry.promote(second, PASSED, 2.0)
+    registry.challenge(first, 3.0)
+    assert registry.rollback(4.0).challenger == ""
+    assert registry.promote(third, PASSED, 5.0).challenger == "", "nor does it begin again on its own"
+
+
 def test_a_model_is_named_by_how_its_id_begins_if_that_is_one_model_alone(registry: Registry, models: list[Path]) -> None:
     ids = filled(registry, models)
     assert [registry.named(name[:12]) for name in ids] == ids
