@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from ranking import bundle as bundles
 from tests.unit.ranking.models import write_bundle
 from tests.unit.ranking.worlds import DAYS, START, world
+from tidings import bench_light, bench_score
 from tidings.cli import app
 
 UNTIL = START + pd.Timedelta(days=DAYS - 10)
@@ -35,6 +37,32 @@ def model(data: Path) -> Path:
     assert report["model_id"] == bundles.load(folder, verified=True).model_id
     assert report["validation"]["ndcg_at_5"] > 0
     return folder
+
+
+def test_training_leaves_its_report_beside_the_model_as_a_page_and_as_json(model: Path) -> None:
+    report, page = json.loads((model / "report.json").read_text()), (model / "report.html").read_text()
+    assert report["model_id"] in page
+    assert report["validation"]["baselines"].keys() == {"random", "popular", "newest"}
+    assert str(report["validation"]["ndcg_at_5"]) in page
+
+
+def test_light_then_heavy_is_measured_beside_the_heavy_model_alone_and_a_limit_too_low_shows(data: Path, model: Path) -> None:
+    crowd = bench_light.Crowd(users=30, candidates=120, most_per_user=119)
+    nearly_all = bench_light.run(crowd, data=data, model=model, rounds=1)
+    too_few = bench_light.run(replace(crowd, most_per_user=3), data=data, model=model, rounds=1)
+    assert (nearly_all["candidates_per_user"], too_few["most_per_user"]) == (120, 3)
+    assert nearly_all["same_top_n"] > 0.9 > too_few["same_top_n"]
+    assert 1 >= nearly_all["value_kept"] > too_few["value_kept"] > too_few["value_kept_of_worst"] > 0
+    for report in (nearly_all, too_few):
+        assert report["ratio"] == pytest.approx(report["candidates_per_s"] / report["peer_candidates_per_s"], rel=0.01)
+
+
+def test_scoring_a_file_is_measured_beside_the_prediction_of_its_rows_alone(data: Path, model: Path) -> None:
+    report = bench_score.run(bench_score.Candidates(rows=2_000, days=5, items=50), data=data, model=model, rounds=1)
+    assert report["rows"] == 2_000
+    assert report["seconds"] > report["peer_s"] > 0
+    assert report["features_alone_s"] > 0
+    assert report["ratio"] == pytest.approx(report["seconds"] / report["peer_s"], rel=0.1, abs=0.1)
 
 
 def candidates(folder: Path, name: str = "c.parquet", **columns: object) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ranking.evaluation import Resampled, ndcg_each
 from ranking.examples import Candidates, ExampleRule
 from ranking.held_out import HeldOut
 from ranking.labels import DAY_S
@@ -41,6 +42,18 @@ def test_the_truth_ranks_perfectly_and_is_better_than_chance_by_an_interval_abov
     low, high = HELD_OUT.measured(random)["interval_95"]
     assert low < HELD_OUT.ndcg(random) < high
     assert HELD_OUT.better(truth, random)[0] > 0
+
+
+def test_intervals_draw_users_and_at_births_items_with_all_of_their_decisions() -> None:
+    at_birth = HELD_OUT.owner % 2 == 1
+    assert at_birth.any()
+    assert not at_birth.all()
+    assert np.array_equal(HELD_OUT.owner // 2, np.where(at_birth, HELD_OUT.rows.item, HELD_OUT.rows.user))
+    decisions, first = np.unique(HELD_OUT.group, return_index=True)
+    drawn = Resampled.of(HELD_OUT.owner[first])
+    assert len(decisions) > drawn.times.shape[1], "somebody decided more than once"
+    each = ndcg_each(HELD_OUT.group, HELD_OUT.baselines()["popular"], HELD_OUT.rows.label)[1]
+    assert HELD_OUT.measured(HELD_OUT.baselines()["popular"])["interval_95"] == list(drawn.mean(each))
 
 
 def test_nothing_held_out_is_measured_as_nothing() -> None:
