@@ -90,7 +90,6 @@ NO_CHANNEL = 255
 DENSE_CELLS = 4_000_000
 """Up to this many (user, key) cells affinities are looked up in a dense table, beyond it by binary search."""
 
-"""The mean radius of the earth (IUGG)."""
 DAY_S = 86400.0
 WEEK_S = 7 * DAY_S
 WEEK_HOURS_S = np.arange(HOURS_OF_WEEK + 1) * 3600.0

@@ -19,7 +19,7 @@ ROWS_PER_CALL = 50_000
 def features_at(state: State, user: Codes, item: Codes, channel: npt.NDArray[np.uint8], at: Floats) -> Matrix:
     """Return the features of (user, item, channel) rows as of each row's `at`, shape (n, len(FEATURES)), in the rows' order.
 
-    `user`, `item`: codes into the state's Past, -1 for one it does not know. Nothing at or after a row's `at` is used.
+    `user`, `item`: codes into the state's Past, which must know all of them. Nothing at or after a row's `at` is used.
     """
     out = np.empty((len(user), len(FEATURES)), np.float32)
     for rows, matrix in feature_blocks(state, user, item, channel, at):

@@ -44,7 +44,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Problem:
-    """What attempts are fitted to, stop on, and are compared by: each later than the one before."""
+    """What attempts are fitted to, and of the weeks after that, the rows they stop on and the whole decisions they are compared by."""
 
     data: TrainingSet
     early: Bools

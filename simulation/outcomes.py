@@ -101,9 +101,10 @@ def cut_of(
 ) -> dict[str, Any]:
     """Return the fewest of a policy's sends, by descending value, that are engaged with as often as all of another's.
 
-    `mine`, `others`: user_id, item_id, at, value of their sends; only those count whose horizon is over by `known_until`. `cut`: the share of the other's sends that need not be made,
-    None where all of mine are not enough. `threshold`: the value of the last send kept. It is read off the sends that
-    it cuts, so it says what there is to gain; a replay with a smaller budget says what is gained without hindsight.
+    `mine`, `others`: user_id, item_id, at, value of their sends; only those count whose horizon is over by `known_until`. `cut`: the
+    share of the other's sends that need not be made, None where all of mine are not enough. `threshold`: the value of the last send
+    kept. It is read off the sends that it cuts, so it says what there is to gain; a replay with a smaller budget says what is gained
+    without hindsight.
     """
     if known_until is not None:
         mine, others = (sends[sends["at"] + horizon_days * DAY <= known_until].reset_index(drop=True) for sends in (mine, others))
