@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from ray.exceptions import RayActorError
@@ -15,9 +16,13 @@ from ray.exceptions import RayActorError
 import serve_app
 from lake.decisions import REASON, SEND
 from lake.follows import Followed
+from lake.items import ItemTable
 from lake.metrics import MemoryMetrics
 from lake.profiles import blank
+from ranking.features import FEATURES
+from ranking.scorer import ScoreRequest
 from scheduler.pipeline import PipelineConfig
+from tests.unit.ranking.models import scorer_of
 
 USERS = [f"u{n}" for n in range(60)]
 SET: dict[str, Any] = {
@@ -80,6 +85,27 @@ def test_a_share_of_windows_sends_a_runner_up_and_logs_how_likely_each_row_was(s
     assert sent.sum() == len(USERS)
     assert 8 < (decided.reason[sent] == REASON["explored"]).sum() < 52, "5 standard deviations"
     assert decided.propensity.tolist() == [0.5] * len(USERS) * 2
+
+
+def test_an_event_is_in_the_features_of_the_next_request_at_once_and_once(store: str, tmp_path: Path) -> None:
+    settings = settings_of(store, tmp_path)
+    stores, feedback = serve_app.stores_of(settings), serve_app.feedback_of(settings)
+    now = stores.clock.now()
+    stores.items.put([{"item_id": "i", "created_at": now - 60}])
+    scorer = scorer_of(serve_app.features_of(settings), ItemTable(stores.items))
+    nothing, columns = np.zeros(1, np.int32), [FEATURES.index(name) for name in ("item_events", "item_users", "item_users_1h")]
+
+    def counts(at: float) -> list[float]:
+        asked = ScoreRequest(["reader"], ["i"], nothing, nothing, nothing.astype(np.uint8), ("in_app",), at)
+        found: list[float] = scorer.prepare(asked).features(slice(0, 1))[0, columns].tolist()
+        return found
+
+    assert counts(now) == [0.0, 0.0, 0.0]
+    visit = {"user_id": "u1", "item_id": "i", "kind": "visit", "at": now, "event_id": "e1"}
+    for row in (visit, visit, visit | {"kind": "dismiss", "event_id": "e2"}):
+        feedback.accept([row], now)
+        assert counts(now) == [1.0, 1.0, 1.0]
+    assert counts(now + 3600) == pytest.approx([1.0, 1.0, 0.5])
 
 
 @pytest.mark.parametrize(
