@@ -95,16 +95,19 @@ class InService:
         for bundle in (held.serving.bundle, held.before.bundle if held.before else None, held.challenger):
             if bundle is not None and bundle.model_id == model_id:
                 return bundle
+        return self._read(model_id, threads=1)
+
+    def _read(self, model_id: str, threads: int) -> Bundle:
         if self._registry is None:
             raise bundles.BundleError(f"model {model_id} is not at hand: this deployment has no registry of models")
-        return replace(bundles.load(self._registry.folder_of(model_id), threads=1), rule=self._rule)
+        return replace(bundles.load(self._registry.folder_of(model_id), threads=threads), rule=self._rule)
 
     def _serve(self, model_id: str) -> None:
         held = self.held
         if model_id == held.serving.model_id:
             return
         before = held.before if held.before is not None and held.before.model_id == model_id else None
-        self.held = Held(before or self._scorer(self.loaded(model_id)), held.serving, None)
+        self.held = Held(before or self._scorer(self._read(model_id, self._threads)), held.serving, None)
 
     def _challenge(self, model_id: str) -> None:
         """Load the challenger; one that does not load challenges nothing, and what serves is none the worse for it."""

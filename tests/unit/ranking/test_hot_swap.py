@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,23 @@ async def test_what_losing_a_reader_costs_a_deployment_counts_in_every_model_tha
     watched = replace(bundles.load(registry.folder_of(risky), verified=True), rule=ValueRule(opt_out_cost=3.0))
     found = scores_of(watched, np.zeros((3, len(FEATURES)), np.float32))
     assert found[:, 1] == pytest.approx(found[:, 0] - 0.03, abs=1e-6), "what the guard watches is what is ranked by"
+
+
+async def test_whichever_model_serves_predicts_with_the_threads_of_the_replica(registry: Registry) -> None:
+    def threads() -> int:
+        found = json.loads(ranking._models.held.serving.bundle.booster.save_config())
+        return int(found["learner"]["generic_param"]["nthread"])
+
+    ranking = Ranking(str(registry.folder), stores, threads=2, look_every_s=60)
+    assert threads() == 2
+    other = registry.standing().previous[0]
+    registry.challenge(other, 2.0)
+    assert ranking.look()
+    registry.install(other, 3.0)
+    assert ranking.look()
+    assert (await ranking.standing()).model_id == other
+    assert threads() == 2
+    ranking.stop()
 
 
 async def test_a_plain_model_folder_serves_without_a_registry(registry: Registry) -> None:
