@@ -183,4 +183,4 @@ def test_rows_of_a_window_that_is_decided_late_are_sent_as_often_as_their_propen
     by_user, by_item = (log.groupby(name, observed=True)[["sent", "propensity"]] for name in ("user_id", "item_id"))
     assert by_user.sum()["propensity"].to_numpy() == pytest.approx(by_user.sum()["sent"].to_numpy(), abs=1e-6)
     assert by_item.mean()["propensity"].to_numpy() == pytest.approx(by_item.mean()["sent"].to_numpy(), abs=0.05)
-    assert by_item.mean().loc["z", "sent"] > 0.05
+    assert by_item.mean()["sent"].to_numpy().min() > 0.05, "z, too, which is worth least"
