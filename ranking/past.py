@@ -129,8 +129,8 @@ class Past:
     def offsets_at(self, at: float) -> npt.NDArray[np.float32]:
         """Return every user's offset from UTC in minutes at a moment, shape (users,).
 
-        By the user's zone, else by the latest event before `at` that told one, else 0; whoever never tells any goes by the users table, which
-        may hold of the others what they told last, later than `at`.
+        By the user's zone, else by the latest event before `at` that told one, else 0; whoever never tells any goes by the users table,
+        which may hold of the others what they told last, later than `at`.
         """
         minutes = np.where(np.isin(np.arange(len(self.zone)), self.told_user), 0.0, np.nan_to_num(self.offset_minutes))
         earlier = slice(0, int(np.searchsorted(self.told_at, at)))
