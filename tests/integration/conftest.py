@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from lake.dataset import Dataset
 from simulation.world import generate
 from simulation.world_parameters import WorldParameters
+from tests.stores import short_folder
 from tidings.learning import train_bundle
 
 PARAMETERS = WorldParameters(users=300, items=600, weeks=8)
@@ -48,6 +47,5 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A TIDINGS_HOME for the module's system; pytest's own folders can be too long for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="tidings-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with short_folder() as folder:
+        yield folder

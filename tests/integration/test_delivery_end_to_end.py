@@ -37,6 +37,7 @@ from lake.profiles import blank
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
 from scheduler.lease import MemoryLeases
+from tests.stores import undaunted
 from tests.unit.delivery.examples import LINKS, NOW, Refunds, a_message
 
 META = Meta(shards=1)
@@ -122,7 +123,7 @@ async def served(receiver: Receiver) -> AsyncIterator[str]:
 
 def doomed(url: str, outbox: type[RedisOutbox]) -> None:
     """Drain in a process of its own, until it dies."""
-    with Redis.from_url(url) as client:
+    with undaunted(url) as client:
         asyncio.run(dispatcher(client, {"webhook": webhook(DiesAfterSending)}, outbox).drain(0, "doomed", NOW))
 
 

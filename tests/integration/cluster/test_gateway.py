@@ -28,6 +28,7 @@ from lake.metrics import Metrics
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from scheduler.lanes import UrgentRequest, UrgentResult
+from tests.stores import short_folder
 from tests.unit.gateway.conftest import META, World
 from tests.unit.gateway.problems import problem_of
 
@@ -79,8 +80,8 @@ class Assemble:
 
 
 @pytest.fixture(scope="module")
-def gateway_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
+def gateway_store() -> Iterator[EmbeddedStore]:
+    with short_folder() as folder, EmbeddedStore(folder) as store:
         yield store
 
 
