@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.05
+LONG_S = 60.0
+"""For what takes no time but on a machine that stands still: waiting ends as soon as it is there."""
 
 
 def until(condition: Callable[[], T], timeout_s: float, what: str = "") -> T:
@@ -21,3 +24,14 @@ def until(condition: Callable[[], T], timeout_s: float, what: str = "") -> T:
             return answer
         assert time.monotonic() < give_up_at, f"{what or condition} has not come true within {timeout_s:g} s; the last answer is {answer!r}"
         pause.wait(LOOK_EVERY_S)
+
+
+async def never(*_: object) -> Any:
+    """Never answer; meanwhile time flies on this loop, so that whoever waits for the answer for LONG_S has soon waited in vain."""
+    loop = asyncio.get_running_loop()
+    time_of, passed_s = loop.time, 0.0
+    loop.time = lambda: time_of() + passed_s  # type: ignore[method-assign]
+    for _ in range(100):  # who has sent everything may begin to wait only now
+        passed_s += 2 * LONG_S
+        await asyncio.sleep(0.02)
+    await asyncio.Event().wait()
