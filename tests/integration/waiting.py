@@ -35,3 +35,10 @@ async def never(*_: object) -> Any:
         passed_s += 2 * LONG_S
         await asyncio.sleep(0.02)
     await asyncio.Event().wait()
+
+
+def early_in(window_s: float, needs_s: float) -> None:
+    """Return while that much is left of one of the windows that the clock is divided into: what is counted by window is not parted then."""
+    left_s = window_s - time.time() % window_s
+    if left_s < needs_s:
+        time.sleep(left_s)
