@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,9 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A TIDINGS_HOME for the module's system; pytest's own folders can be too long for Ray's sockets."""
-    with short_folder() as folder:
+    """A TIDINGS_HOME for the module's system, its store in memory; pytest's own folders can be too long for Ray's sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="tidings-"))
+    with short_folder() as store:
+        (folder / "store").symlink_to(store)
         yield folder
+    shutil.rmtree(folder, ignore_errors=True)
