@@ -170,11 +170,12 @@ class Provider:
 
 
 def a_setting(kind: str, at: str, **settings: Any) -> FcmSettings | ApnsSettings:
+    common: dict[str, Any] = {"timeout_s": LONG_S, "endpoint": at, "private_key": pem(kind)}
     if kind == "fcm":
         own = {"project_id": "demo-1", "client_email": "tidings@demo-1.example", "token_uri": f"{at}/token"}
-        return FcmSettings(**{"timeout_s": LONG_S, "endpoint": at, "private_key": pem(kind)} | own | settings)
+        return FcmSettings(**common | own | settings)
     own = {"team_id": "TEAM123456", "key_id": "KEY1234567", "topic": "org.example.app"}
-    return ApnsSettings(**{"timeout_s": LONG_S, "endpoint": at, "private_key": pem(kind)} | own | settings)
+    return ApnsSettings(**common | own | settings)
 
 
 def a_channel(kind: str, at: str, **settings: Any) -> Channel:

@@ -128,7 +128,8 @@ class PushService:
 
 
 def a_setting(**changes: Any) -> WebPushSettings:
-    return WebPushSettings(**{"timeout_s": LONG_S, "private_key": pem(), "subject": "mailto:push@example.org"} | changes)
+    values: dict[str, Any] = {"timeout_s": LONG_S, "private_key": pem(), "subject": "mailto:push@example.org"}
+    return WebPushSettings(**values | changes)
 
 
 def test_the_browser_of_these_tests_reads_the_example_of_the_standard() -> None:
