@@ -33,7 +33,7 @@ def let_time_fly() -> None:
     loop.time = lambda: time_of() + 2 * LONG_S  # type: ignore[method-assign]
 
 
-async def never(*_: object) -> Any:
+async def never(*asked: object) -> Any:
     """Never answer; meanwhile time flies, so that whoever waits for the answer for LONG_S has soon waited in vain."""
     for _ in range(50):  # who has sent everything may begin to wait only now
         let_time_fly()
