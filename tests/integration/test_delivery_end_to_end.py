@@ -37,6 +37,7 @@ from lake.profiles import blank
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
 from scheduler.lease import MemoryLeases
+from tests.integration.waiting import LONG_S
 from tests.stores import undaunted
 from tests.unit.delivery.examples import LINKS, NOW, Refunds, a_message
 
@@ -82,7 +83,7 @@ def dispatcher(
 
 
 def webhook(kind: type[Webhook] = Webhook) -> Webhook:
-    return kind(WebhookSettings(secret=SecretStr(SECRET), allow_private=True))
+    return kind(WebhookSettings(secret=SecretStr(SECRET), allow_private=True, timeout_s=LONG_S))
 
 
 def grant(client: Redis, messages: Sequence[Message], addresses: dict[str, str]) -> None:
