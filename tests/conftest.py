@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from redis import Redis
 
 from lake.embedded import EmbeddedStore
+from tests.stores import short_folder, undaunted
 
 TABLES = {
     "deskdrop": ("events", "items", "users"),
@@ -68,14 +68,13 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def embedded_store() -> Iterator[str]:
     """The URL of a Valkey that lives as long as the test session, as durable as the one that serves."""
-    folder = tempfile.TemporaryDirectory(prefix="tidings-")  # pytest's own folders can be too long for a socket's path
-    with folder as path, EmbeddedStore(Path(path)) as store:
+    with short_folder() as folder, EmbeddedStore(folder) as store:
         yield store.url
 
 
 @pytest.fixture
 def redis_client(embedded_store: str) -> Iterator[Redis]:
     """A client of the session's store, emptied before each test."""
-    with Redis.from_url(embedded_store) as client:
+    with undaunted(embedded_store) as client:
         client.flushall()
         yield client

@@ -44,6 +44,8 @@ BATCHES_PER_CALL = 4
 PEER_NAME = "the same commit, one script call per user, 500 to a pipeline"
 START_TIMEOUT_S = 120.0
 REPEATS = 10
+# A disk that is busy for seconds has a commit repeated, as whoever commits does; the repeat must change nothing.
+_AGAIN = Retrying(retry=retry_if_exception_type((NotDurableError, *STORE_AWAY)), stop=stop_after_attempt(REPEATS), reraise=True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _window(start: Callable[[], None], url: str, users: list[str], slot: int, ba
     began, cpu = time.perf_counter(), _store_cpu_s(client)
     for first in range(0, len(chunks), per_call):
         batches = [_one_each(shard, some, slot).batch(NOW + slot - SLOT) for shard, some in chunks[first : first + per_call]]
-        granted = sum(int(result.granted.sum()) for result in committer.commit(batches))
+        granted = sum(int(result.granted.sum()) for result in _AGAIN(committer.commit, batches))
         if slot - SLOT < BUDGET and granted != sum(len(batch.users) for batch in batches):
             raise RuntimeError("the bench granted fewer rows than it proposed")
     return began, time.perf_counter(), _store_cpu_s(client) - cpu
@@ -191,8 +193,6 @@ def _decide(start: Callable[[], None], url: str, users: list[str], seed: int, de
     random, made = np.random.default_rng(seed), 0
     committer = RedisCommitter(connect(url), META)
     shards = shards_of(users, META.shards)
-    # A disk that is busy for seconds has a commit repeated, as whoever commits does; the repeat must change nothing.
-    again = Retrying(retry=retry_if_exception_type((NotDurableError, *STORE_AWAY)), stop=stop_after_attempt(REPEATS), reraise=True)
     start()
     while made < decisions:
         shard = int(random.integers(META.shards))
@@ -202,7 +202,7 @@ def _decide(start: Callable[[], None], url: str, users: list[str], seed: int, de
         item, channel = random.integers(0, 200, len(user)).astype(np.int32), random.integers(0, 2, len(user)).astype(np.uint8)
         proposal = Proposal(shard, chosen, user, item, channel, f"{seed:08x}{made:08x}")
         batches = [proposal.batch(NOW + float(random.random()) * 3600)]
-        again(committer.commit, batches)
+        _AGAIN(committer.commit, batches)
         made += len(user)
     return made
 

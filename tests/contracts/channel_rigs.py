@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import mailbox
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 from aiohttp.test_utils import TestServer
-from aiosmtpd.smtp import SMTP
 
 from delivery.channels.base import Channel, Resources
 from delivery.channels.console import ConsoleSettings
@@ -27,6 +24,7 @@ from tests.contracts import test_channels_push as push
 from tests.contracts import test_channels_web_push as web_push
 from tests.integration import test_delivery_email as email
 from tests.integration import test_delivery_webhook as webhook
+from tests.integration.waiting import LONG_S, never
 
 NOWHERE = "127.0.0.1:9"
 """Nobody listens there."""
@@ -50,11 +48,6 @@ class Rig:
     of_users: bool = False
 
 
-async def hang(*_: object) -> Any:
-    """Never answer."""
-    await asyncio.Event().wait()
-
-
 @asynccontextmanager
 async def in_app() -> AsyncIterator[Rig]:
     """Yield the inbox."""
@@ -69,14 +62,10 @@ async def mail() -> AsyncIterator[Rig]:
     kept = email.Mailbox()
     nowhere = EmailSettings(host="127.0.0.1", port=9, sender="news@t.example", tls="never").open(Resources(MemoryInbox()))
 
-    async def silent(_: SMTP) -> str:
-        await hang()
-        return ""
-
     def hush() -> None:
-        kept.on_data = silent
+        kept.on_data = never
 
-    async with email.served(kept) as port, email.channel(port, timeout_s=1.5) as channel:
+    async with email.served(kept) as port, email.channel(port) as channel:
         away = (nowhere, "ada@example.org")
         yield Rig(channel, "ada@example.org", lambda: [str(each["Subject"]) for _, each in kept.received], "ada@@example", away, hush)
 
@@ -85,10 +74,10 @@ async def mail() -> AsyncIterator[Rig]:
 async def hooks() -> AsyncIterator[Rig]:
     """Yield webhooks to an endpoint that answers 200."""
     receiver = webhook.Receiver()
-    channel = webhook.a_channel(allow_private=True, timeout_s=1.5)
+    channel = webhook.a_channel(allow_private=True)
 
     def hush() -> None:
-        receiver.respond = hang
+        receiver.respond = never
 
     async with webhook.served(receiver) as port:
         away = (webhook.a_channel(allow_private=True), f"http://{NOWHERE}/hook")
@@ -110,7 +99,7 @@ def phones(kind: str) -> Callable[[], AbstractAsyncContextManager[Rig]]:
         def hush() -> None:
             provider.silent = True
 
-        async with provider.opened(timeout_s=1.5) as channel:
+        async with provider.opened() as channel:
             away = (push.a_channel(kind, f"http://{NOWHERE}"), push.PHONE)
             yield Rig(channel, push.PHONE, lambda: [each.title for each in provider.got], "no token", away, hush)
 
@@ -122,7 +111,7 @@ async def browsers() -> AsyncIterator[Rig]:
     """Yield web push to a service that checks the signature, and a browser that decrypts."""
     service = web_push.PushService()
     subscription = service.browser.subscription
-    async with service.opened(timeout_s=1.5) as (channel, at), TestServer(web_push._silent()) as silent:
+    async with service.opened() as (channel, at), TestServer(web_push._silent()) as silent:
         rig = Rig(channel, subscription(f"{at}/201"), lambda: [str(each["title"]) for each in service.got], "{}", of_users=True)
 
         def hush() -> None:
@@ -137,8 +126,8 @@ async def long_tail() -> AsyncIterator[Rig]:
     """Yield Apprise, by its JSON service."""
     service = apprise.Service()
     async with service.served() as at:
-        channel = apprise.a_setting(f"json://{at}/{{address}}", timeout_s=1.0).open(apprise.RESOURCES)
-        away = (apprise.a_setting(f"json://{NOWHERE}/{{address}}", timeout_s=1.0).open(apprise.RESOURCES), "ada")
+        channel = apprise.a_setting(f"json://{at}/{{address}}", timeout_s=LONG_S).open(apprise.RESOURCES)
+        away = (apprise.a_setting(f"json://{NOWHERE}/{{address}}", timeout_s=LONG_S).open(apprise.RESOURCES), "ada")
         rig = Rig(channel, "ada", lambda: [orjson.loads(body)["title"] for _, body in service.got], "x/y", away)
 
         def hush() -> None:

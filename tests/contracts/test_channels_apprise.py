@@ -18,6 +18,7 @@ from delivery.channels.base import Accepted, Answer, Permanent, Resources, Trans
 from delivery.channels.registry import ChannelSettings
 from delivery.inbox import MemoryInbox
 from lake.meta import Meta
+from tests.integration.waiting import LONG_S
 from tests.unit.delivery.examples import NOW, World, a_delivery, a_message
 
 RESOURCES = Resources(MemoryInbox())
@@ -51,7 +52,7 @@ class Service:
 
     async def send(self, scheme: str, *addresses: str, **content: str) -> list[Answer]:
         async with self.served() as at:
-            channel = a_setting(f"{scheme}://{at}/{{address}}", timeout_s=3.0).open(RESOURCES)
+            channel = a_setting(f"{scheme}://{at}/{{address}}", timeout_s=LONG_S).open(RESOURCES)
             return await channel.send([a_delivery(a_message(n), address, 0.0, **content) for n, address in enumerate(addresses, 1)])
 
 
@@ -76,7 +77,7 @@ async def test_every_answer_is_taken_for_what_it_means_and_costs_the_others_noth
 async def test_what_a_service_answers_429_is_tried_again_later_and_is_no_dead_letter() -> None:
     service = Service()
     async with service.served() as at:
-        chat = a_setting(f"json://{at}/{{address}}", timeout_s=3.0).open(RESOURCES)
+        chat = a_setting(f"json://{at}/{{address}}", timeout_s=LONG_S).open(RESOURCES)
         world = World(channels={"chat": chat}, meta=Meta(1, ("email", "chat")))
         world.enqueue(a_message(1, channel="chat"))
         world.profiles.put_addresses("u1", {"chat": "429"})

@@ -35,6 +35,7 @@ from delivery.channels.fcm import FcmSettings
 from delivery.channels.push import clipped, retry_after_s
 from delivery.channels.registry import ChannelSettings
 from delivery.inbox import MemoryInbox
+from tests.integration.waiting import LONG_S, never
 from tests.unit.delivery.examples import NOW, a_delivery, a_message
 
 RESOURCES = Resources(MemoryInbox())
@@ -132,7 +133,7 @@ class Provider:
     async def answer(self, push: Push, body: dict[str, Any] | None, headers: dict[str, str] | None = None) -> Response:
         self.got.append(push)
         if self.silent:
-            await asyncio.Event().wait()
+            await never()
         status, says, extra = self.replies.get(push.token, (200, body, headers or {}))
         return JSONResponse(says, status, extra) if says is not None else Response(status_code=status, headers=extra)
 
@@ -169,11 +170,12 @@ class Provider:
 
 
 def a_setting(kind: str, at: str, **settings: Any) -> FcmSettings | ApnsSettings:
+    common: dict[str, Any] = {"timeout_s": LONG_S, "endpoint": at, "private_key": pem(kind)}
     if kind == "fcm":
         own = {"project_id": "demo-1", "client_email": "tidings@demo-1.example", "token_uri": f"{at}/token"}
-        return FcmSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings)
+        return FcmSettings(**common | own | settings)
     own = {"team_id": "TEAM123456", "key_id": "KEY1234567", "topic": "org.example.app"}
-    return ApnsSettings(**{"endpoint": at, "private_key": pem(kind)} | own | settings)
+    return ApnsSettings(**common | own | settings)
 
 
 def a_channel(kind: str, at: str, **settings: Any) -> Channel:
@@ -245,7 +247,7 @@ async def test_a_sign_in_is_used_until_shortly_before_it_ends(provider: Provider
 
 
 async def test_a_provider_that_falls_silent_leaves_it_open_and_one_that_is_away_certainly_sent_nothing(provider: Provider) -> None:
-    async with provider.opened(timeout_s=0.3) as channel:
+    async with provider.opened() as channel:
         provider.silent = True
         (silent,) = await push_to(channel, PHONE)
     with socket.socket() as taken:

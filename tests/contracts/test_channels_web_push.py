@@ -25,6 +25,7 @@ from delivery.channels.base import Accepted, Answer, Channel, Permanent, Resourc
 from delivery.channels.registry import ChannelSettings
 from delivery.channels.web_push import WebPushSettings
 from delivery.inbox import MemoryInbox
+from tests.integration.waiting import LONG_S
 from tests.unit.delivery.examples import NOW, a_delivery, a_message
 
 RFC_8291_BODY = (
@@ -127,7 +128,8 @@ class PushService:
 
 
 def a_setting(**changes: Any) -> WebPushSettings:
-    return WebPushSettings(**{"private_key": pem(), "subject": "mailto:push@example.org"} | changes)
+    values: dict[str, Any] = {"timeout_s": LONG_S, "private_key": pem(), "subject": "mailto:push@example.org"}
+    return WebPushSettings(**values | changes)
 
 
 def test_the_browser_of_these_tests_reads_the_example_of_the_standard() -> None:
@@ -193,7 +195,7 @@ async def test_a_private_address_is_never_posted_to_and_one_that_is_away_certain
 
 async def test_a_service_that_falls_silent_leaves_it_open() -> None:
     service = PushService()
-    async with service.opened(timeout_s=0.2) as (channel, _), TestServer(_silent()) as silent:
+    async with service.opened() as (channel, _), TestServer(_silent()) as silent:
         (answer,) = await channel.send([a_delivery(address=service.browser.subscription(f"http://127.0.0.1:{silent.port}/201"))])
     assert isinstance(answer, Unknown)
 

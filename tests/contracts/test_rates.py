@@ -16,13 +16,15 @@ from gateway.problems import ProblemError
 from gateway.rates import SHARES, Rates, left_and_wait, parse_rate
 from gateway.redis_rates import redis_windows
 from lake.errors import InputError
-from tests.integration.waiting import until
+from tests.integration.waiting import LONG_S, early_in, until
 
 WINDOWS: dict[str, Callable[[Redis], Storage]] = {"memory": lambda _: MemoryStorage(), "redis": redis_windows}
 
 
 @pytest.fixture(params=WINDOWS)
 def windows(request: pytest.FixtureRequest, redis_client: Redis) -> Storage:
+    """A storage, at a moment when neither a minute nor an hour ends during the test."""
+    early_in(60.0, 10.0)
     return WINDOWS[request.param](redis_client)
 
 
@@ -54,7 +56,7 @@ def test_a_key_gets_in_again_when_its_window_has_passed(windows: Storage) -> Non
         return asyncio.run(admitted(Rates(open_storage=lambda: windows), key_of("k", "3/second"), times))
 
     assert get_in(20) >= 3
-    until(lambda: get_in(1), timeout_s=5.0)
+    until(lambda: get_in(1), timeout_s=LONG_S)
 
 
 async def test_gateways_share_the_window(windows: Storage) -> None:

@@ -53,10 +53,10 @@ def stopped_amid_assignment(history: Path, now: float, client: Redis) -> Iterato
     The store takes no writes while the worker runs, and the worker does not run while the store takes those that it has made: so it
     cannot get from the file to the profiles, however fast it is.
     """
-    (worker,) = until(_workers, 120, "a worker assigns budgets")
+    (worker,) = until(_workers, 200, "a worker assigns budgets")
     try:
         client.client_pause(PAUSE_MS, all=False)
-        give_up_at = time.monotonic() + 120
+        give_up_at = time.monotonic() + 200
         while not weeks_filed(history, now):
             assert time.monotonic() < give_up_at, f"no week has been filed in {history / TABLE}"
             os.kill(worker, signal.SIGSTOP)
@@ -73,7 +73,7 @@ def stopped_amid_assignment(history: Path, now: float, client: Redis) -> Iterato
 def kill(worker: int) -> None:
     """End a worker without warning and see it gone."""
     os.kill(worker, signal.SIGKILL)
-    until(lambda: worker not in living(), 10, "the worker is gone")
+    until(lambda: worker not in living(), 60, "the worker is gone")
 
 
 def _workers() -> list[int]:

@@ -14,6 +14,7 @@ import pytest
 from lake.dataset import Dataset
 from simulation.world import generate
 from simulation.world_parameters import WorldParameters
+from tests.stores import short_folder
 from tidings.learning import train_bundle
 
 PARAMETERS = WorldParameters(users=300, items=600, weeks=8)
@@ -47,7 +48,9 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A TIDINGS_HOME for the module's system; pytest's own folders can be too long for Ray's sockets."""
+    """A TIDINGS_HOME for the module's system, its store in memory; pytest's own folders can be too long for Ray's sockets."""
     folder = Path(tempfile.mkdtemp(prefix="tidings-"))
-    yield folder
+    with short_folder() as store:
+        (folder / "store").symlink_to(store)
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from budgets.redis_ledger import RedisLedger
 from lake.decisions import SEND
 from lake.ids import shards_of
 from scheduler.redis_commit import RedisCommitter
-from tests.integration.killed_stores import patient
+from tests.integration.killed_stores import committed, patient
 from tidings.bench_ledger import META, SLOT, Proposal
 
 USERS = [f"user-{number}" for number in range(160)]
@@ -48,9 +48,9 @@ def decide(start: Callable[[], None], url: str, seed: int) -> Told:
         slot = {} if seed % 2 else {"slot": SLOT + number}
         now = MONDAY - 86400.0 + number / BATCHES * DAYS_S + skew_s
         batch = Proposal(shard, users, user, item, channel, f"{seed:08x}{number:08x}", **slot).batch(now)
-        (result,) = committer.commit([batch])
+        result = committed(committer, batch)
         if random.random() < REPLAYED:
-            (again,) = committer.commit([batch])
+            again = committed(committer, batch)
             told.changed += int((again.granted != result.granted).sum())
         granted = result.disposition == SEND
         (told.urgent if seed % 2 else told.scheduled).update(batch.grant_id[granted].tolist())

@@ -16,14 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Never
 
-from redis import Redis
-
 from delivery.channels.base import Answer, Delivery
 from delivery.channels.webhook import Webhook
 from delivery.dispatch import DispatchSettings
 from delivery.outbox import Entry, Outcome
 from delivery.redis_outbox import RedisOutbox
 from tests.integration.test_delivery_end_to_end import dispatcher, webhook
+from tests.stores import undaunted
 from tests.unit.delivery.examples import NOW
 
 BETWEEN = ("after the call", "before it is recorded")
@@ -66,7 +65,7 @@ def courier(url: str, moment: str, calls: int) -> None:
             return super().settle(shard, outcomes, now)
 
     settings = DispatchSettings(abandoned_after_s=0.0, batch=BATCH)
-    with Redis.from_url(url) as client:
+    with undaunted(url) as client:
         asyncio.run(dispatcher(client, {"webhook": webhook(Doomed)}, DoomedOutbox, settings).drain(0, f"courier-{os.getpid()}", NOW))
 
 

@@ -49,12 +49,12 @@ class Running:
     def client(self, **headers: str) -> httpx.Client:
         """Return an HTTP client with the key."""
         headers = {"Authorization": f"Bearer {self.token}"} | headers
-        return httpx.Client(base_url=self.state.api_url, headers=headers, timeout=60.0)
+        return httpx.Client(base_url=self.state.api_url, headers=headers, timeout=120.0)
 
     def tick(self) -> dict[str, Any] | None:
         """Ask the scheduler to decide everybody who is due; returns its report, None where it did not tick."""
         command = [sys.executable, "-m", "tests.integration.ticking"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=os.environ | ray_environment())
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400, env=os.environ | ray_environment())
         assert done.returncode == 0, done.stderr
         report: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1])
         return report

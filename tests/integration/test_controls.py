@@ -19,6 +19,7 @@ from gateway.app import create_app
 from gateway.redis_api_keys import RedisApiKeys
 from lake.metrics import MemoryMetrics
 from lake.profiles import blank
+from tests.integration.waiting import early_in
 
 USERS = [f"u{n}" for n in range(6)]
 
@@ -26,6 +27,7 @@ USERS = [f"u{n}" for n in range(6)]
 @pytest.fixture
 async def gateway(redis_client: Redis, embedded_store: str, tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, MemoryMetrics]]:
     """A client of the gateway, whose key may be critical four times a day and call twelve times an hour, and its metrics."""
+    early_in(3600.0, 30.0)
     serve_app.stores_of.cache_clear()
     settings = serve_app.Settings(
         model="/none", redis_url=embedded_store, shards=4, history=str(tmp_path), rates={"read": "1000/hour"}, critical_per_day=2

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient, Unknown
 from delivery.channels.email import Email, EmailSettings
 from delivery.inbox import MemoryInbox
+from tests.integration.waiting import LONG_S, never
 from tests.unit.delivery.examples import a_delivery, a_message
 
 Handled = Callable[[SMTP], Awaitable[str]]
@@ -109,7 +110,7 @@ async def served(mailbox: Mailbox, ssl_context: ssl.SSLContext | None = None, **
 
 @asynccontextmanager
 async def channel(port: int, **settings: Any) -> AsyncIterator[Email]:
-    values: dict[str, Any] = {"host": "127.0.0.1", "port": port, "sender": "news@t.example", "tls": "never", "timeout_s": 5.0}
+    values: dict[str, Any] = {"host": "127.0.0.1", "port": port, "sender": "news@t.example", "tls": "never", "timeout_s": LONG_S}
     opened = EmailSettings(**values | settings).open(Resources(MemoryInbox()))
     try:
         yield opened
@@ -240,11 +241,7 @@ async def test_a_server_that_hangs_up_in_the_middle_of_a_message_leaves_it_unkno
 
 
 async def test_a_server_that_never_answers_a_message_leaves_it_unknown() -> None:
-    async def hang(server: SMTP) -> str:
-        await asyncio.Event().wait()
-        return ""
-
-    (answer,) = await send(Mailbox(on_data=hang), timeout_s=0.3)
+    (answer,) = await send(Mailbox(on_data=never))
     assert isinstance(answer, Unknown)
 
 

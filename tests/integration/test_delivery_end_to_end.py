@@ -37,6 +37,8 @@ from lake.profiles import blank
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
 from scheduler.lease import MemoryLeases
+from tests.integration.waiting import LONG_S
+from tests.stores import undaunted
 from tests.unit.delivery.examples import LINKS, NOW, Refunds, a_message
 
 META = Meta(shards=1)
@@ -81,7 +83,7 @@ def dispatcher(
 
 
 def webhook(kind: type[Webhook] = Webhook) -> Webhook:
-    return kind(WebhookSettings(secret=SecretStr(SECRET), allow_private=True))
+    return kind(WebhookSettings(secret=SecretStr(SECRET), allow_private=True, timeout_s=LONG_S))
 
 
 def grant(client: Redis, messages: Sequence[Message], addresses: dict[str, str]) -> None:
@@ -122,14 +124,14 @@ async def served(receiver: Receiver) -> AsyncIterator[str]:
 
 def doomed(url: str, outbox: type[RedisOutbox]) -> None:
     """Drain in a process of its own, until it dies."""
-    with Redis.from_url(url) as client:
+    with undaunted(url) as client:
         asyncio.run(dispatcher(client, {"webhook": webhook(DiesAfterSending)}, outbox).drain(0, "doomed", NOW))
 
 
 async def run_doomed(url: str, outbox: type[RedisOutbox]) -> None:
     process = multiprocessing.get_context("spawn").Process(target=doomed, args=(url, outbox))
     process.start()
-    await asyncio.to_thread(process.join, 60)
+    await asyncio.to_thread(process.join, 240)
     assert process.exitcode == 9
 
 

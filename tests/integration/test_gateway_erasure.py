@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from scheduler.redis_stores import RedisStores
 from scheduler.redis_thresholds import RedisThresholds
 from scheduler.thresholds import OwnThresholds
 from tests.integration.canaries import Canary, House, Places
+from tests.stores import short_folder
 from tests.unit.delivery.examples import a_message
 from tidings import cli
 from tidings.bench_courier import people
@@ -172,7 +172,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     log, handler = tmp_path / "tidings.log", logging.FileHandler(tmp_path / "tidings.log")
     handler.setFormatter(formatter())
     logging.getLogger().addHandler(handler)
-    with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder)) as store:
+    with short_folder() as folder, EmbeddedStore(folder) as store:
         monkeypatch.setenv("REDIS_URL", store.url)
         stores = RedisStores.open(store.url, META)
         stores.client.config_set("rdbcompression", "no")
@@ -184,7 +184,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         house.live(gone, "second-friend")
         house.book.put_preferences(stays.id, [])
         house.tell([stays.id], "Afterwards", "lies beside what the other was sent")
-        yield Case(house, Places(stores, Path(folder), history, log), gone, stays, store.url)
+        yield Case(house, Places(stores, folder, history, log), gone, stays, store.url)
         stores.client.close()
     logging.getLogger().removeHandler(handler)
     handler.close()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from redis import Redis
 
 from budgets.redis_ledger import RedisLedger
 from lake.decisions import SEND
@@ -17,7 +14,8 @@ from lake.embedded import EmbeddedStore
 from lake.ids import shards_of
 from scheduler.commit import CommitBatch
 from scheduler.redis_commit import RedisCommitter
-from tests.integration.killed_stores import kill_and_restart, patient, written
+from tests.integration.killed_stores import committed, kill_and_restart, patient, written
+from tests.stores import short_folder, undaunted
 from tidings.bench_ledger import META, NOW, Proposal, audit, crowd
 
 USERS = [f"user-{number}" for number in range(300)]
@@ -42,15 +40,15 @@ def decide(start: Callable[[], None], url: str, seed: int) -> set[int]:
     start()
     for number in range(BATCHES):
         proposed = propose(random, f"{seed}-{number}")
-        result = committer.commit([proposed])[0]
+        result = committed(committer, proposed)
         promised |= set(proposed.grant_id[result.disposition == SEND].tolist())
     return promised
 
 
 @pytest.mark.timeout(600)
 def test_a_killed_store_neither_overspends_nor_parts_grants_from_messages() -> None:
-    with tempfile.TemporaryDirectory(prefix="tidings-") as name:
-        folder, promised, killed_at = Path(name), list[set[int]](), list[int]()
+    with short_folder() as folder:
+        promised, killed_at = list[set[int]](), list[int]()
         store = EmbeddedStore(folder).start()
         work = threading.Thread(target=lambda: promised.extend(crowd(decide, [(store.url, seed) for seed in range(DECIDERS)])))
         work.start()
@@ -58,7 +56,7 @@ def test_a_killed_store_neither_overspends_nor_parts_grants_from_messages() -> N
         try:
             store = kill_and_restart(folder, store, KILLS, killed_at)
             work.join()
-            client = Redis.from_url(url)
+            client = undaunted(url)
             granted = set(RedisLedger(client, META.keys).read(USERS).grant_id.tolist())
             assert set().union(*promised) <= granted
             found = audit(url, USERS)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from lake.messages import FIELD, Message
 from scheduler.redis_due import RedisDueIndex
 from tests.integration.deciders import BATCHES, USERS, Told, decide
 from tests.integration.killed_stores import kill_and_restart, written
+from tests.stores import short_folder, undaunted
 from tidings.bench_ledger import BUDGET, META, SLOT, crowd
 
 PROCESSES, KILLS = 64, 2
@@ -45,17 +44,17 @@ def enqueued(client: Redis) -> Iterator[int]:
 
 @pytest.mark.timeout(600)
 def test_64_processes_of_both_lanes_with_skewed_clocks_replays_and_refunds_keep_every_budget_though_the_store_is_killed() -> None:
-    with tempfile.TemporaryDirectory(prefix="tidings-") as name:
-        folder, told, killed_at = Path(name), list[Told](), list[int]()
+    with short_folder() as folder:
+        told, killed_at = list[Told](), list[int]()
         store = EmbeddedStore(folder).start()
         url = store.url
-        RedisDueIndex(Redis.from_url(url), META.keys).enroll(USERS, np.full(len(USERS), SLOT))
+        RedisDueIndex(undaunted(url), META.keys).enroll(USERS, np.full(len(USERS), SLOT))
         work = threading.Thread(target=lambda: told.extend(crowd(decide, [(url, seed) for seed in range(PROCESSES)])))
         work.start()
         try:
             store = kill_and_restart(folder, store, KILLS, killed_at, apart=150)
             work.join()
-            client = Redis.from_url(url)
+            client = undaunted(url)
             assert len(told) == PROCESSES
             granted = set(RedisLedger(client, META.keys).read(USERS).grant_id.tolist())
             messages, refunded = list(enqueued(client)), set().union(*(each.refunded for each in told))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,30 +19,14 @@ from delivery.outbox import Entry, MemoryOutbox, Outcome, Retry
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics
 from tests.unit.delivery.examples import NOW, World, a_message
+from tests.unit.delivery.simulated import SimulatedLoop, no_threads
 from tests.unit.delivery.test_courier import Leases
 
 SHARDS, BUSY_S, QUIET_S = 3, 300, 400
 CHANNELS = ("email", "push")
 
 
-class _Waits(selectors.SelectSelector):
-    """Instead of waiting, time passes."""
-
-    passed_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.passed_s += timeout or 0.0
-        return super().select(0)
-
-
-class _Simulated(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.waits = _Waits()
-        super().__init__(self.waits)
-
-    def time(self) -> float:
-        return self.waits.passed_s
-
+class _Loop(SimulatedLoop):
     def now(self) -> float:
         return NOW + self.time()
 
@@ -110,7 +93,7 @@ class Shaky(MemoryOutbox):
 class Simulation:
     """Two couriers, one of which is now and then stopped or dies, and what they are given to do for some minutes."""
 
-    def __init__(self, loop: _Simulated, seed: int, shaky: float) -> None:
+    def __init__(self, loop: _Loop, seed: int, shaky: float) -> None:
         self.loop, self.chance = loop, random.Random(seed)
         moods = ["well", "steady", "slow", "silent", "refuses", "mixed"]
         self.providers = [Moody(name, self.chance, moods=self.chance.choices(moods, k=BUSY_S // 20)) for name in CHANNELS]
@@ -157,15 +140,11 @@ class Simulation:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shaky", [0.0, 0.02])
-def test_each_message_ends_once_and_is_sent_at_most_once(monkeypatch: pytest.MonkeyPatch, seed: int, shaky: float) -> None:
-    async def at_once(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        await asyncio.sleep(0.002)
-        return function(*arguments, **options)
-
-    monkeypatch.setattr(asyncio, "to_thread", at_once)
-    loop = _Simulated()
+def test_each_message_ends_once_and_is_sent_at_most_once(seed: int, shaky: float) -> None:
+    loop = _Loop()
     simulation = Simulation(loop, seed, shaky)
-    loop.run_until_complete(simulation.run())
+    with no_threads():
+        loop.run_until_complete(simulation.run())
     loop.close()
     records = [record for shard in range(SHARDS) for _, record in simulation.outbox.outcomes(shard, "", 1_000_000)]
     sent = sum((provider.taken for provider in simulation.providers), Counter[str]())

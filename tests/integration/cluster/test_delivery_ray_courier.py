@@ -31,6 +31,7 @@ from lake.redis_clock import RedisClock
 from lake.redis_items import RedisItemStore
 from lake.redis_profiles import RedisProfileStore
 from scheduler.redis_lease import RedisLeases
+from tests.stores import undaunted
 from tests.unit.delivery.examples import NOW, Refunds, a_message
 
 META = Meta(shards=2)
@@ -38,7 +39,7 @@ META = Meta(shards=2)
 
 def make_courier(url: str, owner: str) -> Courier:
     """Return a courier of the store, as serve_app does."""
-    client = Redis.from_url(url)
+    client = undaunted(url)
     profiles = RedisProfileStore(client, META.keys)
     outbox = RedisOutbox(client, META.keys)
     parts = Parts(

@@ -28,12 +28,15 @@ from lake.metrics import Metrics
 from lake.redis_clock import RedisClock
 from lake.redis_store import connect
 from scheduler.lanes import UrgentRequest, UrgentResult
+from tests.stores import short_folder
 from tests.unit.gateway.conftest import META, World
 from tests.unit.gateway.problems import problem_of
 
 pytestmark = pytest.mark.timeout(600)  # starting Ray takes a minute on a busy machine
 
 PORT = 18231
+TRIES = 5
+"""A machine that stands still between any two requests lets none of them meet."""
 BASE = f"http://127.0.0.1:{PORT}"
 BODY = {"item_id": "i1", "users": ["u1", "u2"], "channels": ["push"]}
 
@@ -79,8 +82,8 @@ class Assemble:
 
 
 @pytest.fixture(scope="module")
-def gateway_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
+def gateway_store() -> Iterator[EmbeddedStore]:
+    with short_folder() as folder, EmbeddedStore(folder) as store:
         yield store
 
 
@@ -91,7 +94,9 @@ def token(gateway_store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory
     RedisApiKeys(client).put(key)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    serve.run(Gateway.bind(Assemble(gateway_store.url, tmp_path_factory.mktemp("history")), {}, Limits(batch_wait_s=0.02)))
+    serve.run(
+        Gateway.bind(Assemble(gateway_store.url, tmp_path_factory.mktemp("history")), {}, Limits(batch_wait_s=0.02, pending_wait_s=60.0))
+    )
     yield token
     shut_down: Callable[[], None] = serve.shutdown
     shut_down()
@@ -107,11 +112,14 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any], **headers: str)
 
 async def test_requests_at_once_are_decided_together_and_answered_apart(token: str) -> None:
     async with httpx.AsyncClient(base_url=BASE, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-        answers = await asyncio.gather(*(_post(client, BODY | {"users": [f"a{i}"]}) for i in range(40)))
-    rows = [answer.json()["results"][0] for answer in answers]
-    assert [row["user_id"] for row in rows] == [f"a{i}" for i in range(40)]
-    assert max(row["score"] for row in rows) > 1
-    assert len({answer.json()["decision_id"] for answer in answers}) == 40
+        for _ in range(TRIES):
+            answers = await asyncio.gather(*(_post(client, BODY | {"users": [f"a{i}"]}) for i in range(40)))
+            rows = [answer.json()["results"][0] for answer in answers]
+            assert [row["user_id"] for row in rows] == [f"a{i}" for i in range(40)]
+            assert len({answer.json()["decision_id"] for answer in answers}) == 40
+            if max(row["score"] for row in rows) > 1:
+                return
+    pytest.fail("no two requests were decided together")
 
 
 async def test_a_large_request_goes_past_the_batcher(token: str) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from scheduler.redis_stores import RedisStores
 from scheduler.windows import EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS
 from tests.integration.hostile.gateways import Answer, Caller, Gateway, a_gateway
 from tests.integration.hostile.payloads import Payload, payloads
+from tests.stores import short_folder
 
 COUNT = 10_000
 pytestmark = pytest.mark.timeout(600)
@@ -60,7 +59,7 @@ class House:
 
 @pytest.fixture(scope="module")
 def store_url() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="tidings-") as folder, EmbeddedStore(Path(folder)) as store:
+    with short_folder() as folder, EmbeddedStore(folder) as store:
         yield store.url
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -22,6 +21,7 @@ import serve_app
 from gateway.problems import MEDIA_TYPE
 from lake.embedded import EmbeddedStore
 from tests.integration.hostile.gateways import Answer, Gateway, a_gateway
+from tests.stores import short_folder
 
 ODD_IDS = (
     *("a/b", "/", "//", "/lead", "trail/", "me/inbox", "me/preferences/link", "inbox", "export", "preferences/link"),
@@ -380,8 +380,8 @@ class Lives(RuleBasedStateMachine):
 def lives(tmp_path: Path) -> Iterator[type[Lives]]:
     """Lives in a gateway of their own."""
     with (
-        tempfile.TemporaryDirectory(prefix="tidings-") as folder,
-        EmbeddedStore(Path(folder)) as store,
+        short_folder() as folder,
+        EmbeddedStore(folder) as store,
         asyncio.Runner() as runner,
         a_gateway(store.url, tmp_path) as gateway,
     ):

@@ -34,12 +34,12 @@ def serving(home: Path) -> Iterator[str]:
     with at_home(home, COLUMNS="200", DEMO_EXIT=""), (home / "out").open("w") as out, (home / "err").open("w") as err:
         demo = subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     try:
-        until(lambda: demo.poll() is not None or "Still serving" in (home / "err").read_text(), 240)
+        until(lambda: demo.poll() is not None or "Still serving" in (home / "err").read_text(), 400)
         assert demo.poll() is None, (home / "err").read_text()
         yield (home / "out").read_text()
     finally:
         demo.send_signal(signal.SIGINT)
-        code = demo.wait(60)
+        code = demo.wait(120)
     assert code == 0
 
 
@@ -66,6 +66,6 @@ def test_the_demo_plays_a_week_reports_serves_and_leaves_nothing_behind(home: Pa
         with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", follow_redirects=True, timeout=30.0) as browser:
             assert "Tidings" in browser.get(console).raise_for_status().text
             shows = {"scheduled": {"in_app": int(live[0])}, "urgent": {"maildir": int(sent)}}
-            until(lambda: browser.get("/console/data").raise_for_status().json()["sends"] == shows, 30)
+            until(lambda: browser.get("/console/data").raise_for_status().json()["sends"] == shows, 120)
     left = of_home(home / "demo")
     assert not left, [title(pid) for pid in left]

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.timeout(600)
 
 ANN, TALK = "ann", "talk"
 CHANNEL, MEAN = "in_app", 4.0
+PATIENCE_S = 200.0
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_an_urgent_item_reaches_the_inbox_and_the_decision_log_and_a_repeat_gets
     (row,) = answer.json()["results"]
     assert (row["user_id"], row["channel"], row["disposition"]) == (ANN, "in_app", "send")
     assert 0 < row["score"] < 1
-    (entry,) = until(lambda: api.get(f"/v1/users/{ANN}/inbox").json()["entries"], 30)
+    (entry,) = until(lambda: api.get(f"/v1/users/{ANN}/inbox").json()["entries"], PATIENCE_S)
     assert entry["title"] == "A talk"
     (logged,) = api.get("/v1/decisions", params={"decision_id": answer.json()["decision_id"]}).json()["decisions"]
     assert (logged["user_id"], logged["item_id"], logged["lane"], logged["disposition"]) == (ANN, TALK, "urgent", "send")
@@ -150,7 +151,7 @@ def test_the_console_opens_once_with_its_link_and_shows_numbers(running: Running
         page = browser.get(running.state.console_url, follow_redirects=True)
         assert page.status_code == 200
         assert "Tidings" in page.text
-        assert browser.get(f"{running.state.api_url}/console/data").json()["sends"]
+        until(lambda: browser.get(f"{running.state.api_url}/console/data").json()["sends"], PATIENCE_S)  # counted once a second
     with httpx.Client(timeout=60.0) as stranger:
         assert stranger.get(running.state.console_url, follow_redirects=True).status_code == 401
 
@@ -202,7 +203,7 @@ def test_a_tick_decides_everybody_who_is_due_once_and_delivers(running: Running,
     assert len(sent) == report["sends"] > 0
     assert sent.groupby("user_key").size().max() <= 3
     theirs = sent[sent["user_key"] != stores.user_keys.known([ANN])[0]]
-    told = until(lambda: (found := in_inboxes(running, small_world.users)) >= len(theirs) and found, 60)
+    told = until(lambda: (found := in_inboxes(running, small_world.users)) >= len(theirs) and found, PATIENCE_S)
     assert told == len(theirs)
 
 
@@ -215,7 +216,7 @@ def test_what_was_done_and_sent_shows_in_the_next_days_features_and_in_tables_to
     assert api.post("/v1/events", json={"user_id": ANN, "item_id": TALK, "kind": "like", "at": iso(now)}).status_code == 202
     stores.clock.hold(now + 86400)  # what is posted is filed as the store's time goes on
     kept = History(running.state.history)
-    until(lambda: "like" in kept.read("events", now - 86400, now + 86400)["kind"].tolist(), 30)
+    until(lambda: "like" in kept.read("events", now - 86400, now + 86400)["kind"].tolist(), PATIENCE_S)
     sent = running.decisions().query("disposition == 'send'")
     rows = said("collect", "--into", str(tmp_path / "tables"))["rows"]
     refreshed = said("refresh")
@@ -238,9 +239,9 @@ def in_inboxes(running: Running, users: list[str]) -> int:
 
 def test_our_metrics_leave_through_rays_and_its_dashboard_knows_the_deployments(running: Running, api: httpx.Client) -> None:
     urgent(api)
-    until(lambda: {'lane="urgent"', 'lane="scheduled"'} <= tags_of(running, "ray_tidings_candidates_total"), 120)
+    until(lambda: {'lane="urgent"', 'lane="scheduled"'} <= tags_of(running, "ray_tidings_candidates_total"), PATIENCE_S)
     wanted = {"sends_total", "windows_total", "window_lag_s", "rows_in_flight", "outbox_backlog", "urgent_latency_ms_count"}
-    until(lambda: missing(running, wanted) == set(), 120, f"all of {sorted(wanted)} are exported")
+    until(lambda: missing(running, wanted) == set(), PATIENCE_S, f"all of {sorted(wanted)} are exported")
     application = details(running.state).applications["tidings"]
     assert application.status == "RUNNING"
     assert {name: len(deployment.replicas) for name, deployment in application.deployments.items()} == {
@@ -310,7 +311,7 @@ def test_it_goes_down_without_a_trace_and_comes_back_with_its_data(running: Runn
     assert len(family) > 5
     answer_of("down")
     assert running_state() is None
-    until(lambda: not (family | of_home(running.home)) & living().keys(), 30, "every process is gone")
+    until(lambda: not (family | of_home(running.home)) & living().keys(), PATIENCE_S, "every process is gone")
     log = (running.home / "supervisor.log").read_text()
     assert "Traceback" not in log, log
     assert tidings("status").returncode == 1

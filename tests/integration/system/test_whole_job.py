@@ -152,7 +152,7 @@ def test_an_urgent_item_is_decided_for_real_people_in_one_request(job: Job, runn
         logged = api.get("/v1/decisions", params={"decision_id": answer.json()["decision_id"]}).json()["decisions"]
         assert {row["user_id"] for row in logged} == set(people)
         for user in told[:5]:
-            assert until(partial(entries, api, user), 30)[0]["title"] == "Live now"
+            assert until(partial(entries, api, user), 120)[0]["title"] == "Live now"
 
 
 def entries(api: httpx.Client, user: str) -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from lake.clock import HeldClock
 from lake.ids import shard_of
 from lake.metrics import MemoryMetrics
 from tests.unit.delivery.examples import META, NOW, ScriptedChannel, World, a_message
+from tests.unit.delivery.simulated import in_simulated_time
 
 
 @dataclass
@@ -164,6 +165,7 @@ async def test_the_backlog_is_reported() -> None:
     assert system.metrics.gauges["tidings_outbox_backlog", ()] == 1
 
 
+@in_simulated_time
 async def test_what_waits_for_its_time_does_not_keep_the_courier_busy() -> None:
     reads = 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +19,7 @@ from lake.messages import Message
 from lake.meta import Meta
 from lake.profiles import Profiles
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
+from tests.unit.delivery.simulated import in_simulated_time, stopwatch
 from tests.unit.delivery.test_courier import System
 
 WAVE = 2
@@ -61,7 +61,7 @@ class Crowd:
     def __init__(self, settings: DispatchSettings = HASTY, *, shards: int = 1, shards_at_once: int = 1, idle_s: float = 0.1) -> None:
         self.email, self.push = Silent(), ScriptedChannel("push")
         meta = Meta(shards=shards)
-        self.world = World(self.email, channels={"push": self.push}, settings=settings, meta=meta, stopwatch=time.monotonic)
+        self.world = World(self.email, channels={"push": self.push}, settings=settings, meta=meta, stopwatch=stopwatch)
         self.system = System(self.world)
         self.courier: Courier = self.system.courier(shards_at_once=shards_at_once, idle_s=idle_s)
 
@@ -69,9 +69,9 @@ class Crowd:
         self.world.enqueue(*(a_message(grant, user_id=f"u{grant}", channel=channel) for grant in grants))
 
     async def sent_by_push(self, messages: int) -> None:
-        """Go round until push has sent so many messages."""
+        """Go round until push has sent so many messages, and that is recorded."""
         for _ in range(500):
-            if len(self.push.sent) >= messages:
+            if len(self.push.sent) >= messages and self.recorded() >= {each.message.grant_id for each in self.push.sent}:
                 return
             await self.courier.round()
             await asyncio.sleep(0.005)
@@ -87,11 +87,17 @@ class Crowd:
             await self.courier.settled()
             self.system.clock.at += 2
 
+    def recorded(self) -> set[str]:
+        """Return which grants have ended."""
+        memory = self.world.memory
+        return {record.grant_id for shard in range(self.world.meta.shards) for _, record in memory.outcomes(shard, "", 1000)}
+
     def states(self) -> dict[str, int]:
         found = list(self.world.outcomes().values())
         return {state: found.count(state) for state in set(found)}
 
 
+@in_simulated_time
 async def test_the_others_of_its_shard_go_on_and_it_is_asked_for_no_more_than_it_has_in_hand() -> None:
     crowd = Crowd()
     crowd.enqueue("email", range(1, 6))
@@ -118,6 +124,7 @@ async def test_the_others_of_its_shard_go_on_and_it_is_asked_for_no_more_than_it
     assert accepted == {"email": 9, "push": 9}
 
 
+@in_simulated_time
 async def test_what_is_put_back_meanwhile_has_used_up_no_attempt_and_expires_in_time() -> None:
     crowd = Crowd()
     brief: Message = a_message(9, user_id="u9", deliver_by=NOW + 5)
@@ -141,6 +148,7 @@ async def test_what_is_put_back_meanwhile_has_used_up_no_attempt_and_expires_in_
     assert (last.state, last.attempts) == ("accepted", 1)
 
 
+@in_simulated_time
 async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_time() -> None:
     steady = Steady()
     world = World(steady, settings=DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01))
@@ -158,6 +166,7 @@ async def test_what_comes_for_a_provider_that_is_slow_and_steady_reaches_it_in_t
     assert list(world.outcomes().values()) == ["accepted"] * 30
 
 
+@in_simulated_time
 async def test_what_is_put_back_behind_a_slow_wave_goes_before_what_was_granted_later() -> None:
     steady = Steady()
     world = World(steady, settings=HASTY)
@@ -170,6 +179,7 @@ async def test_what_is_put_back_behind_a_slow_wave_goes_before_what_was_granted_
     assert [each.message.granted_at - NOW for each in steady.sent] == [-60, -59, -58, -57, -1]
 
 
+@in_simulated_time
 async def test_what_joins_a_queue_on_its_way_keeps_neither_its_drain_nor_the_courier_awake() -> None:
     silent, let_go = Silent(), asyncio.Event()
     world = World(silent, settings=replace(HASTY, apart_s=0.01, patience_s=60.0))
@@ -183,6 +193,7 @@ async def test_what_joins_a_queue_on_its_way_keeps_neither_its_drain_nor_the_cou
     assert (await drain).count("accepted") == 6
 
 
+@in_simulated_time
 async def test_what_comes_behind_a_backlog_does_not_wait_until_the_courier_has_rested_over_each_part_of_it() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=10), idle_s=0.5)
     crowd.enqueue("email", range(1, 101))
@@ -195,6 +206,7 @@ async def test_what_comes_behind_a_backlog_does_not_wait_until_the_courier_has_r
     assert len(crowd.push.sent) == 1
 
 
+@in_simulated_time
 async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_however_long_it_takes() -> None:
     crowd = Crowd(replace(HASTY, abandoned_after_s=0.0))
     crowd.enqueue("email", range(1, WAVE + 1))
@@ -209,6 +221,7 @@ async def test_what_a_slow_provider_has_in_hand_is_not_taken_for_abandoned_howev
     assert crowd.email.asked == WAVE
 
 
+@in_simulated_time
 async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_and_puts_back_the_rest() -> None:
     crowd = Crowd()
     crowd.enqueue("email", range(1, 6))
@@ -227,6 +240,7 @@ async def test_a_courier_that_stops_waits_for_what_a_slow_provider_has_in_hand_a
     assert crowd.email.closed
 
 
+@in_simulated_time
 async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards() -> None:
     crowd = Crowd(replace(HASTY, waves=3), shards=24, shards_at_once=2)
     crowd.enqueue("email", range(1, 400))
@@ -243,6 +257,7 @@ async def test_what_a_silent_provider_has_in_hand_does_not_grow_with_the_shards(
     assert sorted(each.message.grant_id for each in crowd.email.sent) == [a_message(grant).grant_id for grant in range(1, 400)]
 
 
+@in_simulated_time
 async def test_a_provider_that_takes_its_time_is_neither_waited_for_nor_left_alone() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=25))
     crowd.email.answering.set()
@@ -264,6 +279,7 @@ async def test_a_provider_that_takes_its_time_is_neither_waited_for_nor_left_alo
     assert crowd.states() == {"accepted": 36 + 9}
 
 
+@in_simulated_time
 async def test_what_may_not_wait_lets_nothing_else_in_behind_a_queue_that_has_enough_in_hand() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, batch=4))
     crowd.enqueue("email", range(1, 5))
@@ -280,6 +296,7 @@ async def test_what_may_not_wait_lets_nothing_else_in_behind_a_queue_that_has_en
     await crowd.courier.settled()
 
 
+@in_simulated_time
 async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_channel() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
     crowd.email.answering.set()
@@ -297,6 +314,7 @@ async def test_what_is_urgent_does_not_wait_behind_what_is_not_on_the_same_chann
     await crowd.courier.settled()
 
 
+@in_simulated_time
 async def test_whoever_unsubscribes_while_a_long_queue_is_in_hand_hears_nothing_more_from_it() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0, look=4))
     crowd.enqueue("email", range(1, 13))
@@ -309,7 +327,7 @@ async def test_whoever_unsubscribes_while_a_long_queue_is_in_hand_hears_nothing_
     assert crowd.states() == {"accepted": 11 + 1, "suppressed": 1}
 
 
-async def test_messages_come_back_when_those_before_them_are_through() -> None:
+def test_messages_come_back_when_those_before_them_are_through() -> None:
     pace = Pace(began_s=100.0, left=60)
     pace.did(20)
     waits = [pace.next_s(110.0) for _ in range(3)]
@@ -321,6 +339,7 @@ async def test_messages_come_back_when_those_before_them_are_through() -> None:
     assert pace.next_s(1e6) == MOST_S
 
 
+@in_simulated_time
 async def test_a_queue_goes_on_by_itself_until_it_is_through() -> None:
     busy, let_go = Busy(), asyncio.Event()
     email, push = Queue("email", "scheduled"), Queue("push", "scheduled")
@@ -339,6 +358,7 @@ async def test_a_queue_goes_on_by_itself_until_it_is_through() -> None:
     assert busy.apart == {}
 
 
+@in_simulated_time
 async def test_a_queue_takes_on_what_comes_until_it_has_enough_in_hand_and_ends_in_the_end() -> None:
     busy, line, email = Busy(), Line(Pace(0.0)), Queue("email", "scheduled")
     underway = Underway(busy, lambda: None)
@@ -354,6 +374,7 @@ async def test_a_queue_takes_on_what_comes_until_it_has_enough_in_hand_and_ends_
     assert busy.in_hand == set()
 
 
+@in_simulated_time
 async def test_when_a_try_succeeds_what_waited_for_it_follows_at_once() -> None:
     crowd = Crowd(replace(HASTY, apart_s=0.01, patience_s=60.0))
     await crowd.refused()
@@ -374,6 +395,7 @@ async def test_when_a_try_succeeds_what_waited_for_it_follows_at_once() -> None:
     assert crowd.states() == {"accepted": 3 + 21 + 2}
 
 
+@in_simulated_time
 async def test_what_waits_for_a_provider_that_rests_costs_no_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = Crowd()
     await crowd.refused()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from gateway.urgent import UrgentDesk
 from lake.clock import HeldClock
 from lake.metrics import MemoryMetrics
 from scheduler.lanes import UrgentRequest, UrgentResult
+from tests.integration.waiting import LONG_S, let_time_fly, until
 from tests.unit.gateway.conftest import NOW
 
 
@@ -74,8 +76,13 @@ async def test_a_lane_that_does_not_come_back_is_noticed() -> None:
     desk.check()
 
 
+def _has_answered(health: Health, before: asyncio.Future[object] | None) -> bool:
+    ranker = health._running.get("ranker")
+    return ranker is not None and ranker is not before and ranker.done()
+
+
 async def test_a_check_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.health.PATIENCE_S", 0.5)
+    monkeypatch.setattr("gateway.health.PATIENCE_S", LONG_S)
     release, calls = threading.Event(), []
 
     def hang() -> None:
@@ -84,7 +91,11 @@ async def test_a_check_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyP
 
     health = Health({"store": hang, "ranker": lambda: None})
     for _ in range(3):
-        found = await health.look()
+        answered = partial(_has_answered, health, health._running.get("ranker"))
+        looking = asyncio.create_task(health.look())
+        await asyncio.to_thread(until, answered, LONG_S, "the ranker has answered")
+        let_time_fly()
+        found = await looking
         assert "has not answered" in found["store"]
         assert found["ranker"] == ""
     assert len(calls) == 1

@@ -10,10 +10,16 @@ from gateway.api_keys import new_key
 from gateway.app import create_app
 from gateway.rates import Rates, check_rates
 from lake.errors import InputError
+from tests.integration.waiting import early_in
 from tests.unit.gateway.conftest import NOW, World, client_of
 from tests.unit.gateway.problems import problem_of
 
 BODY = {"item_id": "i1", "users": ["u1"], "channels": ["push"]}
+
+
+@pytest.fixture(autouse=True)
+def _no_hour_ends_meanwhile() -> None:
+    early_in(3600.0, 10.0)
 
 
 async def test_beyond_its_rate_a_key_gets_429_with_when_to_come_again_and_nothing_is_decided(world: World) -> None:

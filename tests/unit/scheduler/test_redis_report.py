@@ -14,7 +14,7 @@ from lake.meta import MAX_CHANNELS, Meta
 from lake.metrics import CANDIDATES, LAST_SLOT, WINDOWS, sends_field
 from scheduler.redis_report import FLUSH_S, RedisRecorder
 from scheduler.report import LaneReport
-from tests.integration.waiting import until
+from tests.integration.waiting import LONG_S, until
 
 META = Meta(shards=2)
 
@@ -106,4 +106,4 @@ def test_by_itself_it_writes_within_moments(redis_client: Redis) -> None:
     record = RedisRecorder(redis_client, META)
     record("scheduled", a_report())
     record("scheduled", a_report(2))
-    until(lambda: counted(redis_client, WINDOWS) == 3, 10 * FLUSH_S)
+    until(lambda: counted(redis_client, WINDOWS) == 3, LONG_S)
