@@ -12,7 +12,7 @@ import pytest
 from delivery.backoff import Backoff
 from delivery.channels.base import Answer, Delivery, Permanent, Traits, Transient, Unknown
 from delivery.channels.in_app import InApp
-from delivery.dispatch import DispatchSettings
+from delivery.dispatch import DispatchSettings, DrainReport
 from delivery.inbox import MemoryInbox
 from delivery.newest import Newest
 from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox
@@ -379,3 +379,36 @@ async def test_a_refund_is_given_only_by_whose_outcome_stands() -> None:
     slow = HandsOutAgain(world.memory._shards, world.memory._ids)
     await world.dispatcher(slow).drain(0, "slow", NOW + 61)
     assert world.refunds.given_back == []
+
+
+async def test_what_another_courier_is_sending_is_not_put_back_by_who_held_it_before() -> None:
+    world, sending, answering = World(ScriptedChannel(traits=Traits())), asyncio.Event(), asyncio.Event()
+
+    class Waiting(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            sending.set()
+            await answering.wait()
+            return await super().send(deliveries)
+
+    second = Waiting(traits=Traits())
+    other = World(second, memory=world.memory, profiles=world.profiles, settings=DispatchSettings(abandoned_after_s=0))
+    taken_over: list[asyncio.Task[DrainReport]] = []
+    first = world.dispatcher()
+
+    class TakenOver(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            taken_over.append(asyncio.create_task(other.dispatcher().drain(0, "b", NOW)))
+            await sending.wait()
+            first.stop()
+            return await super().send(deliveries)
+
+    world.channels["email"] = slow = TakenOver(traits=Traits())
+    first = world.dispatcher()
+    world.enqueue(a_message(1), a_message(2))
+    await first.drain(0, "a", NOW)
+    answering.set()
+    await taken_over[0]
+    await other.dispatcher().drain(0, "c", NOW)
+    assert [each.message.user_id for each in (*slow.sent, *second.sent)] == ["u1", "u2"]
+    assert world.outcomes() == {a_message(1).grant_id: "unknown", a_message(2).grant_id: "accepted"}
+    assert world.memory.backlog([0]) == [Backlog()]
