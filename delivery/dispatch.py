@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -229,10 +228,10 @@ class _Turn:
                 if chosen is None:
                     break
                 channel, breaker = chosen
-                tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
+                per_call = outlet.way.per_call(channel)
+                tries = 1 if breaker.resting_until is not None else per_call * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                patience = outlet.underway.patience(outlet.queue, self.settings.patience_s)
-                await self._wave(outlet.way, channel, breaker, wave, patience)
+                await self._wave(outlet, channel, breaker, wave, per_call)
                 outlet.line.pace.did(len(wave))
         return [row.entry for row in left]
 
@@ -242,19 +241,19 @@ class _Turn:
         retries = [Retry(entry, message.granted_at if due_at is None else min(due_at, message.deliver_by)) for entry, message in messages]
         await asyncio.to_thread(self.settle, [], retries)
 
-    async def _wave(
-        self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[Ready], patience: AbstractContextManager[None]
-    ) -> None:
+    async def _wave(self, outlet: _Outlet, channel: Channel, breaker: Breaker, wave: Sequence[Ready], per_call: int) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
         wave = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
         if not wave:
             return
         mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
-        chunks = list(_chunks(mine, channel.traits.batch))
+        chunks = list(_chunks(mine, per_call))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
         began = self.now
-        with patience:
+        with outlet.underway.patience(outlet.queue, self.settings.patience_s):
             results = await asyncio.gather(*calls, return_exceptions=True)
+        if mine:
+            outlet.way.took(channel, max(map(len, chunks)), self.now - began)
         answered: list[tuple[Ready, Answer]] = []
         for chunk, result in zip(chunks, results, strict=True):
             if isinstance(result, BaseException):
@@ -264,7 +263,7 @@ class _Turn:
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now)
-        await asyncio.to_thread(self._answered, answered, began, elsewhere=way.has_another(channel))
+        await asyncio.to_thread(self._answered, answered, began, elsewhere=outlet.way.has_another(channel))
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)

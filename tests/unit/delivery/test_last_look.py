@@ -84,6 +84,23 @@ async def test_a_digest_tells_only_of_what_is_left_and_is_written_anew_where_an_
     assert world.refunds.given_back == [("u5", grant) for grant in (5, 10, 11, 12, 13)]
 
 
+async def test_a_provider_that_takes_its_time_is_given_no_more_at_once_than_it_takes_within_a_second() -> None:
+    watch, calls = Watch(), list[int]()
+
+    class Mails(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            calls.append(len(deliveries))
+            for _ in deliveries:
+                watch.seconds += 0.1 if len(self.sent) < 20 else 0.001
+            return await super().send(deliveries)
+
+    world = World(Mails(traits=Traits(batch=25, concurrency=1)))
+    world.enqueue(*(a_message(number) for number in range(1, 101)))
+    await Dispatcher(world.dispatcher()._parts, stopwatch=watch).drain(0, "a", NOW)
+    assert calls == [1, 4, 4, 4, 4, 4, 4, 25, 25, 25]
+    assert list(world.outcomes().values()) == ["accepted"] * 100
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "state"),
     [
@@ -94,7 +111,12 @@ async def test_a_digest_tells_only_of_what_is_left_and_is_written_anew_where_an_
 )
 async def test_what_has_waited_since_it_was_looked_at_is_looked_at_again(meanwhile: Callable[[World], object], state: str) -> None:
     watch, world = Watch(), World()
-    world.channels["email"] = slow = Slow(meanwhile=lambda: (watch.move(), meanwhile(world)))
+
+    def a_long_time() -> None:
+        watch.move()
+        meanwhile(world)
+
+    world.channels["email"] = slow = Slow(meanwhile=a_long_time)
     world.enqueue(a_message(1), a_message(2), a_message(3))
     await Dispatcher(world.dispatcher()._parts, stopwatch=watch).drain(0, "a", NOW)
     assert world.outcomes()[a_message(2).grant_id] == state
