@@ -243,17 +243,18 @@ class _Turn:
 
     async def _wave(self, outlet: _Outlet, channel: Channel, breaker: Breaker, wave: Sequence[Ready], per_call: int) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
-        wave = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
-        if not wave:
+        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
+        if mine and not channel.traits.idempotent:
+            mine = await asyncio.to_thread(self._marked, mine)
+        if not mine:
+            breaker.unused(self.now)
             return
-        mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
         chunks = list(_chunks(mine, per_call))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
         began = self.now
         with outlet.underway.patience(outlet.queue, self.settings.patience_s):
             results = await asyncio.gather(*calls, return_exceptions=True)
-        if mine:
-            outlet.way.took(channel, max(map(len, chunks)), self.now - began)
+        outlet.way.took(channel, max(map(len, chunks)), self.now - began)
         answered: list[tuple[Ready, Answer]] = []
         for chunk, result in zip(chunks, results, strict=True):
             if isinstance(result, BaseException):
