@@ -16,7 +16,7 @@ from delivery.dispatch import DispatchSettings, DrainReport
 from delivery.inbox import MemoryInbox
 from delivery.newest import Newest
 from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox
-from lake.profiles import HAS_KIND_PREFERENCES
+from lake.profiles import HAS_KIND_PREFERENCES, blank
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 
 PAST_ABANDONED = NOW + 3000
@@ -198,6 +198,24 @@ async def test_a_kind_switched_off_while_queued_stops_all_but_critical_messages(
         world.profiles.put_preferences(user, [{"kind": "room", "allowed": False}])
     await world.dispatcher().drain(0, "a", NOW)
     assert world.outcomes() == {a_message().grant_id: state, a_message(2).grant_id: "accepted"}
+
+
+async def test_what_comes_late_into_quiet_hours_waits_for_their_end_and_what_ends_before_is_given_back() -> None:
+    world, lasts = World(), {"deliver_by": NOW + 86400}
+    world.enqueue(a_message(1, **lasts), a_message(2), a_message(3, critical=True, **lasts), a_message(4, **lasts))
+    asleep = blank(3)
+    asleep["zone"], asleep["quiet_from"], asleep["quiet_to"] = b"Europe/Berlin", 22 * 60, 7 * 60
+    world.profiles.put(["u1", "u2", "u3"], asleep)
+    seven = NOW + 28_000  # NOW is 23:13:20 there
+    await world.dispatcher().drain(0, "a", NOW)
+    assert [delivery.message.user_id for delivery in world.channel.sent] == ["u3", "u4"]
+    await world.dispatcher().drain(0, "a", NOW + 3600)
+    assert world.refunds.given_back == [("u2", 2)]
+    await world.dispatcher().drain(0, "a", seven - 1)
+    assert len(world.channel.sent) == 2
+    await world.dispatcher().drain(0, "a", seven)
+    assert world.channel.sent[-1].message.user_id == "u1"
+    assert world.outcomes()[a_message(2).grant_id] == "expired"
 
 
 async def test_of_two_versions_in_one_batch_only_the_newer_is_sent() -> None:
