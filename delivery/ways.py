@@ -28,8 +28,9 @@ class Way:
         return next(((channel, breaker) for channel, breaker in self.providers if breaker.admit(now)), None)
 
     def per_call(self, channel: Channel) -> int:
-        """Return how many messages go with one call of a provider: as many as it lately took in CALL_S, and one to begin with."""
-        traits, each_s = channel.traits, self._each_s.get(id(channel), CALL_S)
+        """Return how many messages go with one call of a provider: as many as it lately took in CALL_S, all it takes to begin with."""
+        # To begin with few would have the queue taken for slow, and what comes behind it put aside for long.
+        traits, each_s = channel.traits, self._each_s.get(id(channel), 0.0)
         return traits.batch if traits.local or each_s * traits.batch <= CALL_S else max(1, round(CALL_S / each_s))
 
     def took(self, channel: Channel, messages: int, seconds: float) -> None:

@@ -248,8 +248,8 @@ async def test_stopping_finishes_what_is_under_way_puts_back_the_rest_and_gives_
     release.set()
     await running
     (backlog,) = system.world.memory.backlog([0])
-    assert len(channel.sent) == len(system.world.outcomes()) == 2
-    assert backlog == Backlog(retrying=38)
+    assert len(channel.sent) == len(system.world.outcomes()) == 20
+    assert backlog == Backlog(retrying=20)
     assert (system.leases.held, channel.closed) == ({}, True)
 
 
