@@ -60,6 +60,11 @@ class Breaker:
         self._until = now + self._rest_s
         return True
 
+    def unused(self, now: float) -> None:
+        """Say that an admitted call was not made after all: a try is the next one's to ask."""
+        if self._circuit.current_state == STATE_HALF_OPEN:
+            self._until = now
+
     def record(self, *, down: bool, now: float) -> None:
         """Count how a call went. What still comes in of calls begun before the circuit opened changes nothing."""
         before = self._circuit.current_state

@@ -20,6 +20,9 @@ from lake.metrics import Metrics
 Housekeeping = Callable[[int, float], object]
 """Moves something of a shard to where it is kept, such as its decision log to files: shard, now. May block."""
 
+KEEPERS = 2
+"""Shards whose house is kept at a time: less than there are threads, so that deliveries always have some."""
+
 log = logging.getLogger(__name__)
 
 
@@ -63,12 +66,18 @@ class _State:
     slow: list[tuple[int, asyncio.Task[DrainReport]]] = field(default_factory=list)
     resting: dict[int, float] = field(default_factory=dict)
     kept_at: dict[int, float] = field(default_factory=dict)
+    keeping: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     leased_at: float = float("-inf")
 
     @property
-    def tasks(self) -> list[asyncio.Task[DrainReport]]:
-        """All that is under way."""
+    def deliveries(self) -> list[asyncio.Task[DrainReport]]:
+        """All drains under way."""
         return [*self.drains.values(), *(task for _, task in self.slow)]
+
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """All that is under way."""
+        return [*self.deliveries, *self.keeping.values()]
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class Courier:
         self._parts, self._owner, self._settings = parts, owner, settings or CourierSettings()
         self._state = _State()
         self._slots = asyncio.Semaphore(self._settings.shards_at_once)
+        self._keepers = asyncio.Semaphore(KEEPERS)
         self._stopping = False
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,7 +135,7 @@ class Courier:
             await self._finish()
 
     async def round(self) -> None:
-        """Take leases, and start a drain of every leased shard that has something to send and none under way."""
+        """Take leases, start a drain of every leased shard that has something to send and none under way, and keep the house beside it."""
         now = await asyncio.to_thread(self._parts.clock.now)
         self._reap(now)
         if now - self._state.leased_at >= self._settings.lease_ttl_s / 3 or now < self._state.leased_at:
@@ -134,9 +144,11 @@ class Courier:
         backlog = await asyncio.to_thread(self._parts.outbox.backlog, shards) if shards else []
         self._parts.metrics.gauge("tidings_outbox_backlog", sum(each.total for each in backlog))
         for shard, waiting in zip(shards, backlog, strict=True):
-            rested = self._state.resting.get(shard, now) <= now
-            if ((waiting.total and rested) or self._is_due(shard, now)) and shard not in self._state.drains:
-                self._state.drains[shard] = asyncio.create_task(self._work(shard, now, drain=waiting.total > 0 and rested))
+            if self._is_due(shard, now):
+                self._state.kept_at[shard] = now
+                self._state.keeping[shard] = asyncio.create_task(self._keep(shard, now))
+            if waiting.total and self._state.resting.get(shard, now) <= now and shard not in self._state.drains:
+                self._state.drains[shard] = asyncio.create_task(self._work(shard))
         self._round_ended_s = time.monotonic()
 
     async def settled(self) -> None:
@@ -145,16 +157,16 @@ class Courier:
             await asyncio.wait(self._state.tasks)
             self._reap(await asyncio.to_thread(self._parts.clock.now))
 
-    async def _work(self, shard: int, now: float, *, drain: bool) -> DrainReport:
+    async def _keep(self, shard: int, now: float) -> None:
+        async with self._keepers:
+            for keep in self._parts.housekeeping:
+                await asyncio.to_thread(keep, shard, now)
+
+    async def _work(self, shard: int) -> DrainReport:
         await self._slots.acquire()
         with ExitStack() as slot:
             slot.callback(self._slots.release)
-            if self._is_due(shard, now):
-                self._state.kept_at[shard] = now
-                for keep in self._parts.housekeeping:
-                    await asyncio.to_thread(keep, shard, now)
-            if not drain:
-                return DrainReport()
+            now = await asyncio.to_thread(self._parts.clock.now)  # a slot may have been long in coming
             return await self._parts.dispatcher.drain(shard, self._owner, now, partial(self._let_go, shard, slot))
 
     def _let_go(self, shard: int, slot: ExitStack) -> None:
@@ -163,10 +175,17 @@ class Courier:
         self._state.slow.append((shard, self._state.drains.pop(shard)))
 
     def _is_due(self, shard: int, now: float) -> bool:
-        return bool(self._parts.housekeeping) and now - self._state.kept_at.get(shard, float("-inf")) >= self._settings.housekeeping_every_s
+        kept_at = self._state.kept_at.get(shard, float("-inf"))
+        is_due = bool(self._parts.housekeeping) and now - kept_at >= self._settings.housekeeping_every_s
+        return is_due and shard not in self._state.keeping
 
     def _reap(self, now: float) -> None:
         state = self._state
+        for shard, kept in list(state.keeping.items()):
+            if kept.done():
+                del state.keeping[shard]
+                if not kept.cancelled() and (failure := kept.exception()) is not None:
+                    log.error("keeping the house of shard %d failed; it is tried again", shard, exc_info=failure)
         ended = [(shard, task) for shard, task in (*state.drains.items(), *state.slow) if task.done()]
         state.drains = {shard: task for shard, task in state.drains.items() if not task.done()}
         state.slow = [(shard, task) for shard, task in state.slow if not task.done()]
@@ -198,7 +217,7 @@ class Courier:
         loop = asyncio.get_running_loop()
         ends_at, woken = loop.time() + seconds, asyncio.create_task(self._woken.wait())
         ended: set[asyncio.Task[Any]] = set()
-        waited: set[asyncio.Task[Any]] = {*self._state.tasks, woken}
+        waited: set[asyncio.Task[Any]] = {*self._state.deliveries, woken}
         while not woken.done() and not any(map(_found_something, ended)) and (left_s := ends_at - loop.time()) > 0:
             ended, waited = await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         woken.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,9 +39,9 @@ class DeadLetters:
 
     def find(self, limit: int = 100, *, channel: str | None = None, user_id: str | None = None) -> list[DeadLetter]:
         """Return the newest letters, newest first, of a channel or user if given."""
-        letters = [letter for shard in range(self.shards) for letter in self.outbox.dead(shard, LOOKED_AT)]
-        wanted = [letter for letter in letters if _matches(letter, channel, user_id)]
-        return sorted(wanted, key=lambda letter: -letter.at)[:limit]
+        # One shard after the other: all of them at once may be more than there is memory for.
+        letters = (letter for shard in range(self.shards) for letter in self.outbox.dead(shard, LOOKED_AT))
+        return heapq.nlargest(limit, (letter for letter in letters if _matches(letter, channel, user_id)), key=lambda letter: letter.at)
 
     def get(self, name: str) -> DeadLetter | None:
         """Return the letter of a name, None where there is none (any more). ValueError: no such name."""

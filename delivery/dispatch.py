@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -25,7 +24,7 @@ from delivery.looking import Ended, Look, Ready, names_of
 from delivery.newest import Newest
 from delivery.outbox import Entry, Outcome, Retry, State
 from delivery.parts import Parts
-from delivery.screening import EXPIRED, NO_ITEM
+from delivery.screening import EXPIRED, NO_ITEM, SUPERSEDED
 from delivery.underway import Busy, Line, Pace, Queue, Underway, nobody
 from delivery.ways import Way
 
@@ -37,7 +36,8 @@ class DispatchSettings:
     `off_s`: how long what is switched off waits before it is looked at again. `apart_s`: how long a provider may take for all that is in
     hand before the shard's other messages go on without it. `patience_s`: how long it may take for one wave before what is behind that is
     put back, and what comes meanwhile is put aside for `slow_s`, or half of what is left of its time. `waves`: how many waves of a queue
-    are sent at a time, however many shards have some. `look`: about how many messages of a provider are screened and worded at a time.
+    are sent at a time, however many shards have some. `look`: about how many messages of a provider are screened and worded at a time;
+    `fresh_s`: how long that counts, until what then still waits is looked at again.
     """
 
     batch: int = 500
@@ -50,6 +50,7 @@ class DispatchSettings:
     slow_s: float = 5.0
     waves: int = 8
     look: int = 100
+    fresh_s: float = 1.0
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Dispatcher:
         self._newest.saw([entry.message for entry in entries])
         report = DrainReport(taken=len(entries), full=len(found) >= settings.batch)
         if entries:
-            turn = _Turn(self._parts, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
+            turn = _Turn(self._parts, self._look, settings, shard, consumer, now, report, self._stopwatch, self._stopwatch())
             entries, aside = self._put_aside(entries, busy, report, now)
             if aside:
                 await asyncio.to_thread(turn.settle, [], aside)
@@ -200,6 +201,7 @@ class _Turn:
     """One drain of one shard, begun at `began_at` when the stopwatch showed `began_s`: what goes on by itself may take many minutes."""
 
     parts: Parts
+    look: Look
     settings: DispatchSettings
     shard: int
     consumer: str
@@ -226,10 +228,10 @@ class _Turn:
                 if chosen is None:
                     break
                 channel, breaker = chosen
-                tries = 1 if breaker.resting_until is not None else channel.traits.batch * channel.traits.concurrency
+                per_call = outlet.way.per_call(channel)
+                tries = 1 if breaker.resting_until is not None else per_call * channel.traits.concurrency
                 wave = [left.popleft() for _ in range(min(tries, len(left)))]
-                patience = outlet.underway.patience(outlet.queue, self.settings.patience_s)
-                await self._wave(outlet.way, channel, breaker, wave, patience)
+                await self._wave(outlet, channel, breaker, wave, per_call)
                 outlet.line.pace.did(len(wave))
         return [row.entry for row in left]
 
@@ -239,19 +241,20 @@ class _Turn:
         retries = [Retry(entry, message.granted_at if due_at is None else min(due_at, message.deliver_by)) for entry, message in messages]
         await asyncio.to_thread(self.settle, [], retries)
 
-    async def _wave(
-        self, way: Way, channel: Channel, breaker: Breaker, wave: Sequence[Ready], patience: AbstractContextManager[None]
-    ) -> None:
+    async def _wave(self, outlet: _Outlet, channel: Channel, breaker: Breaker, wave: Sequence[Ready], per_call: int) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
-        wave = await asyncio.to_thread(self._in_time, wave)
-        if not wave:
+        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
+        if mine and not channel.traits.idempotent:
+            mine = await asyncio.to_thread(self._marked, mine)
+        if not mine:
+            breaker.unused(self.now)
             return
-        mine = wave if channel.traits.idempotent else await asyncio.to_thread(self._marked, wave)
-        chunks = list(_chunks(mine, channel.traits.batch))
+        chunks = list(_chunks(mine, per_call))
         calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
         began = self.now
-        with patience:
+        with outlet.underway.patience(outlet.queue, self.settings.patience_s):
             results = await asyncio.gather(*calls, return_exceptions=True)
+        outlet.way.took(channel, max(map(len, chunks)), self.now - began)
         answered: list[tuple[Ready, Answer]] = []
         for chunk, result in zip(chunks, results, strict=True):
             if isinstance(result, BaseException):
@@ -261,10 +264,19 @@ class _Turn:
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now)
-        await asyncio.to_thread(self._answered, answered, began, elsewhere=way.has_another(channel))
+        await asyncio.to_thread(self._answered, answered, began, elsewhere=outlet.way.has_another(channel))
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise BaseExceptionGroup(f"channel {channel.name}", failures)
+
+    def _fresh(self, wave: Sequence[Ready]) -> Sequence[Ready]:
+        """Look again as at first at what has waited long enough for its user to have unsubscribed, or moved, or gone."""
+        now = self.now
+        if all(now - row.delivery.at <= self.settings.fresh_s for row in wave):
+            return wave
+        ready, ended, waiting = self.look.at([row.entry for row in wave], now)
+        self.settle(ended, waiting)
+        return ready
 
     def _in_time(self, wave: Sequence[Ready]) -> list[Ready]:
         """Look again, the last thing before the provider is called: end what has expired, or was cancelled, while others were sent.
@@ -280,6 +292,8 @@ class _Turn:
         for row in wave:
             if row.until <= now:
                 ended.append(Ended(Outcome(row.entry, EXPIRED.state, EXPIRED.reason), EXPIRED.refund))
+            elif self.look.newest.overtaken(row.entry.message):
+                ended.append(Ended(Outcome(row.entry, SUPERSEDED.state, SUPERSEDED.reason), SUPERSEDED.refund))
             elif gone.issuperset(row.delivery.told):
                 ended.append(Ended(Outcome(row.entry, NO_ITEM.state, NO_ITEM.reason), NO_ITEM.refund))
             elif off and off & names_of(row.entry.message, row.kind):

@@ -115,8 +115,9 @@ class Feedback:
         return FeedbackCounts(len(fresh), len(rows) - len(fresh), unsubscribed)
 
     def accept_link(self, token: LinkToken, now: float) -> FeedbackCounts:
-        """Record that a signed link was followed; the same link counts once."""
+        """Record that a signed link was followed; the same link counts once, and so does each item of a digest."""
         kind = _LINK_KINDS[token.purpose]
+        what = f"{token.grant_id}:{token.item_id}" if kind == "click" else token.grant_id
         row: dict[str, Any] = {
             "user_id": token.user_id,
             "kind": kind,
@@ -124,7 +125,7 @@ class Feedback:
             "channel": token.channel,
             "source": "link",
             "send_id": token.grant_id,
-            "event_id": f"link:{kind}:{token.grant_id}",
+            "event_id": f"link:{kind}:{what}",
         }
         if token.item_id:
             row["item_id"] = token.item_id

@@ -13,7 +13,7 @@ from delivery.locales import Reader, readers_of
 from delivery.newest import Newest
 from delivery.outbox import Entry, Outcome, Retry
 from delivery.parts import Parts
-from delivery.preferences import KindRules
+from delivery.preferences import KindRules, quiet_until
 from delivery.screening import NO_ITEM, Bools, Drop, Facts, deadline, screen
 from delivery.telling import Told, actors_of, items_of, told_of
 from delivery.templates import Seen
@@ -61,10 +61,11 @@ class Look:
     off_s: float
 
     def at(self, entries: Sequence[Entry], now: float) -> tuple[list[Ready], list[Ended], list[Retry]]:
-        """Return what to send, what has ended, and what waits because it is switched off."""
+        """Return what to send, what has ended, and what waits because it is switched off or its user's quiet hours have begun."""
         facts, off = self._facts(entries, now), self.parts.off()
         actors = actors_of([entry.message for entry in entries], facts.told, self.parts.items)
         readers, seen = readers_of(facts.profiles), Seen()
+        quiet = quiet_until(facts.profiles, [reader.zone for reader in readers], now)
         ready: list[Ready] = []
         ended: list[Ended] = []
         waiting: list[Retry] = []
@@ -72,6 +73,10 @@ class Look:
             told, message = facts.told[place], entry.message
             if off and drop is None and off & names_of(message, told.kind):
                 waiting.append(Retry(entry, min(now + self.off_s, message.deliver_by)))
+                continue
+            quiet_ends = quiet[place]
+            if drop is None and quiet_ends is not None and not message.critical:
+                waiting.append(Retry(entry, min(quiet_ends, message.deliver_by)))
                 continue
             content = self._render(message, told, actors[place], readers[place], seen) if drop is None else drop
             if isinstance(content, Content):

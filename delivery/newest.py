@@ -22,7 +22,8 @@ class Newest:
         for message in messages:
             if message.version > 0:  # there is none before the first
                 key = _key(message)
-                self._versions[key] = max(message.version, self._versions.pop(key, 0))
+                self._versions[key] = max(message.version, self._versions.get(key, 0))
+                self._versions.move_to_end(key)  # never out of it: another thread may be asking
         while len(self._versions) > self._kept:
             self._versions.popitem(last=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgpack
@@ -29,12 +29,14 @@ class Entry:
     """One message in a courier's hands.
 
     `tried`: the provider calls that have been answered, oldest first. `open`: an earlier attempt began and nobody knows how it ended.
+    `holder`: the consumer who read it, and alone may settle it or put it back; "": whoever has it.
     """
 
     entry_id: str
     message: Message
     tried: tuple[Attempt, ...] = ()
     open: bool = False
+    holder: str = ""
 
     @property
     def attempts(self) -> int:
@@ -43,7 +45,7 @@ class Entry:
 
     def answered(self, at: float, detail: str = "") -> Entry:
         """Return the entry after one more provider call, begun at `at`, was answered."""
-        return Entry(self.entry_id, self.message, (*self.tried, Attempt(at, detail)), self.open)
+        return replace(self, tried=(*self.tried, Attempt(at, detail)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Outcome:
     detail: str = ""
     provider_id: str = ""
     dead: bool = False
+
+    @property
+    def holder(self) -> str:
+        """Who must have the message in hand, "": nobody. What a provider has taken is sent, whoever has the message by now."""
+        return "" if self.state == "accepted" else self.entry.holder
 
     def record(self, now: float) -> OutcomeRecord:
         """Return what is kept of the outcome for the audit."""
@@ -183,11 +190,11 @@ class Outbox(Protocol):
         ...
 
     def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
-        """Record outcomes and forget the messages; False where one was settled before (the first outcome stands)."""
+        """Record outcomes and forget the messages; False where one was settled before, or is not accepted and in other hands by now."""
         ...
 
     def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
-        """Put messages back until they are due; False where one was settled or put back before."""
+        """Put messages back until they are due; False where one was settled or put back before, or has passed into other hands."""
         ...
 
     def backlog(self, shards: Sequence[int]) -> list[Backlog]:
@@ -266,7 +273,7 @@ class MemoryOutbox:
             del box.queued[entry.entry_id]
         for entry in abandoned + fresh:
             box.held[entry.entry_id] = _Held(consumer, now, entry)
-        return [Entry(e.entry_id, e.message, e.tried, e.entry_id in box.marks) for e in abandoned + fresh]
+        return [Entry(e.entry_id, e.message, e.tried, e.entry_id in box.marks, consumer) for e in abandoned + fresh]
 
     def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
         """See Outbox."""
@@ -282,7 +289,7 @@ class MemoryOutbox:
     def settle(self, shard: int, outcomes: Sequence[Outcome], now: float) -> list[bool]:
         """See Outbox."""
         box = self._box(shard)
-        settled = [self._release(box, outcome.entry) for outcome in outcomes]
+        settled = [self._release(box, outcome.entry, outcome.holder) for outcome in outcomes]
         for outcome, done in zip(outcomes, settled, strict=True):
             if done:
                 box.outcomes[self._next_id()] = outcome.record(now)
@@ -294,7 +301,7 @@ class MemoryOutbox:
     def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
         """See Outbox."""
         box = self._box(shard)
-        released = [self._release(box, retry.entry) for retry in retries]
+        released = [self._release(box, retry.entry, retry.entry.holder) for retry in retries]
         box.retrying += [(retry.due_at, retry.entry) for retry, done in zip(retries, released, strict=True) if done]
         return released
 
@@ -360,9 +367,13 @@ class MemoryOutbox:
         box.queued[entry_id] = Entry(entry_id, entry.message, entry.tried)
 
     @staticmethod
-    def _release(box: _Shard, entry: Entry) -> bool:
+    def _release(box: _Shard, entry: Entry, holder: str) -> bool:
+        held = box.held.get(entry.entry_id)
+        if held is None or holder not in ("", held.consumer):
+            return False
         box.marks.pop(entry.entry_id, None)
-        return box.held.pop(entry.entry_id, None) is not None
+        del box.held[entry.entry_id]
+        return True
 
 
 def _without(kept: dict[str, T], gone: Callable[[T], bool]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,21 @@ def in_quiet_hours(profiles: Profiles, local_minute: npt.NDArray[np.integer[Any]
     same_day = (begins <= local_minute) & (local_minute < ends)
     past_midnight = (local_minute >= begins) | (local_minute < ends)
     return np.asarray((begins >= 0) & np.where(begins <= ends, same_day, past_midnight), np.bool_)
+
+
+def quiet_until(profiles: Profiles, zones: Sequence[tzinfo], now: float) -> list[float | None]:
+    """Return when the quiet hours end in which each user is at `now`, epoch seconds, None: they are in none. `zones`: of their clocks."""
+    ends: list[float | None] = [None] * len(profiles)
+    having = np.flatnonzero(profiles["quiet_from"] >= 0)
+    local = [datetime.fromtimestamp(now, zones[place]) for place in having.tolist()]
+    quiet = in_quiet_hours(profiles[having], np.array([at.hour * 60 + at.minute for at in local], np.int64))
+    for place, at, is_quiet in zip(having.tolist(), local, quiet.tolist(), strict=True):
+        if is_quiet:
+            ends[place] = _next(at, int(profiles["quiet_to"][place]))
+    return ends
+
+
+def _next(local: datetime, minute: int) -> float:
+    """Return when a clock next shows a minute of the day."""
+    then = local.replace(hour=minute // 60, minute=minute % 60, second=0, microsecond=0)
+    return (then if then > local else then + timedelta(days=1)).timestamp()

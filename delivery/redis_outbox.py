@@ -59,9 +59,9 @@ class RedisOutbox:
             if message is None:
                 unreadable.append((entry_id, packed))
             else:
-                entries.append(Entry(entry_id.decode(), message, _tried(tried), bool(marked)))
+                entries.append(Entry(entry_id.decode(), message, _tried(tried), bool(marked), consumer))
         if unreadable:
-            self._bury(shard, unreadable, now)
+            self._bury(shard, consumer, unreadable, now)
         return entries
 
     def attempt(self, shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
@@ -76,14 +76,14 @@ class RedisOutbox:
             message = outcome.entry.message
             dead = (message.pack(), _facts(outcome.detail, outcome.entry.attempts, now)) if outcome.dead else (b"", b"")
             counter = outcome_field(message.channel, outcome.state)
-            arguments += [outcome.entry.entry_id, outcome.packed(now), counter, *dead]
+            arguments += [outcome.entry.entry_id, outcome.holder, outcome.packed(now), counter, *dead]
         return self._run_settle(shard, arguments)
 
     def retry_later(self, shard: int, retries: Sequence[Retry]) -> list[bool]:
         """See Outbox."""
         arguments: list[str | bytes] = [GROUP]
         for retry in retries:
-            arguments += [retry.entry.entry_id, repr(retry.due_at), _put_aside(retry.entry)]
+            arguments += [retry.entry.entry_id, retry.entry.holder, repr(retry.due_at), _put_aside(retry.entry)]
         return _flags(self._retry_later(self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES), arguments))
 
     def backlog(self, shards: Sequence[int]) -> list[Backlog]:
@@ -163,12 +163,12 @@ class RedisOutbox:
         keys = self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, Keys.OUTCOMES, Keys.DEAD, Keys.METRICS)
         return _flags(self._settle(keys, [GROUP, OUTCOMES_KEPT, DEAD_LETTERS_KEPT, *arguments]))
 
-    def _bury(self, shard: int, unreadable: Iterable[tuple[bytes, bytes]], now: float) -> None:
+    def _bury(self, shard: int, consumer: str, unreadable: Iterable[tuple[bytes, bytes]], now: float) -> None:
         # An entry nobody can read would otherwise come back for ever; its bytes stay in the dead letter.
         record = OutcomeRecord("", "", "", "", "", "", "failed", UNREADABLE, "", (), 0.0, now).pack()
         arguments: list[str | bytes] = []
         for entry_id, packed in unreadable:
-            arguments += [entry_id, record, outcome_field("", "failed"), packed or b"\xc0", _facts(UNREADABLE, 0, now)]
+            arguments += [entry_id, consumer, record, outcome_field("", "failed"), packed or b"\xc0", _facts(UNREADABLE, 0, now)]
         self._run_settle(shard, arguments)
 
 

@@ -8,6 +8,9 @@ from dataclasses import replace
 from delivery.breaker import Breaker, BreakerSettings
 from delivery.channels.base import Channel
 
+CALL_S = 0.4
+"""How long one call of a provider had better take: what goes with it had its last look before it, and a switch counts within a second."""
+
 
 class Way:
     """A channel's providers, each with a circuit of its own."""
@@ -18,10 +21,21 @@ class Way:
         hasty = replace(settings, failures=1)
         last = len(providers) - 1
         self.providers = [(channel, Breaker(channel.name, settings if place == last else hasty)) for place, channel in enumerate(providers)]
+        self._each_s: dict[int, float] = {}
 
     def choose(self, now: float) -> tuple[Channel, Breaker] | None:
         """Return the first provider that may be asked, and its circuit, which then counts on an answer; None: all of them rest."""
         return next(((channel, breaker) for channel, breaker in self.providers if breaker.admit(now)), None)
+
+    def per_call(self, channel: Channel) -> int:
+        """Return how many messages go with one call of a provider: as many as it lately took in CALL_S, all it takes to begin with."""
+        # To begin with few would have the queue taken for slow, and what comes behind it put aside for long.
+        traits, each_s = channel.traits, self._each_s.get(id(channel), 0.0)
+        return traits.batch if traits.local or each_s * traits.batch <= CALL_S else max(1, round(CALL_S / each_s))
+
+    def took(self, channel: Channel, messages: int, seconds: float) -> None:
+        """Remember how long calls of a provider took that had at most so many messages each."""
+        self._each_s[id(channel)] = seconds / messages
 
     def has_another(self, channel: Channel) -> bool:
         """Return whether a provider other than this one is up, as far as is known."""

@@ -167,4 +167,6 @@ class Fanout:
                     continue
             except self.away_errors:
                 log.warning("a part is away; jobs wait", exc_info=True)
+            except Exception:  # else one job would end one gateway after the other, and all other jobs would wait for it
+                log.exception("a job for a large topic failed; it is tried again when its lease is over, others go on")
             self._wake.wait(IDLE_S)

@@ -112,10 +112,10 @@ class Apns(OneByOneText):
         if why == "ExpiredProviderToken":
             self._token_at = -math.inf
         wait_s = push.retry_after_s(response.headers.get("retry-after", ""), now)
-        # What the deployment got wrong hits every message alike: none of them may be lost for it.
-        refused = status == httpx.codes.FORBIDDEN or why in MISCONFIGURED
-        if refused or status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
-            return Transient(reason, wait_s, down=refused)
+        # What the deployment got wrong hits every message alike, as an outage does: none of them may be lost for it.
+        down = status in (httpx.codes.FORBIDDEN, httpx.codes.SERVICE_UNAVAILABLE) or why in MISCONFIGURED
+        if down or status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
+            return Transient(reason, wait_s, down=down)
         return Permanent(reason)
 
 

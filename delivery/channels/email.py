@@ -20,6 +20,10 @@ BAD_MAILBOX = frozenset({550, 551, 553, 556})
 """Reply codes to RCPT that say that there is no such mailbox (RFC 5321 section 4.2.3, RFC 7504)."""
 
 
+SILENT = Transient("the mail server went silent at an earlier message", down=True)
+"""What is said of the rest of a turn: to wait as long for each would leave each of them open."""
+
+
 class EmailSettings(Settings):
     """Settings of the e-mail channel.
 
@@ -83,7 +87,7 @@ class Email:
         answers: list[Answer] = []
         try:
             for delivery in deliveries:
-                answers.append(await connection.send(delivery) if not _is_down(answers) else answers[-1])
+                answers.append(answers[-1] if _is_down(answers) else SILENT if connection.is_silent else await connection.send(delivery))
         finally:
             connection.give_back(self._idle)
         return answers
@@ -121,6 +125,7 @@ class _Connection:
     def __init__(self, smtp: SMTP, sender: Address, return_path: str) -> None:
         self._smtp, self._sender, self._return_path = smtp, sender, return_path
         self._usable = True
+        self.is_silent = False
 
     async def send(self, delivery: Delivery) -> Answer:
         # Whoever is cancelled in the middle of an exchange leaves a connection that nobody can use again.
@@ -185,6 +190,7 @@ class _Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             # The server may have taken the message before the line broke: only it knows.
             self._smtp.close()
+            self.is_silent = isinstance(error, TimeoutError)
             return Unknown(f"the mail server went silent after the message was sent: {error}", down=True)
         return Accepted(response.message[:200])
 

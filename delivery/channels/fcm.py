@@ -153,9 +153,9 @@ def _answer(response: httpx.Response, now: float) -> Answer:
     wait_s = push.retry_after_s(response.headers.get("retry-after", ""), now)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return Transient(reason, QUOTA_WAIT_S if wait_s is None else wait_s)
-    # Refused credentials are the deployment's fault and hit every message alike: none of them may be lost for it.
-    refused = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
-    return Transient(reason, wait_s, down=refused) if refused or status >= 500 else Permanent(reason)
+    # Refused credentials are the deployment's fault, and hit every message alike as an outage does: none of them may be lost for it.
+    down = status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.SERVICE_UNAVAILABLE)
+    return Transient(reason, wait_s, down=down) if down or status >= 500 else Permanent(reason)
 
 
 def _details(error: dict[str, Any]) -> tuple[set[str], set[str]]:

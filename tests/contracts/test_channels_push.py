@@ -216,7 +216,7 @@ async def test_every_delivery_gets_its_own_answer_in_order_and_a_dead_token_cost
     assert answers[0].bad_address
     assert isinstance(answers[1], Accepted)
     assert isinstance(answers[2], Transient)
-    assert (answers[2].retry_after_s, answers[2].down) == (7.0, False)
+    assert (answers[2].retry_after_s, answers[2].down) == (7.0, True)
     assert isinstance(answers[3], Permanent)
     assert not answers[3].bad_address
     assert len(provider.signed_in) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -125,6 +125,29 @@ def test_a_worker_that_is_stopped_gives_its_job_back_after_the_page_at_hand(jobs
     assert worker.work()
     assert len(lane.calls) == 1
     assert jobs.claim("b", NOW) == _job()
+
+
+def test_a_job_that_fails_leaves_the_gateway_and_the_other_jobs_alone(jobs: FanoutStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.fanout.IDLE_S", 0.01)
+    lane, clock, decided = MemoryLane({"t": ["u1"]}), HeldClock(NOW), threading.Event()
+    worker = _worker(jobs, lane, clock, "a")
+
+    def fails_for_one(requests: Sequence[UrgentRequest]) -> None:
+        if requests[0].decision_id == "bad":
+            raise ValueError("cannot be decided")
+        decided.set()
+
+    lane.before = fails_for_one
+    jobs.put(_job("bad"), NOW - 1)
+    jobs.put(_job("good"), NOW)
+    worker.start()
+    assert decided.wait(30)
+    worker.check()
+    worker.stop()
+    assert set(lane.granted.values()) == {"good"}
+    again = jobs.claim("b", NOW + LEASE_S)
+    assert again is not None
+    assert again.request.decision_id == "bad"
 
 
 def test_a_thread_takes_up_jobs_as_they_come(jobs: FanoutStore) -> None:

@@ -103,6 +103,27 @@ def test_a_courier_that_was_paused_cannot_attempt_what_has_been_taken_over(case:
     assert case.outbox.attempt(SHARD, "quick", [taken], NOW) == [True]
 
 
+def test_a_courier_that_was_paused_neither_settles_nor_puts_back_what_another_may_be_sending(case: Case) -> None:
+    case.add([a_message()])
+    paused = case.read_one("a")
+    (taken_over,) = case.read("b", abandoned_after_ms=AT_ONCE_MS)
+    assert case.outbox.attempt(SHARD, "b", [taken_over], NOW) == [True]
+    assert case.outbox.retry_later(SHARD, [Retry(paused, NOW)]) == [False]
+    assert case.outbox.settle(SHARD, [Outcome(paused, "expired")], NOW) == [False]
+    assert case.outbox.backlog([SHARD]) == [Backlog(in_hand=1)]
+    assert case.outbox.settle(SHARD, [Outcome(taken_over, "accepted")], NOW) == [True]
+    assert [record.state for _, record in case.outbox.outcomes(SHARD, "", 9)] == ["accepted"]
+
+
+def test_what_a_provider_has_taken_is_accepted_whoever_has_it_in_hand_by_now(case: Case) -> None:
+    case.add([a_message()])
+    paused = case.read_one("a")
+    (taken_over,) = case.read("b", abandoned_after_ms=AT_ONCE_MS)
+    assert case.outbox.settle(SHARD, [Outcome(paused, "accepted", provider_id="p1")], NOW) == [True]
+    assert case.outbox.settle(SHARD, [Outcome(taken_over, "unknown")], NOW) == [False]
+    assert [(record.state, record.provider_id) for _, record in case.outbox.outcomes(SHARD, "", 9)] == [("accepted", "p1")]
+
+
 def test_a_settled_message_cannot_be_attempted(case: Case) -> None:
     case.add([a_message()])
     entry = case.read_one()

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from delivery.channels.base import Accepted, Answer, Delivery, Permanent, Resources, Transient, Unknown
-from delivery.channels.email import Email, EmailSettings
+from delivery.channels.email import SILENT, Email, EmailSettings
 from delivery.inbox import MemoryInbox
 from tests.integration.waiting import LONG_S, never
 from tests.unit.delivery.examples import a_delivery, a_message
@@ -240,9 +240,10 @@ async def test_a_server_that_hangs_up_in_the_middle_of_a_message_leaves_it_unkno
     assert isinstance(second, Unknown)  # tried on a new connection, which went the same way
 
 
-async def test_a_server_that_never_answers_a_message_leaves_it_unknown() -> None:
-    (answer,) = await send(Mailbox(on_data=never))
-    assert isinstance(answer, Unknown)
+async def test_a_server_that_never_answers_a_message_leaves_that_one_unknown() -> None:
+    first, *others = await send(Mailbox(on_data=never), *(a_delivery(a_message(number)) for number in range(3)))
+    assert isinstance(first, Unknown)
+    assert others == [SILENT, SILENT]  # certainly not sent: they had not come to it
 
 
 async def test_a_server_that_is_not_there_is_down() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +12,7 @@ from delivery.backoff import Backoff
 from delivery.breaker import TRYING_S, Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Permanent, Traits, Transient, Unknown
 from delivery.dispatch import Dispatcher, DispatchSettings
-from delivery.outbox import Backlog
+from delivery.outbox import Backlog, Entry
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 
 SETTINGS = BreakerSettings(failures=3, rest_s=30.0)
@@ -135,6 +138,30 @@ async def test_what_waits_for_a_channel_expires_when_its_time_has_passed() -> No
     await outage.dispatcher.drain(0, "a", NOW + 10)
     assert outage.world.outcomes()[brief.grant_id] == "expired"
     assert outage.world.refunds.given_back == [("u90", 90)]
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_a_try_for_which_there_is_nothing_to_send_after_all_is_the_next_messages(
+    monkeypatch: pytest.MonkeyPatch, *, taken_over: bool
+) -> None:
+    outage = Outage(messages=3)
+    await outage.dispatcher.drain(0, "a", NOW)
+    outage.goes(down=False)
+    outage.world.items.put([{"item_id": "gone", "created_at": NOW, "title": "Gone"}])
+    outage.world.enqueue(a_message(50, item_id="gone", granted_at=NOW - 60), a_message(51, granted_at=NOW - 50))
+    memory = outage.world.memory
+    attempt = memory.attempt
+
+    def refused_once(shard: int, consumer: str, entries: Sequence[Entry], now: float) -> list[bool]:
+        monkeypatch.setattr(memory, "attempt", attempt)
+        return [False] * len(entries)
+
+    if taken_over:
+        monkeypatch.setattr(memory, "attempt", refused_once)
+    else:
+        monkeypatch.setattr(outage.world.items, "there", lambda names: [name != "gone" for name in names])
+    await outage.dispatcher.drain(0, "a", NOW + 31)
+    assert outage.world.outcomes()[a_message(51).grant_id] == "accepted"
 
 
 async def test_a_provider_that_falls_silent_leaves_few_messages_open() -> None:

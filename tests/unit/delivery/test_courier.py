@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from delivery.channels.base import Answer, Delivery, Transient
+from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier, CourierParts, CourierSettings, StalledError
 from delivery.outbox import Backlog, Entry, MemoryOutbox
 from lake.clock import HeldClock
@@ -153,6 +154,49 @@ async def test_the_house_is_kept_now_and_then_also_where_nothing_is_sent() -> No
     system.clock.at += 11
     await a_round(courier)
     assert system.kept == [(0, NOW), (0, NOW + 11)]
+
+
+async def test_keeping_the_house_holds_up_nobodys_messages_and_failing_at_it_neither() -> None:
+    system, filed = System(), threading.Event()
+
+    def files(shard: int, now: float) -> None:
+        filed.wait(10)
+        raise RuntimeError("the disk is full")
+
+    parts = replace(system.courier()._parts, housekeeping=[files])
+    courier = Courier(parts, "a", CourierSettings(shards_at_once=1, housekeeping_every_s=10))
+    await courier.round()
+    system.world.enqueue(a_message(1))
+    for _ in range(100):
+        await courier.round()
+        await asyncio.sleep(0.001)
+    states = list(system.world.outcomes().values())
+    filed.set()
+    await courier.settled()
+    assert states == ["accepted"]
+    system.world.enqueue(a_message(2))
+    await a_round(courier)
+    assert list(system.world.outcomes().values()) == ["accepted"] * 2
+
+
+async def test_a_shard_that_has_waited_for_its_turn_is_drained_at_the_time_it_is_by_then() -> None:
+    release = asyncio.Event()
+
+    class Slow(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            await release.wait()
+            return await super().send(deliveries)
+
+    world = World(Slow(traits=Traits(local=True)), meta=type(META)(shards=2))
+    users = {shard_of(user, 2): user for user in ("u1", "u2", "u3", "u4")}
+    world.enqueue(a_message(1, user_id=users[0]), a_message(2, user_id=users[1], deliver_by=NOW + 50))
+    system = System(world)
+    courier = system.courier(shards_at_once=1)
+    await courier.round()
+    system.clock.at += 100
+    release.set()
+    await courier.settled()
+    assert [record.state for _, record in world.memory.outcomes(1, "", 10)] == ["expired"]
 
 
 async def test_the_backlog_is_reported() -> None:

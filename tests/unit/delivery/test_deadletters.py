@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+
 from delivery.deadletters import DeadLetters, name_of
-from delivery.outbox import MemoryOutbox, Outcome
+from delivery.outbox import DeadLetter, MemoryOutbox, Outcome
 from lake.messages import Message
 from tests.unit.delivery.examples import NOW, Refunds, a_message
 
@@ -32,3 +34,19 @@ def test_a_letter_that_is_sent_again_keeps_its_grants() -> None:
     letters, refunds = dead(a_message(1))
     assert letters.replay([name_of(letter) for letter in letters.find()]).done == 1
     assert refunds.given_back == []
+
+
+def test_of_letters_without_number_only_some_are_held_at_a_time() -> None:
+    held: weakref.WeakSet[DeadLetter] = weakref.WeakSet()
+    most = 0
+
+    class Full(MemoryOutbox):
+        def dead(self, shard: int, count: int) -> list[DeadLetter]:
+            nonlocal most
+            letters = [DeadLetter(shard, f"{number}-0", None, "550", 1, NOW + number) for number in range(100)]
+            held.update(letters)
+            most = max(most, len(held))
+            return letters
+
+    assert [letter.letter_id for letter in DeadLetters(Full(), 20, Refunds()).find(limit=3)] == ["99-0"] * 3
+    assert most < 300

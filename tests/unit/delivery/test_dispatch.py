@@ -12,11 +12,11 @@ import pytest
 from delivery.backoff import Backoff
 from delivery.channels.base import Answer, Delivery, Permanent, Traits, Transient, Unknown
 from delivery.channels.in_app import InApp
-from delivery.dispatch import DispatchSettings
+from delivery.dispatch import DispatchSettings, DrainReport
 from delivery.inbox import MemoryInbox
 from delivery.newest import Newest
 from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox
-from lake.profiles import HAS_KIND_PREFERENCES
+from lake.profiles import HAS_KIND_PREFERENCES, blank
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 
 PAST_ABANDONED = NOW + 3000
@@ -200,6 +200,24 @@ async def test_a_kind_switched_off_while_queued_stops_all_but_critical_messages(
     assert world.outcomes() == {a_message().grant_id: state, a_message(2).grant_id: "accepted"}
 
 
+async def test_what_comes_late_into_quiet_hours_waits_for_their_end_and_what_ends_before_is_given_back() -> None:
+    world, lasts = World(), {"deliver_by": NOW + 86400}
+    world.enqueue(a_message(1, **lasts), a_message(2), a_message(3, critical=True, **lasts), a_message(4, **lasts))
+    asleep = blank(3)
+    asleep["zone"], asleep["quiet_from"], asleep["quiet_to"] = b"Europe/Berlin", 22 * 60, 7 * 60
+    world.profiles.put(["u1", "u2", "u3"], asleep)
+    seven = NOW + 28_000  # NOW is 23:13:20 there
+    await world.dispatcher().drain(0, "a", NOW)
+    assert [delivery.message.user_id for delivery in world.channel.sent] == ["u3", "u4"]
+    await world.dispatcher().drain(0, "a", NOW + 3600)
+    assert world.refunds.given_back == [("u2", 2)]
+    await world.dispatcher().drain(0, "a", seven - 1)
+    assert len(world.channel.sent) == 2
+    await world.dispatcher().drain(0, "a", seven)
+    assert world.channel.sent[-1].message.user_id == "u1"
+    assert world.outcomes()[a_message(2).grant_id] == "expired"
+
+
 async def test_of_two_versions_in_one_batch_only_the_newer_is_sent() -> None:
     world = World()
     world.enqueue(a_message(1, entity="e", version=1))
@@ -379,3 +397,36 @@ async def test_a_refund_is_given_only_by_whose_outcome_stands() -> None:
     slow = HandsOutAgain(world.memory._shards, world.memory._ids)
     await world.dispatcher(slow).drain(0, "slow", NOW + 61)
     assert world.refunds.given_back == []
+
+
+async def test_what_another_courier_is_sending_is_not_put_back_by_who_held_it_before() -> None:
+    world, sending, answering = World(ScriptedChannel(traits=Traits())), asyncio.Event(), asyncio.Event()
+
+    class Waiting(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            sending.set()
+            await answering.wait()
+            return await super().send(deliveries)
+
+    second = Waiting(traits=Traits())
+    other = World(second, memory=world.memory, profiles=world.profiles, settings=DispatchSettings(abandoned_after_s=0))
+    taken_over: list[asyncio.Task[DrainReport]] = []
+    first = world.dispatcher()
+
+    class TakenOver(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            taken_over.append(asyncio.create_task(other.dispatcher().drain(0, "b", NOW)))
+            await sending.wait()
+            first.stop()
+            return await super().send(deliveries)
+
+    world.channels["email"] = slow = TakenOver(traits=Traits())
+    first = world.dispatcher()
+    world.enqueue(a_message(1), a_message(2))
+    await first.drain(0, "a", NOW)
+    answering.set()
+    await taken_over[0]
+    await other.dispatcher().drain(0, "c", NOW)
+    assert [each.message.user_id for each in (*slow.sent, *second.sent)] == ["u1", "u2"]
+    assert world.outcomes() == {a_message(1).grant_id: "unknown", a_message(2).grant_id: "accepted"}
+    assert world.memory.backlog([0]) == [Backlog()]

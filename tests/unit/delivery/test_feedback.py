@@ -92,6 +92,14 @@ def test_a_followed_link_counts_once() -> None:
     assert (row["kind"], row["item_id"], row["send_id"], row["channel"]) == ("click", "i1", "00000000000000aa", "email")
 
 
+def test_each_item_of_a_digest_is_clicked_by_itself() -> None:
+    seen = Seen()
+    for item_id in ("i1", "i2", "i1"):
+        link = LinkToken("click", "ada", "email", "00000000000000aa", "https://t.example", item_id)
+        seen.feedback.accept_link(link, NOW)
+    assert [row["item_id"] for row in seen.engagement] == ["i1", "i2"]
+
+
 def test_an_unsubscribe_link_works_again_after_resubscribing() -> None:
     seen = Seen()
     link = LinkToken("unsubscribe", "ada", "email", "00000000000000aa")

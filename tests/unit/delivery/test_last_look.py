@@ -82,3 +82,54 @@ async def test_a_digest_tells_only_of_what_is_left_and_is_written_anew_where_an_
     world.enqueue(a_message(5, item_id="gone", digest_by="kind:post", digest=told))
     assert (await world.dispatcher().drain(0, "a", NOW)).count("expired") == 1
     assert world.refunds.given_back == [("u5", grant) for grant in (5, 10, 11, 12, 13)]
+
+
+async def test_once_a_provider_has_taken_its_time_it_is_given_no_more_at_once_than_it_takes_within_a_second() -> None:
+    watch, calls = Watch(), list[int]()
+
+    class Mails(ScriptedChannel):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            calls.append(len(deliveries))
+            for _ in deliveries:
+                watch.seconds += 0.1 if len(self.sent) < 40 else 0.001
+            return await super().send(deliveries)
+
+    world = World(Mails(traits=Traits(batch=25, concurrency=1)))
+    world.enqueue(*(a_message(number) for number in range(1, 101)))
+    await Dispatcher(world.dispatcher()._parts, stopwatch=watch).drain(0, "a", NOW)
+    assert calls == [25, 4, 4, 4, 4, 4, 25, 25, 5]
+    assert list(world.outcomes().values()) == ["accepted"] * 100
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "state"),
+    [
+        (lambda world: world.suppression.unsubscribe("u2", "email", "link", NOW), "suppressed"),
+        (lambda world: world.suppression.suppress_address("email", "u2@example.org", "bounced", "report", NOW), "suppressed"),
+        (lambda world: world.profiles.delete(["u2"]), "cancelled"),
+    ],
+)
+async def test_what_has_waited_since_it_was_looked_at_is_looked_at_again(meanwhile: Callable[[World], object], state: str) -> None:
+    watch, world = Watch(), World()
+
+    def a_long_time() -> None:
+        watch.move()
+        meanwhile(world)
+
+    world.channels["email"] = slow = Slow(meanwhile=a_long_time)
+    world.enqueue(a_message(1), a_message(2), a_message(3))
+    await Dispatcher(world.dispatcher()._parts, stopwatch=watch).drain(0, "a", NOW)
+    assert world.outcomes()[a_message(2).grant_id] == state
+    assert [(delivery.message.user_id, delivery.at - NOW) for delivery in slow.sent] == [("u1", 0), ("u3", 100)]
+
+
+async def test_what_is_overtaken_while_those_before_it_are_sent_does_not_go() -> None:
+    world = World()
+    dispatcher = world.dispatcher()
+    newer = a_message(2, version=2, update=True, lane="urgent")
+    world.channels["email"] = slow = Slow(meanwhile=lambda: dispatcher._newest.saw([newer]))
+    dispatcher = world.dispatcher()
+    world.enqueue(a_message(1), a_message(2, version=1))
+    await dispatcher.drain(0, "a", NOW)
+    assert [delivery.message.user_id for delivery in slow.sent] == ["u1"]
+    assert world.outcomes()[a_message(2).grant_id] == "cancelled"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.preferences import KindRules, PreferenceError, allowed, applied, in_quiet_hours, minute_of_day
+from delivery.preferences import KindRules, PreferenceError, allowed, applied, in_quiet_hours, minute_of_day, quiet_until
 from lake.ids import hash64
 from lake.meta import Meta
 from lake.profiles import HAS_KIND_PREFERENCES, KNOWN, blank
@@ -106,3 +108,21 @@ def test_quiet_hours_may_run_past_midnight(begins: int, ends: int, quiet: set[in
     profiles = blank(1440)
     profiles["quiet_from"], profiles["quiet_to"] = begins, ends
     assert set(np.flatnonzero(in_quiet_hours(profiles, np.arange(1440))).tolist()) == quiet
+
+
+@pytest.mark.parametrize(
+    ("local", "ends"),
+    [
+        ("2026-03-28T23:30:00+01:00", "2026-03-29T07:00:00+02:00"),  # a short night
+        ("2026-10-24T23:30:00+02:00", "2026-10-25T07:00:00+01:00"),  # a long one
+        ("2026-10-25T02:30:00+01:00", "2026-10-25T07:00:00+01:00"),
+        ("2026-10-25T06:59:59+01:00", "2026-10-25T07:00:00+01:00"),
+        ("2026-10-25T07:00:00+01:00", None),
+        ("2026-10-25T21:59:59+01:00", None),
+    ],
+)
+def test_quiet_hours_end_by_the_users_own_clock(local: str, ends: str | None) -> None:
+    profiles = blank(2)
+    profiles["quiet_from"][0], profiles["quiet_to"][0] = 22 * 60, 7 * 60
+    found = quiet_until(profiles, [ZoneInfo("Europe/Berlin")] * 2, datetime.fromisoformat(local).timestamp())
+    assert found == [ends and datetime.fromisoformat(ends).timestamp(), None]
