@@ -25,8 +25,10 @@ from delivery.newest import Newest
 from delivery.outbox import Entry, Outcome, Retry, State
 from delivery.parts import Parts
 from delivery.screening import EXPIRED, NO_ITEM, SUPERSEDED
-from delivery.underway import Busy, Line, Pace, Queue, Underway, nobody
+from delivery.underway import Busy, Doors, Line, Pace, Queue, Underway, nobody
 from delivery.ways import Way
+
+Call = asyncio.Task[list[Answer]]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class DispatchSettings:
     `off_s`: how long what is switched off waits before it is looked at again. `apart_s`: how long a provider may take for all that is in
     hand before the shard's other messages go on without it. `patience_s`: how long it may take for one wave before what is behind that is
     put back, and what comes meanwhile is put aside for `slow_s`, or half of what is left of its time. `waves`: how many waves of a queue
-    are sent at a time, however many shards have some. `look`: about how many messages of a provider are screened and worded at a time;
-    `fresh_s`: how long that counts, until what then still waits is looked at again.
+    are sent at a time, however many shards have some; `late_s`: how long a wave waits for the last of its calls once half of them are back,
+    before the next wave goes. `look`: about how many messages of a provider are screened and worded at a time; `fresh_s`: how long that
+    counts, until what then still waits is looked at again.
     """
 
     batch: int = 500
@@ -49,6 +52,7 @@ class DispatchSettings:
     patience_s: float = 2.0
     slow_s: float = 5.0
     waves: int = 8
+    late_s: float = 0.5
     look: int = 100
     fresh_s: float = 1.0
 
@@ -83,7 +87,7 @@ class Dispatcher:
         }
         self._nowhere = Way((), self._settings.breaker)
         self._busy: defaultdict[int, Busy] = defaultdict(Busy)
-        self._waves: defaultdict[Queue, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self._settings.waves))
+        self._doors: defaultdict[Queue, Doors] = defaultdict(lambda: Doors(asyncio.Semaphore(self._settings.waves)))
         self._stopping = False
 
     def stop(self) -> None:
@@ -164,28 +168,31 @@ class Dispatcher:
     async def _through(self, turn: _Turn, queue: Queue, entries: Sequence[Entry], underway: Underway, *, is_away: bool) -> None:
         """See a queue's messages to their ends, a look at a time: what only waits in hand is screened and worded when its turn comes."""
         way, line = self._ways.get(queue.channel, self._nowhere), Line(Pace(self._stopwatch()))
-        outlet = _Outlet(queue, way, self._waves[queue], line, underway, lambda: self._stopping)
+        outlet = _Outlet(queue, way, self._doors[queue], line, underway, lambda: self._stopping)
         look = self._settings.look if is_away else self._settings.batch
         line.add(entries)
         with underway.holding(line):
             left: Sequence[Entry] = ()
-            with underway.queue(queue, line):
-                while line.waiting and not left and not outlet.halted:
-                    ready, ended, waiting = await asyncio.to_thread(self._look.at, line.take(look), turn.now)
-                    await asyncio.to_thread(turn.settle, ended, waiting)
-                    line.pace.did(len(ended) + len(waiting))
-                    left = await turn.send(outlet, ready)
-            if left or line.waiting:  # nothing joins them any more
-                await turn.put_back([*left, *line.waiting], way.back_at(turn.now))
+            try:
+                with underway.queue(queue, line):
+                    while line.waiting and not left and not outlet.halted:
+                        ready, ended, waiting = await asyncio.to_thread(self._look.at, line.take(look), turn.now)
+                        await asyncio.to_thread(turn.settle, ended, waiting)
+                        line.pace.did(len(ended) + len(waiting))
+                        left = await turn.send(outlet, ready)
+                if left or line.waiting:  # nothing joins them any more
+                    await turn.put_back([*left, *line.waiting], way.back_at(turn.now))
+            finally:
+                await _last_of(line, underway)
 
 
 @dataclass(frozen=True)
 class _Outlet:
-    """Where a queue goes out. `waves`: what bounds them; `stopping`: whether the courier is."""
+    """Where a queue goes out. `doors`: what bounds its calls; `stopping`: whether the courier is."""
 
     queue: Queue
     way: Way
-    waves: asyncio.Semaphore
+    doors: Doors
     line: Line
     underway: Underway
     stopping: Callable[[], bool]
@@ -194,6 +201,16 @@ class _Outlet:
     def halted(self) -> bool:
         """Whether nothing more of it may be sent for now."""
         return self.stopping() or self.line.slow
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the answers to calls of a wave, begun at `began`, are recorded by."""
+
+    outlet: _Outlet
+    channel: Channel
+    breaker: Breaker
+    began: float
 
 
 @dataclass(frozen=True)
@@ -223,7 +240,7 @@ class _Turn:
         """
         left = deque(rows)
         while left:
-            async with outlet.waves:
+            async with outlet.doors.waves:
                 chosen = None if outlet.halted else outlet.way.choose(self.now)
                 if chosen is None:
                     break
@@ -249,25 +266,44 @@ class _Turn:
         if not mine:
             breaker.unused(self.now)
             return
-        chunks = list(_chunks(mine, per_call))
-        calls = [channel.send([row.delivery for row in chunk]) for chunk in chunks]
+        calls = {asyncio.create_task(channel.send([row.delivery for row in chunk])): chunk for chunk in _chunks(mine, per_call)}
         began = self.now
         with outlet.underway.patience(outlet.queue, self.settings.patience_s):
-            results = await asyncio.gather(*calls, return_exceptions=True)
-        outlet.way.took(channel, max(map(len, chunks)), self.now - began)
-        answered: list[tuple[Ready, Answer]] = []
-        for chunk, result in zip(chunks, results, strict=True):
-            if isinstance(result, BaseException):
-                breaker.record(down=True, now=self.now)
-            else:
-                answered += zip(chunk, result, strict=True)
+            back = await self._most(list(calls), most_late=self.settings.waves * channel.traits.concurrency - outlet.doors.late)
+        outlet.way.took(channel, max(map(len, calls.values())), self.now - began)
+        answers = _Answers(outlet, channel, breaker, began)
+        late = [asyncio.create_task(self._late(rows, call, answers)) for call, rows in calls.items() if call not in back]
+        outlet.doors.late += len(late)
+        outlet.line.late += late
+        await self._back([(rows, call) for call, rows in calls.items() if call in back], answers)
+
+    async def _most(self, calls: Sequence[Call], most_late: int) -> set[Call]:
+        """Return the calls that are back when all are, or else half of them after `late_s`: who answers late keeps few others waiting."""
+        back, late = await asyncio.wait(calls, timeout=self.settings.late_s)
+        while late and (len(late) > len(back) or len(late) > most_late):
+            more, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+            back |= more
+        return back
+
+    async def _late(self, rows: Sequence[Ready], call: Call, answers: _Answers) -> None:
+        """Settle a call that was left behind when it comes back; raises an ExceptionGroup of what it raises."""
+        await asyncio.wait([call])
+        answers.outlet.doors.late -= 1
+        await self._back([(rows, call)], answers)
+
+    async def _back(self, calls: Sequence[tuple[Sequence[Ready], Call]], answers: _Answers) -> None:
+        """Let the circuit know how calls went that are back, and settle what they were for; raises an ExceptionGroup of what they raise."""
+        breaker, failures = answers.breaker, [error for _, call in calls if (error := call.exception()) is not None]
+        for _ in failures:
+            breaker.record(down=True, now=self.now)
+        answered = [pair for rows, call in calls if call.exception() is None for pair in zip(rows, call.result(), strict=True)]
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now)
-        await asyncio.to_thread(self._answered, answered, began, elsewhere=outlet.way.has_another(channel))
-        failures = [result for result in results if isinstance(result, BaseException)]
+        elsewhere = answers.outlet.way.has_another(answers.channel)
+        await asyncio.to_thread(self._answered, answered, answers.began, elsewhere=elsewhere)
         if failures:
-            raise BaseExceptionGroup(f"channel {channel.name}", failures)
+            raise BaseExceptionGroup(f"channel {answers.channel.name}", failures)
 
     def _fresh(self, wave: Sequence[Ready]) -> Sequence[Ready]:
         """Look again as at first at what has waited long enough for its user to have unsubscribed, or moved, or gone."""
@@ -360,6 +396,17 @@ class _Turn:
         if entries:
             given = [(entry.message.user_id, grant_id) for entry in entries for grant_id in entry.message.grant_ids]
             self.parts.refund([user for user, _ in given], np.array([int(grant_id, 16) for _, grant_id in given], np.uint64))
+
+
+async def _last_of(line: Line, underway: Underway) -> None:
+    """Wait for the calls of a queue that were left behind; raises an ExceptionGroup of what they raise."""
+    if not line.late:
+        return
+    with underway.waiting():
+        ended = await asyncio.gather(*line.late, return_exceptions=True)
+    failures = [error for error in ended if error is not None]
+    if failures:
+        raise BaseExceptionGroup("calls that were left behind", failures)
 
 
 def _chunks(rows: Sequence[Ready], size: int) -> Iterator[Sequence[Ready]]:

@@ -63,12 +63,16 @@ class Pace:
 
 @dataclass(eq=False)
 class Line:
-    """The messages of a queue that a drain has in hand. `waiting`: those whose turn is to come. `slow`: their provider takes too long."""
+    """The messages of a queue that a drain has in hand.
+
+    `waiting`: those whose turn is to come. `slow`: their provider takes too long. `late`: what waits for the calls that others left behind.
+    """
 
     pace: Pace
     waiting: deque[Entry] = field(default_factory=deque)
     entry_ids: set[str] = field(default_factory=set)
     slow: bool = False
+    late: list[asyncio.Task[None]] = field(default_factory=list)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Have messages wait behind the others."""
@@ -83,6 +87,14 @@ class Line:
     def has_room(self, most: int) -> bool:
         """Return whether one more may wait, where so many are in hand at once."""
         return not self.slow and self.pace.left < most and len(self.entry_ids) < TURNS * most
+
+
+@dataclass
+class Doors:
+    """What bounds the calls of a queue, however many shards have some: `waves` at a time, and beside these `late` calls left behind."""
+
+    waves: asyncio.Semaphore
+    late: int = 0
 
 
 @dataclass
@@ -108,6 +120,7 @@ class Underway:
     busy: Busy
     let_go: Callable[[], None]
     sending: dict[Queue, Line] = field(default_factory=dict)
+    _waiting: int = 0
     _gone: bool = False
 
     @contextmanager
@@ -121,6 +134,16 @@ class Underway:
             if self.busy.apart.get(queue) is line:  # else it is another drain's: this one had what may not wait
                 del self.busy.apart[queue]
             self._check()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for calls that others left behind: they hold up nobody."""
+        self._waiting += 1
+        self._check()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     @contextmanager
     def holding(self, line: Line) -> Iterator[None]:
@@ -160,6 +183,6 @@ class Underway:
         self._check()
 
     def _check(self) -> None:
-        if self.sending and self.sending.keys() <= self.busy.apart.keys() and not self._gone:
+        if (self.sending or self._waiting) and self.sending.keys() <= self.busy.apart.keys() and not self._gone:
             self._gone = True
             self.let_go()

@@ -33,17 +33,18 @@ class _Loop(SimulatedLoop):
 
 @dataclass
 class Moody:
-    """A provider that answers, dawdles, is silent, refuses or fails, for some seconds each."""
+    """A provider that answers, dawdles, hangs for some, is silent, refuses or fails, for some seconds each."""
 
     name: str
     chance: random.Random
-    traits: Traits = Traits(batch=2, concurrency=2)
+    traits: Traits = Traits(batch=2, concurrency=4)
     taken: Counter[str] = field(default_factory=Counter)
     moods: list[str] = field(default_factory=list)
 
     async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
         mood = self.moods[int(asyncio.get_running_loop().time() // 20)] if asyncio.get_running_loop().time() < BUSY_S else "well"
-        await asyncio.sleep({"well": 0.05, "steady": 0.6, "slow": 3.0, "silent": 20.0}.get(mood, 0.01))
+        hangs_s = 15.0 if mood == "uneven" and self.chance.random() < 0.3 else 0.01
+        await asyncio.sleep({"well": 0.05, "steady": 0.6, "slow": 3.0, "silent": 20.0}.get(mood, hangs_s))
         answers: list[Answer] = [self._answer(mood) for _ in deliveries]
         self.taken.update(
             delivery.message.grant_id for delivery, answer in zip(deliveries, answers, strict=True) if isinstance(answer, Accepted)
@@ -95,7 +96,7 @@ class Simulation:
 
     def __init__(self, loop: _Loop, seed: int, shaky: float) -> None:
         self.loop, self.chance = loop, random.Random(seed)
-        moods = ["well", "steady", "slow", "silent", "refuses", "mixed"]
+        moods = ["well", "steady", "slow", "silent", "uneven", "refuses", "mixed"]
         self.providers = [Moody(name, self.chance, moods=self.chance.choices(moods, k=BUSY_S // 20)) for name in CHANNELS]
         self.outbox = Shaky(chance=self.chance, share=shaky)
         settings = DispatchSettings(batch=self.chance.choice([10, 60]), look=5, waves=3, backoff=Backoff(5, first_s=2.0, longest_s=20.0))

@@ -52,6 +52,24 @@ class Steady(ScriptedChannel):
         return await super().send(deliveries)
 
 
+@dataclass
+class Uneven(ScriptedChannel):
+    """A channel of endpoints of users' own, some of which hang: `hanging` answer after `hangs_s`."""
+
+    traits: Traits = Traits(batch=1, concurrency=8)
+    hanging: frozenset[str] = frozenset()
+    hangs_s: float = 20.0
+    asked: int = 0
+    most_asked: int = 0
+
+    async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+        self.asked += 1
+        self.most_asked = max(self.asked, self.most_asked)
+        await asyncio.sleep(self.hangs_s if deliveries[0].message.user_id in self.hanging else 0.01)
+        self.asked -= 1
+        return await super().send(deliveries)
+
+
 HASTY = DispatchSettings(backoff=Backoff(max_attempts=3), patience_s=0.01)
 
 
@@ -325,6 +343,50 @@ async def test_whoever_unsubscribes_while_a_long_queue_is_in_hand_hears_nothing_
     await crowd.courier.settled()
     assert crowd.world.outcomes()[a_message(12).grant_id] == "suppressed"
     assert crowd.states() == {"accepted": 11 + 1, "suppressed": 1}
+
+
+@in_simulated_time
+async def test_endpoints_that_hang_hold_up_nobody_elses_messages_for_long() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 200, 10)))
+    world = World(uneven, settings=DispatchSettings(waves=4, look=40), stopwatch=stopwatch)
+    dispatcher, let_go = world.dispatcher(), asyncio.Event()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(200)))
+    drain = asyncio.create_task(dispatcher.drain(0, "a", NOW, let_go.set))
+    await asyncio.sleep(19.0)
+    assert len(uneven.sent) == 180
+    assert len(world.memory.outcomes(0, "", 1000)) == 180
+    assert let_go.is_set()
+    assert (await dispatcher.drain(0, "a", NOW)).taken == 0
+    assert (await drain).count("accepted") == 200
+    assert stopwatch() < 40
+
+
+@in_simulated_time
+async def test_calls_left_behind_are_no_more_than_all_waves_have() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 300, 3)))
+    world = World(uneven, settings=DispatchSettings(waves=2, patience_s=60.0), stopwatch=stopwatch)
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(300)))
+    assert (await world.dispatcher().drain(0, "a", NOW)).count("accepted") == 300
+    assert 8 + 8 <= uneven.most_asked <= 2 * 8 + 2 * 8
+
+
+@in_simulated_time
+async def test_what_a_call_that_was_left_behind_raises_is_told_and_its_message_comes_back() -> None:
+    class Failing(Uneven):
+        async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
+            answers = await super().send(deliveries)
+            if deliveries[0].message.user_id in self.hanging:
+                raise ValueError("a bug")
+            return answers
+
+    failing = Failing(hanging=frozenset({"u1"}), hangs_s=3.0)
+    world = World(failing, stopwatch=stopwatch)
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(20)))
+    with pytest.raises(ExceptionGroup) as failure:
+        await world.dispatcher().drain(0, "a", NOW)
+    assert failure.group_contains(ValueError, match="a bug")
+    assert len(world.memory.outcomes(0, "", 99)) == 19
+    assert world.memory.backlog([0]) == [Backlog(in_hand=1)]
 
 
 def test_messages_come_back_when_those_before_them_are_through() -> None:
