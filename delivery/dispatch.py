@@ -14,6 +14,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from threading import Lock
 
 import numpy as np
 
@@ -68,6 +69,13 @@ class DrainReport:
     full: bool = False
     retried: int = 0
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def add(self, ended: Iterable[tuple[str, State]], retried: int = 0) -> None:
+        """Count messages that have ended, or were put back; queues, and calls that come back late, are settled in threads side by side."""
+        with self._lock:
+            self.ended.update(ended)
+            self.retried += retried
 
     def count(self, state: State) -> int:
         """Return how many messages ended so, over all channels."""
@@ -387,10 +395,10 @@ class _Turn:
         if ended:
             first = self.parts.outbox.settle(self.shard, [each.outcome for each in ended], self.now)
             settled = [each for each, mine in zip(ended, first, strict=True) if mine]
-            self.report.ended.update((each.outcome.entry.message.channel, each.outcome.state) for each in settled)
+            self.report.add((each.outcome.entry.message.channel, each.outcome.state) for each in settled)
             self._refund([each.outcome.entry for each in settled if each.refund])
         if retries:
-            self.report.retried += sum(self.parts.outbox.retry_later(self.shard, retries))
+            self.report.add((), retried=sum(self.parts.outbox.retry_later(self.shard, retries)))
 
     def _refund(self, entries: Sequence[Entry]) -> None:
         if entries:
