@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from delivery.dispatch import Dispatcher, DrainReport
+from delivery.dispatch import Dispatcher
 from delivery.outbox import Outbox
+from delivery.turn import DrainReport
 from lake.clock import Clock
 from lake.keys import Keys
 from lake.metrics import Metrics

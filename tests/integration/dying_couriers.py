@@ -18,9 +18,9 @@ from typing import Never
 
 from delivery.channels.base import Answer, Delivery
 from delivery.channels.webhook import Webhook
-from delivery.dispatch import DispatchSettings
 from delivery.outbox import Entry, Outcome
 from delivery.redis_outbox import RedisOutbox
+from delivery.turn import DispatchSettings
 from tests.integration.test_delivery_end_to_end import dispatcher, webhook
 from tests.stores import undaunted
 from tests.unit.delivery.examples import NOW

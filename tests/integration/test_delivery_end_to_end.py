@@ -20,7 +20,7 @@ from delivery.channels.base import Answer, Channel, Delivery, Resources
 from delivery.channels.in_app import InAppSettings
 from delivery.channels.webhook import Webhook, WebhookSettings
 from delivery.courier import Courier, CourierParts
-from delivery.dispatch import Dispatcher, DispatchSettings
+from delivery.dispatch import Dispatcher
 from delivery.outbox import Backlog, Entry
 from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
@@ -28,6 +28,7 @@ from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
+from delivery.turn import DispatchSettings
 from lake.clock import HeldClock
 from lake.keys import Keys
 from lake.messages import FIELD, Message

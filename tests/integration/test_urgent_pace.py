@@ -15,13 +15,14 @@ from delivery.breaker import BreakerSettings
 from delivery.channels.base import Accepted, Answer, Delivery, Resources, Traits, Transient
 from delivery.channels.in_app import InAppSettings
 from delivery.courier import Courier, CourierParts, CourierSettings
-from delivery.dispatch import Dispatcher, DispatchSettings
+from delivery.dispatch import Dispatcher
 from delivery.parts import Parts
 from delivery.redis_inbox import RedisInbox
 from delivery.redis_outbox import RedisOutbox
 from delivery.redis_suppression import RedisSuppressionStore
 from delivery.suppression import Suppression
 from delivery.templates import Templates, TemplateSettings
+from delivery.turn import DispatchSettings
 from lake.clock import HeldClock
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics

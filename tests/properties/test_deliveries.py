@@ -14,8 +14,8 @@ import pytest
 from delivery.backoff import Backoff
 from delivery.channels.base import Accepted, Answer, Channel, Delivery, Permanent, Traits, Transient, Unknown
 from delivery.courier import Courier, CourierParts, CourierSettings
-from delivery.dispatch import DispatchSettings
 from delivery.outbox import Entry, MemoryOutbox, Outcome, Retry
+from delivery.turn import DispatchSettings
 from lake.meta import Meta
 from lake.metrics import MemoryMetrics
 from tests.unit.delivery.examples import NOW, World, a_message

@@ -10,12 +10,13 @@ import numpy as np
 
 from delivery.backoff import Backoff
 from delivery.channels.base import Accepted, Answer, Channel, Content, Delivery, Traits
-from delivery.dispatch import Dispatcher, DispatchSettings
+from delivery.dispatch import Dispatcher
 from delivery.links import Links, LinkSettings
 from delivery.outbox import MemoryOutbox, Outbox
 from delivery.parts import Parts
 from delivery.suppression import MemorySuppressionStore, Suppression
 from delivery.templates import Templates, TemplateSettings
+from delivery.turn import DispatchSettings
 from lake.ids import Keys64, shard_of
 from lake.items import MemoryItemStore
 from lake.messages import Message

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from delivery.backoff import Backoff
 from delivery.breaker import TRYING_S, Breaker, BreakerSettings, is_down
 from delivery.channels.base import Accepted, Permanent, Traits, Transient, Unknown
-from delivery.dispatch import Dispatcher, DispatchSettings
+from delivery.dispatch import Dispatcher
 from delivery.outbox import Backlog, Entry
+from delivery.turn import DispatchSettings
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 
 SETTINGS = BreakerSettings(failures=3, rest_s=30.0)

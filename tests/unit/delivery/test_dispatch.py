@@ -12,10 +12,10 @@ import pytest
 from delivery.backoff import Backoff
 from delivery.channels.base import Answer, Delivery, Permanent, Traits, Transient, Unknown
 from delivery.channels.in_app import InApp
-from delivery.dispatch import DispatchSettings, DrainReport
 from delivery.inbox import MemoryInbox
 from delivery.newest import Newest
 from delivery.outbox import Backlog, Entry, MemoryOutbox, Outbox
+from delivery.turn import DispatchSettings, DrainReport
 from lake.profiles import HAS_KIND_PREFERENCES, blank
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 

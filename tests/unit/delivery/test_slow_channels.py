@@ -12,8 +12,8 @@ from delivery.backoff import Backoff
 from delivery.breaker import TRYING_S
 from delivery.channels.base import Answer, Delivery, Traits, Transient
 from delivery.courier import Courier
-from delivery.dispatch import DispatchSettings
 from delivery.outbox import Backlog, Entry
+from delivery.turn import DispatchSettings
 from delivery.underway import LEAST_S, MOST_S, SHARE, TURNS, UNKNOWN_S, Busy, Line, Pace, Queue, Underway
 from lake.messages import Message
 from lake.meta import Meta

@@ -7,7 +7,7 @@ import pytest
 from delivery.backoff import Backoff
 from delivery.breaker import BreakerSettings
 from delivery.channels.base import Accepted, Answer, Permanent, Traits, Transient, Unknown
-from delivery.dispatch import DispatchSettings
+from delivery.turn import DispatchSettings
 from tests.unit.delivery.examples import NOW, ScriptedChannel, World, a_message
 
 REST_S = 30.0
