@@ -72,6 +72,21 @@ def test_answers_to_calls_from_before_it_opened_neither_close_it_nor_prolong_its
     assert breaker.resting_until == NOW + 30
 
 
+def test_late_failures_count_only_where_nobody_was_answered_since_and_it_has_not_opened_since() -> None:
+    breaker = Breaker("push", SETTINGS)
+    breaker.record(down=False, now=NOW + 1)
+    for _ in range(SETTINGS.failures):
+        breaker.record(down=True, now=NOW + 10, began=NOW)
+    assert breaker.resting_until is None
+    for _ in range(SETTINGS.failures):
+        breaker.record(down=True, now=NOW + 12, began=NOW + 2)
+    assert breaker.resting_until == NOW + 42
+    assert breaker.admit(NOW + 42)
+    breaker.record(down=True, now=NOW + 43, began=NOW + 3)
+    breaker.record(down=False, now=NOW + 44)
+    assert breaker.resting_until is None
+
+
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=60))
 def test_whatever_happened_a_rest_ends(history: list[tuple[bool, float]]) -> None:
     breaker, now = Breaker("push", SETTINGS), NOW

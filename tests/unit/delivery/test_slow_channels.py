@@ -10,7 +10,7 @@ import pytest
 
 from delivery.backoff import Backoff
 from delivery.breaker import TRYING_S
-from delivery.channels.base import Answer, Delivery, Traits, Transient
+from delivery.channels.base import Answer, Delivery, Traits, Transient, Unknown
 from delivery.courier import Courier
 from delivery.outbox import Backlog, Entry
 from delivery.turn import DispatchSettings
@@ -387,6 +387,35 @@ async def test_what_a_call_that_was_left_behind_raises_is_told_and_its_message_c
     assert failure.group_contains(ValueError, match="a bug")
     assert len(world.memory.outcomes(0, "", 99)) == 19
     assert world.memory.backlog([0]) == [Backlog(in_hand=1)]
+
+
+@in_simulated_time
+async def test_a_few_calls_that_end_without_an_answer_together_rest_no_provider_that_answers_others() -> None:
+    silent = range(5, 30, 10)
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in silent), traits=Traits(batch=1, concurrency=32))
+    uneven.answers = {a_message(number).grant_id: Unknown("no answer", down=True) for number in silent}
+    world = World(uneven, stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(100)))
+    await dispatcher.drain(0, "a", NOW)
+    world.enqueue(a_message(100))
+    assert (await dispatcher.drain(0, "a", NOW + 20)).count("accepted") == 1
+
+
+@in_simulated_time
+async def test_calls_left_behind_are_counted_until_they_are_back_though_their_drain_was_cancelled() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 8, 2)))
+    world = World(uneven, settings=DispatchSettings(waves=1), stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(8)))
+    drain = asyncio.create_task(dispatcher.drain(0, "a", NOW))
+    await asyncio.sleep(5.0)
+    drain.cancel()
+    await asyncio.wait([drain])
+    (doors,) = dispatcher._doors.values()
+    assert doors.late == 4
+    await asyncio.sleep(20.0)
+    assert doors.late == 0
 
 
 def test_messages_come_back_when_those_before_them_are_through() -> None:
