@@ -155,11 +155,13 @@ class Turn:
 
     async def _wave(self, outlet: Outlet, channel: Channel, breaker: Breaker, wave: Sequence[Ready], per_call: int) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
-        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
-        if mine and not channel.traits.idempotent:
-            mine = await asyncio.to_thread(self._marked, mine)
+        mine: Sequence[Ready] = ()
+        try:
+            mine = await self._mine(channel, wave)
+        finally:  # also where the store does not answer: who was to try has asked nobody
+            if not mine:
+                breaker.unused(self.now)
         if not mine:
-            breaker.unused(self.now)
             return
         calls = {asyncio.create_task(channel.send([row.delivery for row in chunk])): chunk for chunk in _chunks(mine, per_call)}
         began = self.now
@@ -172,6 +174,11 @@ class Turn:
                 outlet.doors.leave(call)
                 outlet.line.late.append(asyncio.create_task(self._late(rows, call, answers)))
         await self._back([(rows, call) for call, rows in calls.items() if call in back], answers)
+
+    async def _mine(self, channel: Channel, wave: Sequence[Ready]) -> Sequence[Ready]:
+        """Return those of a wave that are to go by now, marked where they must be."""
+        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
+        return await asyncio.to_thread(self._marked, mine) if mine and not channel.traits.idempotent else mine
 
     async def _most(self, calls: Sequence[Call], most_late: int) -> set[Call]:
         """Return the calls that are back when all are, or else half of them after `late_s`: who answers late keeps few others waiting."""

@@ -180,6 +180,24 @@ async def test_a_try_for_which_there_is_nothing_to_send_after_all_is_the_next_me
     assert outage.world.outcomes()[a_message(51).grant_id] == "accepted"
 
 
+async def test_a_try_that_the_store_did_not_let_go_is_the_next_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    outage = Outage(messages=3)
+    await outage.dispatcher.drain(0, "a", NOW)
+    outage.goes(down=False)
+    outage.world.enqueue(a_message(50))
+
+    def away(*asked: object) -> list[bool]:
+        raise ConnectionError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outage.world.memory, "attempt", away)
+        with pytest.raises(ExceptionGroup):
+            await outage.dispatcher.drain(0, "a", NOW + 31)
+    outage.world.enqueue(a_message(51))
+    await outage.dispatcher.drain(0, "a", NOW + 36)
+    assert outage.world.outcomes()[a_message(51).grant_id] == "accepted"
+
+
 async def test_a_provider_that_falls_silent_leaves_few_messages_open() -> None:
     outage = Outage(messages=40)
     outage.email.answers = {message.grant_id: Unknown("silent", down=True) for message in outage.emails}
