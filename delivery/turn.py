@@ -166,7 +166,7 @@ class Turn:
         calls = {asyncio.create_task(channel.send([row.delivery for row in chunk])): chunk for chunk in _chunks(mine, per_call)}
         began = self.now
         with outlet.underway.patience(outlet.queue, self.settings.patience_s):
-            back = await self._most(list(calls), most_late=self.settings.waves * channel.traits.concurrency - outlet.doors.late)
+            back = await self._most(list(calls), outlet.doors, most_late=self.settings.waves * channel.traits.concurrency)
         outlet.way.took(channel, max(map(len, calls.values())), self.now - began)
         answers = _Answers(outlet, channel, breaker, began)
         for call, rows in calls.items():
@@ -180,10 +180,10 @@ class Turn:
         mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
         return await asyncio.to_thread(self._marked, mine) if mine and not channel.traits.idempotent else mine
 
-    async def _most(self, calls: Sequence[Call], most_late: int) -> set[Call]:
+    async def _most(self, calls: Sequence[Call], doors: Doors, most_late: int) -> set[Call]:
         """Return the calls that are back when all are, or else half of them after `late_s`: who answers late keeps few others waiting."""
         back, late = await asyncio.wait(calls, timeout=self.settings.late_s)
-        while late and (len(late) > len(back) or len(late) > most_late):
+        while late and (len(late) > len(back) or len(late) + doors.late > most_late):
             more, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
             back |= more
         return back

@@ -371,6 +371,21 @@ async def test_calls_left_behind_are_no_more_than_all_waves_have() -> None:
 
 
 @in_simulated_time
+async def test_waves_of_several_shards_together_leave_no_more_calls_behind_than_one_after_the_other() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 800, 4)))
+    world = World(uneven, settings=DispatchSettings(waves=4, patience_s=60.0), meta=Meta(shards=8), stopwatch=stopwatch)
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(800)))
+    dispatcher = world.dispatcher()
+    drains = [asyncio.create_task(dispatcher.drain(shard, "a", NOW)) for shard in range(8)]
+    late = [0]
+    while not all(drain.done() for drain in drains):
+        await asyncio.sleep(0.001)
+        late += [doors.late for doors in dispatcher._doors.values()]
+    assert 3 * 8 < max(late) <= 4 * 8
+    assert sum(drain.result().count("accepted") for drain in drains) == 800
+
+
+@in_simulated_time
 async def test_what_a_call_that_was_left_behind_raises_is_told_and_its_message_comes_back() -> None:
     class Failing(Uneven):
         async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
