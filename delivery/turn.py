@@ -202,6 +202,7 @@ class Turn:
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
                 breaker.record(down=down, now=self.now, began=late_since)
+            late_since = late_since if down else math.inf  # what the same call failed at afterwards is news
         elsewhere = answers.outlet.way.has_another(answers.channel)
         await asyncio.to_thread(self._answered, answered, answers.began, elsewhere=elsewhere)
         if failures:

@@ -418,6 +418,18 @@ async def test_a_few_calls_that_end_without_an_answer_together_rest_no_provider_
 
 
 @in_simulated_time
+async def test_a_call_left_behind_that_is_refused_in_its_midst_says_that_its_provider_is_down_by_now() -> None:
+    uneven = Uneven(hanging=frozenset({"u0"}), traits=Traits(batch=4, concurrency=2))
+    uneven.answers = {a_message(number).grant_id: Transient("refused", down=True) for number in range(1, 4)}
+    world = World(uneven, stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(8)))
+    assert (await dispatcher.drain(0, "a", NOW)).count("accepted") == 5
+    world.enqueue(a_message(100))
+    assert (await dispatcher.drain(0, "a", NOW + 21)).count("accepted") == 0
+
+
+@in_simulated_time
 async def test_calls_left_behind_are_counted_until_they_are_back_though_their_drain_was_cancelled() -> None:
     uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 8, 2)))
     world = World(uneven, settings=DispatchSettings(waves=1), stopwatch=stopwatch)
