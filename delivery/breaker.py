@@ -36,7 +36,7 @@ class Breaker:
     def __init__(self, name: str, settings: BreakerSettings) -> None:
         self._rest_s = settings.rest_s
         self._circuit = CircuitBreaker(settings.failures, NEVER_S, name=name, throw_new_error_on_trip=False)
-        self._until = -math.inf
+        self._until = self._known_at = -math.inf
 
     @property
     def resting_until(self) -> float | None:
@@ -65,13 +65,21 @@ class Breaker:
         if self._circuit.current_state == STATE_HALF_OPEN:
             self._until = now
 
-    def record(self, *, down: bool, now: float) -> None:
-        """Count how a call went. What still comes in of calls begun before the circuit opened changes nothing."""
+    def record(self, *, down: bool, now: float, began: float = math.inf) -> None:
+        """Count how a call went. What still comes in of calls begun before the circuit opened changes nothing.
+
+        `began`: when a call did that was left behind, epoch seconds. That it failed says nothing where others were answered since.
+        """
+        if down and began <= self._known_at:
+            return
         before = self._circuit.current_state
         with suppress(_DownError, CircuitBreakerError):
             self._circuit.call(_fail if down else _pass)
-        if self._circuit.current_state == STATE_OPEN != before:
+        opened = self._circuit.current_state == STATE_OPEN != before
+        if opened:
             self._until = now + self._rest_s
+        if opened or not down:
+            self._known_at = now
 
 
 def is_down(answer: Answer) -> bool:

@@ -160,7 +160,7 @@ class Courier:
 
     async def _keep(self, shard: int, now: float) -> None:
         async with self._keepers:
-            for keep in self._parts.housekeeping:
+            for keep in () if self._stopping else self._parts.housekeeping:  # else whoever has the shard next does
                 await asyncio.to_thread(keep, shard, now)
 
     async def _work(self, shard: int) -> DrainReport:

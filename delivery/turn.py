@@ -9,6 +9,7 @@ as dead letters keep their unit until they are dropped: replaying one must not s
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,27 +155,35 @@ class Turn:
 
     async def _wave(self, outlet: Outlet, channel: Channel, breaker: Breaker, wave: Sequence[Ready], per_call: int) -> None:
         """Send one wave, let the circuit know how it went, and settle it."""
-        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
-        if mine and not channel.traits.idempotent:
-            mine = await asyncio.to_thread(self._marked, mine)
+        mine: Sequence[Ready] = ()
+        try:
+            mine = await self._mine(channel, wave)
+        finally:  # also where the store does not answer: who was to try has asked nobody
+            if not mine:
+                breaker.unused(self.now)
         if not mine:
-            breaker.unused(self.now)
             return
         calls = {asyncio.create_task(channel.send([row.delivery for row in chunk])): chunk for chunk in _chunks(mine, per_call)}
         began = self.now
         with outlet.underway.patience(outlet.queue, self.settings.patience_s):
-            back = await self._most(list(calls), most_late=self.settings.waves * channel.traits.concurrency - outlet.doors.late)
+            back = await self._most(list(calls), outlet.doors, most_late=self.settings.waves * channel.traits.concurrency)
         outlet.way.took(channel, max(map(len, calls.values())), self.now - began)
         answers = _Answers(outlet, channel, breaker, began)
-        late = [asyncio.create_task(self._late(rows, call, answers)) for call, rows in calls.items() if call not in back]
-        outlet.doors.late += len(late)
-        outlet.line.late += late
+        for call, rows in calls.items():
+            if call not in back:
+                outlet.doors.leave(call)
+                outlet.line.late.append(asyncio.create_task(self._late(rows, call, answers)))
         await self._back([(rows, call) for call, rows in calls.items() if call in back], answers)
 
-    async def _most(self, calls: Sequence[Call], most_late: int) -> set[Call]:
+    async def _mine(self, channel: Channel, wave: Sequence[Ready]) -> Sequence[Ready]:
+        """Return those of a wave that are to go by now, marked where they must be."""
+        mine = await asyncio.to_thread(lambda: self._in_time(self._fresh(wave)))
+        return await asyncio.to_thread(self._marked, mine) if mine and not channel.traits.idempotent else mine
+
+    async def _most(self, calls: Sequence[Call], doors: Doors, most_late: int) -> set[Call]:
         """Return the calls that are back when all are, or else half of them after `late_s`: who answers late keeps few others waiting."""
         back, late = await asyncio.wait(calls, timeout=self.settings.late_s)
-        while late and (len(late) > len(back) or len(late) > most_late):
+        while late and (len(late) > len(back) or len(late) + doors.late > most_late):
             more, late = await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
             back |= more
         return back
@@ -182,18 +191,18 @@ class Turn:
     async def _late(self, rows: Sequence[Ready], call: Call, answers: _Answers) -> None:
         """Settle a call that was left behind when it comes back; raises an ExceptionGroup of what it raises."""
         await asyncio.wait([call])
-        answers.outlet.doors.late -= 1
-        await self._back([(rows, call)], answers)
+        await self._back([(rows, call)], answers, late_since=answers.began)
 
-    async def _back(self, calls: Sequence[tuple[Sequence[Ready], Call]], answers: _Answers) -> None:
+    async def _back(self, calls: Sequence[tuple[Sequence[Ready], Call]], answers: _Answers, late_since: float = math.inf) -> None:
         """Let the circuit know how calls went that are back, and settle what they were for; raises an ExceptionGroup of what they raise."""
         breaker, failures = answers.breaker, [error for _, call in calls if (error := call.exception()) is not None]
         for _ in failures:
-            breaker.record(down=True, now=self.now)
+            breaker.record(down=True, now=self.now, began=late_since)
         answered = [pair for rows, call in calls if call.exception() is None for pair in zip(rows, call.result(), strict=True)]
         for down, run in groupby(is_down(answer) for _, answer in answered):
             for _ in run if down else (None,):  # one answer says as much as many in a row
-                breaker.record(down=down, now=self.now)
+                breaker.record(down=down, now=self.now, began=late_since)
+            late_since = late_since if down else math.inf  # what the same call failed at afterwards is news
         elsewhere = answers.outlet.way.has_another(answers.channel)
         await asyncio.to_thread(self._answered, answered, answers.began, elsewhere=elsewhere)
         if failures:

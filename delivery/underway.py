@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from delivery.outbox import Entry
 from lake.messages import Message
@@ -95,6 +95,15 @@ class Doors:
 
     waves: asyncio.Semaphore
     late: int = 0
+
+    def leave(self, call: asyncio.Task[Any]) -> None:
+        """Count a call as late until it is back, whatever becomes of those who wait for it."""
+        self.late += 1
+        call.add_done_callback(self._is_back)
+
+    def _is_back(self, call: asyncio.Task[Any]) -> None:
+        del call
+        self.late -= 1
 
 
 @dataclass

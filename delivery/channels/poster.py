@@ -19,6 +19,12 @@ NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 KEEP_S = 30.0
 """How long a connection is kept that nothing is sent over."""
 
+CALLS = 32
+"""How many times `concurrency` a courier asks at once where endpoints hang: 8 waves of 2 lanes, and as many calls left behind by them.
+
+With fewer connections those that do not hang would wait for one until that took too long.
+"""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -101,7 +107,7 @@ class Poster:
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=connector(4 * self._concurrency, KEEP_S, allow_private=self._allow_private),
+            connector=connector(CALLS * self._concurrency, KEEP_S, allow_private=self._allow_private),
             headers={"user-agent": "Tidings"},
             skip_auto_headers=("accept", "accept-encoding"),
             cookie_jar=aiohttp.DummyCookieJar(),

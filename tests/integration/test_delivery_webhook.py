@@ -22,6 +22,7 @@ from standardwebhooks import Webhook as Verifier
 from delivery.channels.base import Accepted, Answer, Permanent, Transient, Unknown
 from delivery.channels.guard import AddrInfo, Find, addresses_of, connector, guarded_socket, is_public
 from delivery.channels.webhook import Webhook, WebhookSettings
+from delivery.turn import DispatchSettings
 from lake.redis_clock import RedisClock
 from tests.integration.waiting import LONG_S, never
 from tests.unit.delivery.examples import NOW, a_delivery, a_message
@@ -145,6 +146,28 @@ async def test_an_endless_answer_is_not_waited_for() -> None:
         return response
 
     assert await post(Receiver(respond=drip)) == Accepted()
+
+
+async def test_as_many_receivers_as_a_courier_waits_for_may_hang_and_the_next_is_reached() -> None:
+    most = 2 * 2 * DispatchSettings().waves - 1
+    all_hang, reached = asyncio.Event(), asyncio.Event()
+
+    async def respond(request: web.Request) -> web.Response:
+        if request.path == "/hangs":
+            all_hang.set() if len(receiver.got) == most else None
+            await reached.wait()
+        return web.Response()
+
+    receiver = Receiver(respond=respond)
+    channel = a_channel(allow_private=True, concurrency=1)
+    async with served(receiver) as port:
+        hanging = a_delivery(address=f"http://localhost:{port}/hangs")
+        calls = [asyncio.create_task(channel.send([hanging])) for _ in range(most)]
+        await asyncio.wait_for(all_hang.wait(), LONG_S)
+        assert await channel.send([a_delivery(address=f"http://localhost:{port}/")]) == [Accepted()]
+        reached.set()
+        assert await asyncio.gather(*calls) == [[Accepted()]] * len(calls)
+        await channel.close()
 
 
 async def test_a_receiver_that_is_not_there_is_tried_later() -> None:

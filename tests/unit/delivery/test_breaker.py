@@ -72,6 +72,21 @@ def test_answers_to_calls_from_before_it_opened_neither_close_it_nor_prolong_its
     assert breaker.resting_until == NOW + 30
 
 
+def test_late_failures_count_only_where_nobody_was_answered_since_and_it_has_not_opened_since() -> None:
+    breaker = Breaker("push", SETTINGS)
+    breaker.record(down=False, now=NOW + 1)
+    for _ in range(SETTINGS.failures):
+        breaker.record(down=True, now=NOW + 10, began=NOW)
+    assert breaker.resting_until is None
+    for _ in range(SETTINGS.failures):
+        breaker.record(down=True, now=NOW + 12, began=NOW + 2)
+    assert breaker.resting_until == NOW + 42
+    assert breaker.admit(NOW + 42)
+    breaker.record(down=True, now=NOW + 43, began=NOW + 3)
+    breaker.record(down=False, now=NOW + 44)
+    assert breaker.resting_until is None
+
+
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=60))
 def test_whatever_happened_a_rest_ends(history: list[tuple[bool, float]]) -> None:
     breaker, now = Breaker("push", SETTINGS), NOW
@@ -162,6 +177,24 @@ async def test_a_try_for_which_there_is_nothing_to_send_after_all_is_the_next_me
     else:
         monkeypatch.setattr(outage.world.items, "there", lambda names: [name != "gone" for name in names])
     await outage.dispatcher.drain(0, "a", NOW + 31)
+    assert outage.world.outcomes()[a_message(51).grant_id] == "accepted"
+
+
+async def test_a_try_that_the_store_did_not_let_go_is_the_next_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    outage = Outage(messages=3)
+    await outage.dispatcher.drain(0, "a", NOW)
+    outage.goes(down=False)
+    outage.world.enqueue(a_message(50))
+
+    def away(*asked: object) -> list[bool]:
+        raise ConnectionError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outage.world.memory, "attempt", away)
+        with pytest.raises(ExceptionGroup):
+            await outage.dispatcher.drain(0, "a", NOW + 31)
+    outage.world.enqueue(a_message(51))
+    await outage.dispatcher.drain(0, "a", NOW + 36)
     assert outage.world.outcomes()[a_message(51).grant_id] == "accepted"
 
 

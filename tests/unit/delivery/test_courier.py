@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from delivery.channels.base import Answer, Delivery, Traits, Transient
-from delivery.courier import Courier, CourierParts, CourierSettings, StalledError
+from delivery.courier import KEEPERS, Courier, CourierParts, CourierSettings, StalledError
 from delivery.outbox import Backlog, Entry, MemoryOutbox
 from lake.clock import HeldClock
 from lake.ids import shard_of
@@ -177,6 +177,25 @@ async def test_keeping_the_house_holds_up_nobodys_messages_and_failing_at_it_nei
     system.world.enqueue(a_message(2))
     await a_round(courier)
     assert list(system.world.outcomes().values()) == ["accepted"] * 2
+
+
+async def test_who_stops_keeps_no_house_that_was_only_waiting_for_it() -> None:
+    system = System(World(meta=type(META)(shards=8)))
+    filed = threading.Event()
+    kept: list[int] = []
+
+    def files(shard: int, now: float) -> None:
+        kept.append(shard)
+        filed.wait(10)
+
+    courier = Courier(replace(system.courier()._parts, housekeeping=[files]), "a", CourierSettings())
+    await courier.round()
+    await asyncio.sleep(0.01)
+    courier.stop()
+    filed.set()
+    await courier.run()
+    assert len(kept) == KEEPERS
+    assert system.leases.held == {}
 
 
 async def test_a_shard_that_has_waited_for_its_turn_is_drained_at_the_time_it_is_by_then() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from delivery.backoff import Backoff
 from delivery.breaker import TRYING_S
-from delivery.channels.base import Answer, Delivery, Traits, Transient
+from delivery.channels.base import Answer, Delivery, Traits, Transient, Unknown
 from delivery.courier import Courier
 from delivery.outbox import Backlog, Entry
 from delivery.turn import DispatchSettings
@@ -371,6 +371,21 @@ async def test_calls_left_behind_are_no_more_than_all_waves_have() -> None:
 
 
 @in_simulated_time
+async def test_waves_of_several_shards_together_leave_no_more_calls_behind_than_one_after_the_other() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 800, 4)))
+    world = World(uneven, settings=DispatchSettings(waves=4, patience_s=60.0), meta=Meta(shards=8), stopwatch=stopwatch)
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(800)))
+    dispatcher = world.dispatcher()
+    drains = [asyncio.create_task(dispatcher.drain(shard, "a", NOW)) for shard in range(8)]
+    late = [0]
+    while not all(drain.done() for drain in drains):
+        await asyncio.sleep(0.001)
+        late += [doors.late for doors in dispatcher._doors.values()]
+    assert 3 * 8 < max(late) <= 4 * 8
+    assert sum(drain.result().count("accepted") for drain in drains) == 800
+
+
+@in_simulated_time
 async def test_what_a_call_that_was_left_behind_raises_is_told_and_its_message_comes_back() -> None:
     class Failing(Uneven):
         async def send(self, deliveries: Sequence[Delivery]) -> list[Answer]:
@@ -387,6 +402,47 @@ async def test_what_a_call_that_was_left_behind_raises_is_told_and_its_message_c
     assert failure.group_contains(ValueError, match="a bug")
     assert len(world.memory.outcomes(0, "", 99)) == 19
     assert world.memory.backlog([0]) == [Backlog(in_hand=1)]
+
+
+@in_simulated_time
+async def test_a_few_calls_that_end_without_an_answer_together_rest_no_provider_that_answers_others() -> None:
+    silent = range(5, 30, 10)
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in silent), traits=Traits(batch=1, concurrency=32))
+    uneven.answers = {a_message(number).grant_id: Unknown("no answer", down=True) for number in silent}
+    world = World(uneven, stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(100)))
+    await dispatcher.drain(0, "a", NOW)
+    world.enqueue(a_message(100))
+    assert (await dispatcher.drain(0, "a", NOW + 20)).count("accepted") == 1
+
+
+@in_simulated_time
+async def test_a_call_left_behind_that_is_refused_in_its_midst_says_that_its_provider_is_down_by_now() -> None:
+    uneven = Uneven(hanging=frozenset({"u0"}), traits=Traits(batch=4, concurrency=2))
+    uneven.answers = {a_message(number).grant_id: Transient("refused", down=True) for number in range(1, 4)}
+    world = World(uneven, stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(8)))
+    assert (await dispatcher.drain(0, "a", NOW)).count("accepted") == 5
+    world.enqueue(a_message(100))
+    assert (await dispatcher.drain(0, "a", NOW + 21)).count("accepted") == 0
+
+
+@in_simulated_time
+async def test_calls_left_behind_are_counted_until_they_are_back_though_their_drain_was_cancelled() -> None:
+    uneven = Uneven(hanging=frozenset(f"u{number}" for number in range(0, 8, 2)))
+    world = World(uneven, settings=DispatchSettings(waves=1), stopwatch=stopwatch)
+    dispatcher = world.dispatcher()
+    world.enqueue(*(a_message(number, user_id=f"u{number}") for number in range(8)))
+    drain = asyncio.create_task(dispatcher.drain(0, "a", NOW))
+    await asyncio.sleep(5.0)
+    drain.cancel()
+    await asyncio.wait([drain])
+    (doors,) = dispatcher._doors.values()
+    assert doors.late == 4
+    await asyncio.sleep(20.0)
+    assert doors.late == 0
 
 
 def test_messages_come_back_when_those_before_them_are_through() -> None:
