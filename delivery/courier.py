@@ -142,13 +142,13 @@ class Courier:
         if now - self._state.leased_at >= self._settings.lease_ttl_s / 3 or now < self._state.leased_at:
             await asyncio.to_thread(self._take_leases, now)
         shards = sorted(self._state.leases)
-        backlog = await asyncio.to_thread(self._parts.outbox.backlog, shards) if shards else []
+        backlog = await asyncio.to_thread(self._parts.outbox.backlog, shards, now) if shards else []
         self._parts.metrics.gauge("tidings_outbox_backlog", sum(each.total for each in backlog))
         for shard, waiting in zip(shards, backlog, strict=True):
             if self._is_due(shard, now):
                 self._state.kept_at[shard] = now
                 self._state.keeping[shard] = asyncio.create_task(self._keep(shard, now))
-            if waiting.total and self._state.resting.get(shard, now) <= now and shard not in self._state.drains:
+            if waiting.ready and self._state.resting.get(shard, now) <= now and shard not in self._state.drains:
                 self._state.drains[shard] = asyncio.create_task(self._work(shard))
         self._round_ended_s = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -144,16 +145,25 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a shard still has to deliver: `queued` not read, `in_hand` read and not settled, `retrying` waiting for their time."""
+    """What a shard still has to deliver: `queued` not read, `in_hand` read and not settled, `retrying` waiting for their time.
+
+    `due`: those of the latter whose time had come at the moment asked about.
+    """
 
     queued: int = 0
     in_hand: int = 0
     retrying: int = 0
+    due: int = field(default=0, compare=False)
 
     @property
     def total(self) -> int:
         """Everything granted and not settled."""
         return self.queued + self.in_hand + self.retrying
+
+    @property
+    def ready(self) -> int:
+        """What a drain could do something about; the rest waits for a time that may be hours off."""
+        return self.queued + self.in_hand + self.due
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +207,7 @@ class Outbox(Protocol):
         """Put messages back until they are due; False where one was settled or put back before, or has passed into other hands."""
         ...
 
-    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+    def backlog(self, shards: Sequence[int], now: float = math.inf) -> list[Backlog]:
         """Return what each of the shards still has to deliver."""
         ...
 
@@ -305,10 +315,11 @@ class MemoryOutbox:
         box.retrying += [(retry.due_at, retry.entry) for retry, done in zip(retries, released, strict=True) if done]
         return released
 
-    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+    def backlog(self, shards: Sequence[int], now: float = math.inf) -> list[Backlog]:
         """See Outbox."""
         boxes = [self._box(shard) for shard in shards]
-        return [Backlog(len(box.queued), len(box.held), len(box.retrying)) for box in boxes]
+        due = [sum(due_at <= now for due_at, _ in box.retrying) for box in boxes]
+        return [Backlog(len(box.queued), len(box.held), len(box.retrying), n) for box, n in zip(boxes, due, strict=True)]
 
     def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
         """See Outbox."""

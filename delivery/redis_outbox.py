@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -86,7 +87,7 @@ class RedisOutbox:
             arguments += [retry.entry.entry_id, retry.entry.holder, repr(retry.due_at), _put_aside(retry.entry)]
         return _flags(self._retry_later(self._names(shard, Keys.OUTBOX, Keys.ATTEMPTS, RETRIES), arguments))
 
-    def backlog(self, shards: Sequence[int]) -> list[Backlog]:
+    def backlog(self, shards: Sequence[int], now: float = math.inf) -> list[Backlog]:
         """See Outbox."""
         pipe = self._client.pipeline(transaction=False)
         for shard in shards:
@@ -94,9 +95,10 @@ class RedisOutbox:
             pipe.xlen(outbox)
             pipe.xpending(outbox, GROUP)
             pipe.zcard(retries)
+            pipe.zcount(retries, "-inf", now)
         # A shard that was never read has no group yet: that answer alone may be an error.
         answers = pipe.execute(raise_on_error=False)
-        return [_backlog(*answers[place : place + 3]) for place in range(0, len(answers), 3)]
+        return [_backlog(*answers[place : place + 4]) for place in range(0, len(answers), 4)]
 
     def outcomes(self, shard: int, after: str, count: int) -> list[tuple[str, OutcomeRecord]]:
         """See Outbox."""
@@ -220,9 +222,9 @@ def _facts(reason: str, attempts: int, now: float) -> bytes:
     return bytes(msgpack.packb(letter_facts(reason, attempts, now)))
 
 
-def _backlog(length: int, pending: dict[str, int] | Exception, retrying: int) -> Backlog:
+def _backlog(length: int, pending: dict[str, int] | Exception, retrying: int, due: int) -> Backlog:
     in_hand = 0 if isinstance(pending, Exception) else pending["pending"]
-    return Backlog(length - in_hand, in_hand, retrying)
+    return Backlog(length - in_hand, in_hand, retrying, due)
 
 
 def _flags(answers: Sequence[int]) -> list[bool]:

@@ -188,10 +188,13 @@ def post_urgent(stores: RedisStores, history: Dataset, api_url: str, now: float)
 
 
 def wait_for_deliveries(stores: RedisStores, now: float) -> None:
-    """Return once nothing is on its way, or after a while; the clock goes on from `now` meanwhile, for what was put off."""
+    """Return once nothing is on its way, or after a while; the clock goes on from `now` meanwhile, for what was put off.
+
+    What waits for the end of its user's quiet hours is left waiting.
+    """
     outbox, shards = RedisOutbox(stores.client, stores.meta.keys), range(stores.meta.shards)
     began = time.monotonic()
-    while any(each.total for each in outbox.backlog(shards)) and (waited_s := time.monotonic() - began) < DELIVERY_S:
+    while any(each.ready for each in outbox.backlog(shards, now + DELIVERY_S)) and (waited_s := time.monotonic() - began) < DELIVERY_S:
         stores.clock.hold(now + waited_s)
         time.sleep(0.02)
 

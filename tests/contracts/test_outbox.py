@@ -178,7 +178,8 @@ def test_the_backlog_counts_what_is_queued_in_hand_and_waiting(case: Case) -> No
     case.outbox.retry_later(SHARD, [Retry(first, NOW + 60)])
     (backlog,) = case.outbox.backlog([SHARD])
     assert backlog == Backlog(queued=2, in_hand=1, retrying=1)
-    assert backlog.total == 4
+    assert (backlog.total, backlog.ready) == (4, 4)
+    assert [each.ready for now in (NOW + 59, NOW + 60) for each in case.outbox.backlog([SHARD], now)] == [3, 4]
 
 
 def test_how_a_message_stands_is_told_until_it_is_settled(case: Case) -> None:
