@@ -65,7 +65,6 @@ from lake.collected import Living
 from lake.history import KEEP_DAYS, History
 from lake.ids import hash64
 from lake.items import ItemTable
-from lake.kinds import NO_ENGAGEMENT
 from lake.meta import CHANNELS, Meta
 from lake.metrics import Metrics
 from lake.redis_rewriting import rewrite_log
@@ -559,11 +558,9 @@ def feedback_of(settings: Settings) -> Feedback:
     stores, features = stores_of(settings), features_of(settings)
 
     def engaged(rows: Sequence[EventRow]) -> None:
-        about = [row for row in rows if row.get("item_id") and row["kind"] not in NO_ENGAGEMENT]
-        if about:
-            users, items = [row["user_id"] for row in about], [row["item_id"] for row in about]
-            features.record_engagements(items, users, [row["at"] for row in about])
-            stores.seen.add(users, hash64(items))
+        users, items = [row["user_id"] for row in rows], [row["item_id"] for row in rows]
+        features.record_engagements(items, users, [row["at"] for row in rows])
+        stores.seen.add(users, hash64(items))
 
     def opened(rows: Sequence[EventRow]) -> None:
         users, grants = opened_grants(rows)

@@ -49,7 +49,10 @@ class EventLog(Protocol):
 
 @dataclass(frozen=True)
 class Effects:
-    """What events change beyond this package; each callable gets whole batches of rows and may do nothing."""
+    """What events change beyond this package; each callable gets whole batches of rows and may do nothing.
+
+    `record_engagement`: of rows that name an item and count as engagement; `mark_opened`: of those that show that a send was seen.
+    """
 
     record_engagement: Callable[[Sequence[EventRow]], None]
     mark_opened: Callable[[Sequence[EventRow]], None]
@@ -161,7 +164,7 @@ class Feedback:
 
     def _act(self, fresh: Sequence[EventRow]) -> None:
         for effect, chosen in (
-            (self.effects.record_engagement, [row for row in fresh if row.get("item_id") is not None and row["kind"] not in NO_ENGAGEMENT]),
+            (self.effects.record_engagement, [row for row in fresh if row.get("item_id") and row["kind"] not in NO_ENGAGEMENT]),
             (self.effects.mark_opened, [row for row in fresh if row.get("send_id") is not None and row["kind"] in OPENED]),
         ):
             if chosen:
