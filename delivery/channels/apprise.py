@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Literal
 from urllib.parse import quote
 
@@ -81,10 +83,7 @@ class AppriseChannel(OneByOneText):
         super().__init__(settings)
         self._settings = settings
         self._asset = apprise.AppriseAsset(app_id="Tidings", http_redirects=False, secure_logging=True, storage_mode="memory")
-        # What services complain about may quote whom they were to reach: it goes into the result alone, which the answer is read from.
-        complaints = logging.getLogger("apprise")
-        complaints.propagate = False
-        complaints.setLevel(logging.DEBUG)
+        _Overhears.on(logging.getLogger("apprise"))
 
     async def _deliver(self, delivery: Delivery, address: str) -> Answer:
         import apprise
@@ -93,10 +92,50 @@ class AppriseChannel(OneByOneText):
         if not service.add(self._settings.url.get_secret_value().replace(PLACE, quote(address, safe=""))):
             return Permanent("the service takes no such address", bad_address=True)
         body, title = _text(delivery), push.clipped(delivery.content.title, push.MOST_TITLE_BYTES)
-        with await service.async_notify(
-            body=body, title=title, body_format=apprise.NotifyFormat.TEXT, timeout=self._settings.timeout_s, log_level=logging.DEBUG
-        ) as result:
-            return Accepted() if result else _failed([entry.message for entry in result.logs()])
+        with (
+            overheard() as said,
+            await service.async_notify(
+                body=body, title=title, body_format=apprise.NotifyFormat.TEXT, timeout=self._settings.timeout_s
+            ) as result,
+        ):
+            return Accepted() if result else _failed(said)
+
+
+_said: ContextVar[list[str] | None] = ContextVar("said", default=None)
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """Yield what the services called meanwhile complain about, also in threads: Apprise hands them the context."""
+    said: list[str] = []
+    token = _said.set(said)
+    try:
+        yield said
+    finally:
+        _said.reset(token)
+
+
+class _Overhears(logging.Handler):
+    """Gives what services complain about to whoever called them, and to nobody else: it may quote whom they were to reach.
+
+    Apprise's own results lack now and then what they are read for: they listen with a handler for each call, and whenever one leaves the
+    list of them in the middle of another call's record, the next in the list is passed over. The first in it never is.
+    """
+
+    @classmethod
+    def on(cls, complaints: logging.Logger) -> None:
+        """Have the first of a logger's handlers be one of these, and nothing of it come to any other logger."""
+        complaints.propagate = False
+        complaints.setLevel(logging.DEBUG)
+        if not any(isinstance(handler, cls) for handler in complaints.handlers):
+            complaints.handlers.insert(0, cls())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        said = _said.get()
+        if said is not None:
+            with suppress(Exception):  # what does not fit its own format says nothing; raised here, it would end the service's call
+                said.append(record.getMessage())
 
 
 def _text(delivery: Delivery) -> str:

@@ -74,6 +74,26 @@ async def test_every_answer_is_taken_for_what_it_means_and_costs_the_others_noth
     assert "/elsewhere" not in [path for path, _ in service.got]
 
 
+async def test_an_answer_is_heard_also_where_other_calls_end_in_the_middle_of_its_record() -> None:
+    complaints = logging.getLogger("apprise")
+
+    class Leaves(logging.Handler):
+        """What two other calls listen with, which end just then: whoever comes after them in the list is passed over."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "error=" in record.getMessage():
+                complaints.removeHandler(other)
+                complaints.removeHandler(self)
+
+    other, leaving = logging.NullHandler(), Leaves()
+    complaints.addHandler(other)
+    complaints.addHandler(leaving)
+    (answer,) = await Service().send("json", "401")
+    assert leaving not in complaints.handlers
+    assert isinstance(answer, Transient)
+    assert answer.down
+
+
 async def test_what_a_service_answers_429_is_tried_again_later_and_is_no_dead_letter() -> None:
     service = Service()
     async with service.served() as at:
