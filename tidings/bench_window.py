@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from tidings.bench_cpu import cpu_use
 from tidings.bench_data import NOW, Bench, BenchData, bench
 from tidings.bench_system import Step, system
 
+if TYPE_CHECKING:
+    import xgboost as xgb
+
 CHANNEL = "in_app"
 PEER_NAME = "inplace_predict on the same assembled rows, all cores"
 SETTINGS = {"ticking": False, "rankers": [2, 2], "shards_in_flight": 4}
@@ -39,41 +43,52 @@ Tick = Callable[[], LaneReport | None]
 def run(
     data: BenchData | None = None,
     *,
-    rounds: int = 3,
+    rounds: int = 5,
     settings: dict[str, Any] | None = None,
     keep: Path | None = None,
     step: Step = lambda _: None,
 ) -> dict[str, Any]:
     """Return the figures of `tidings bench window --json`.
 
-    `candidates_per_s`: the best of `rounds` windows, after one to warm up, from the tick to the last user moved on. `peer_*`: the
-    best of as many predictions while nothing else runs. `keep`: see bench_data.bench.
+    `candidates_per_s`: of the median of `rounds` windows, after one to warm up, from the tick to the last user moved on.
+    `peer_candidates_per_s`: of the predictions before and after it, while the system waits for the next tick: a machine's pace changes
+    within a minute, so each window is compared with what surrounds it. `keep`: see bench_data.bench.
     """
     data = data or BenchData()
     step("making users, items and a model")
     with bench(data, keep) as made:
         step("assembling the same rows for the peer")
-        peer = peer_speed(made, rounds)
-        weekly = DecideConfig().top_n * (rounds + 1) - 1  # so that everybody's budget runs out in the last window
+        peer = Peer.of(made)
+        weekly = DecideConfig().top_n  # so that each window spends everybody's budget
         chosen = SETTINGS | {"weekly": {CHANNEL: weekly}} | (settings or {})
         with system(made, chosen, step) as state:
             from tidings.ray_demo import scheduler_tick  # Ray reads its settings from the environment when it is imported
 
             with scheduler_tick(state) as tick:
                 windows = Windows.open(made)
-                runs = [_told(windows.decide_next(tick), step) for _ in range(rounds + 1)]
-        fastest = max(runs[1:], key=lambda each: each["candidates_per_s"])
+                runs, peer_runs = [], []
+                for _ in range(rounds + 1):
+                    runs.append(_told(windows.decide_next(tick), step))
+                    peer_runs.append(peer.speed())
+        pairs = [_beside(run, pair) for run, pair in zip(runs[1:], pairwise(peer_runs), strict=True)]
         return {
             "users": data.users,
-            **fastest,
+            **sorted(pairs, key=lambda pair: pair["ratio"])[len(pairs) // 2],
             "overspent": overspent(made, weekly),
-            **peer,
-            "ratio": round(fastest["candidates_per_s"] / peer["peer_candidates_per_s"], 3),
+            "peer_name": PEER_NAME,
+            "ratios": [pair["ratio"] for pair in pairs],
             "all_runs": runs,
+            "peer_runs": peer_runs,
             "settings": chosen,
             "data": made.facts(),
             "cores": os.cpu_count(),
         }
+
+
+def _beside(run: dict[str, Any], peers: tuple[int, int]) -> dict[str, Any]:
+    """Return a window's figures beside those of the predictions before and after it."""
+    speed = round(sum(peers) / len(peers))
+    return {**run, "peer_candidates_per_s": speed, "ratio": round(run["candidates_per_s"] / speed, 3)}
 
 
 def _told(figures: dict[str, Any], step: Step) -> dict[str, Any]:
@@ -85,7 +100,8 @@ def _told(figures: dict[str, Any], step: Step) -> dict[str, Any]:
 class Windows:
     """Windows of all users in quarter-hours that follow one another, as far as a profile holds any, and then from the first again.
 
-    The clock moves on with every round, a week further once a week's windows are through.
+    The clock moves on with every round, a week further once a week's windows are through. Ledgers are empty before each, since what was
+    sent before would not be ranked again, and every window is to rank as many rows as the last.
     """
 
     made: Bench
@@ -112,6 +128,7 @@ class Windows:
         self.rounds += 1
         stores = self.made.stores
         stores.clock.hold(slot * SLOT_S + 1.0)
+        stores.ledger.delete(self.made.data.user_ids)
         with cpu_use(os.getpid()) as use:
             began = time.perf_counter()
             report = tick()
@@ -134,16 +151,25 @@ def overspent(made: Bench, weekly: int) -> int:
     return int((spent > weekly).any(axis=1).sum())
 
 
-def peer_speed(made: Bench, rounds: int) -> dict[str, Any]:
-    """Return how fast XGBoost alone predicts the rows of everybody's window, with all cores."""
-    rows = assembled(made, made.data.user_ids)
-    booster = bundles.load(made.model, threads=0, verified=True).booster
-    speeds = []
-    for _ in range(rounds + 1):
+@dataclass(frozen=True)
+class Peer:
+    """XGBoost alone on the `rows` of everybody's window, with all cores."""
+
+    rows: Matrix
+    booster: xgb.Booster
+
+    @staticmethod
+    def of(made: Bench) -> Peer:
+        """Assemble the rows, and load the model."""
+        peer = Peer(assembled(made, made.data.user_ids), bundles.load(made.model, threads=0, verified=True).booster)
+        peer.speed()
+        return peer
+
+    def speed(self) -> int:
+        """Return how many rows a second it predicts now."""
         began = time.perf_counter()
-        booster.inplace_predict(rows, predict_type="margin")
-        speeds.append(round(len(rows) / (time.perf_counter() - began)))
-    return {"peer_name": PEER_NAME, "peer_candidates": len(rows), "peer_candidates_per_s": max(speeds), "peer_runs": speeds}
+        self.booster.inplace_predict(self.rows, predict_type="margin")
+        return round(len(self.rows) / (time.perf_counter() - began))
 
 
 def assembled(made: Bench, users: list[str]) -> Matrix:
