@@ -36,7 +36,7 @@ def create_app() -> FastAPI:
     @app.post("/v1/urgent")
     async def score(request: Request) -> Response:
         users = orjson.loads(await request.body())["users"]
-        probability = bundle.probabilities(rows[: len(users)])
+        probability = bundle.booster.inplace_predict(rows[: len(users)])
         results = [{"user_id": user, "score": score} for user, score in zip(users, probability.tolist(), strict=True)]
         return Response(orjson.dumps({"results": results}), media_type="application/json")
 

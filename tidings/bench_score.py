@@ -76,7 +76,7 @@ def run(
     codes, at = channel_codes(bundle, rows["channel"]), seconds(rows["at"])
     features_s = _best_of(rounds, lambda: features_at(State(past), user, item, codes, at))
     matrix = features_at(State(past), user, item, codes, at)
-    peer_s = _best_of(rounds, lambda: bundle.probabilities(matrix))
+    peer_s = _best_of(rounds, lambda: bundle.booster.inplace_predict(matrix))
     return {
         "rows": len(rows),
         "seconds": round(took_s, 3),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from lake.items import ItemTable
 from lake.profiles import MAX_WINDOWS
 from ranking import bundle as bundles
 from ranking.blocks import Matrix
+from ranking.bundle import Bundle
 from ranking.heat import burst_of
 from ranking.scorer import Scorer, ScoreRequest
 from scheduler.commit import MAX_USERS
@@ -28,9 +29,6 @@ from scheduler.windows import EPOCH_QUARTERS, SLOT_S, WEEK_QUARTERS, LocalTimes,
 from tidings.bench_cpu import cpu_use
 from tidings.bench_data import NOW, Bench, BenchData, bench
 from tidings.bench_system import Step, system
-
-if TYPE_CHECKING:
-    import xgboost as xgb
 
 CHANNEL = "in_app"
 PEER_NAME = "inplace_predict on the same assembled rows, all cores"
@@ -153,22 +151,22 @@ def overspent(made: Bench, weekly: int) -> int:
 
 @dataclass(frozen=True)
 class Peer:
-    """XGBoost alone on the `rows` of everybody's window, with all cores."""
+    """XGBoost alone on the `rows` of everybody's window, with all cores, as the model was trained."""
 
     rows: Matrix
-    booster: xgb.Booster
+    bundle: Bundle
 
     @staticmethod
     def of(made: Bench) -> Peer:
         """Assemble the rows, and load the model."""
-        peer = Peer(assembled(made, made.data.user_ids), bundles.load(made.model, threads=0, verified=True).booster)
+        peer = Peer(assembled(made, made.data.user_ids), bundles.load(made.model, threads=0, verified=True))
         peer.speed()
         return peer
 
     def speed(self) -> int:
         """Return how many rows a second it predicts now."""
         began = time.perf_counter()
-        self.booster.inplace_predict(self.rows, predict_type="margin")
+        self.bundle.booster.inplace_predict(self.rows, predict_type="margin")
         return round(len(self.rows) / (time.perf_counter() - began))
 
 

@@ -55,7 +55,7 @@ def urgent(
 
 def window(
     users: Annotated[int, typer.Option(min=500, help="How many users' windows open at once.")] = 20_000,
-    rounds: Annotated[int, typer.Option(min=1, max=12, help="How many windows are measured.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=12, help="How many windows are measured.")] = 5,
     keep: Keep = None,
     as_json: Json = False,
 ) -> None:
