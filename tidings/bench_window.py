@@ -50,7 +50,8 @@ def run(
 
     `candidates_per_s`: of the median of `rounds` windows, after one to warm up, from the tick to the last user moved on.
     `peer_candidates_per_s`: of the predictions before and after it, while the system waits for the next tick: a machine's pace changes
-    within a minute, so each window is compared with what surrounds it. `keep`: see bench_data.bench.
+    within a minute, so each window is compared with what surrounds it. Ledgers are empty before each, since what was sent before would not
+    be ranked again. `sent_when_spent`: what one more window sent, of the budgets that the last had spent. `keep`: see bench_data.bench.
     """
     data = data or BenchData()
     step("making users, items and a model")
@@ -66,12 +67,15 @@ def run(
                 windows = Windows.open(made)
                 runs, peer_runs = [], []
                 for _ in range(rounds + 1):
+                    made.stores.ledger.delete(data.user_ids)
                     runs.append(_told(windows.decide_next(tick), step))
                     peer_runs.append(peer.speed())
+                spent = _told(windows.decide_next(tick), step)
         pairs = [_beside(run, pair) for run, pair in zip(runs[1:], pairwise(peer_runs), strict=True)]
         return {
             "users": data.users,
             **sorted(pairs, key=lambda pair: pair["ratio"])[len(pairs) // 2],
+            "sent_when_spent": spent["sent"],
             "overspent": overspent(made, weekly),
             "peer_name": PEER_NAME,
             "ratios": [pair["ratio"] for pair in pairs],
@@ -98,8 +102,7 @@ def _told(figures: dict[str, Any], step: Step) -> dict[str, Any]:
 class Windows:
     """Windows of all users in quarter-hours that follow one another, as far as a profile holds any, and then from the first again.
 
-    The clock moves on with every round, a week further once a week's windows are through. Ledgers are empty before each, since what was
-    sent before would not be ranked again, and every window is to rank as many rows as the last.
+    The clock moves on with every round, a week further once a week's windows are through.
     """
 
     made: Bench
@@ -126,7 +129,6 @@ class Windows:
         self.rounds += 1
         stores = self.made.stores
         stores.clock.hold(slot * SLOT_S + 1.0)
-        stores.ledger.delete(self.made.data.user_ids)
         with cpu_use(os.getpid()) as use:
             began = time.perf_counter()
             report = tick()

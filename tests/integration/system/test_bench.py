@@ -48,7 +48,8 @@ def test_a_small_window_moves_everybody_on_and_overspends_nobody(tmp_path: Path,
     report = _bench(tmp_path, "window", "--users", "600", "--rounds", "1", "--keep", str(keep))
     assert report.keys() >= WINDOW
     assert report["candidates"] == 600 * BenchData().per_user
-    assert [run["sent"] for run in report["all_runs"]] == [600 * 3, 600 * 2]
+    assert [run["sent"] for run in report["all_runs"]] == [600 * 3, 600 * 3]
+    assert report["sent_when_spent"] == 0
     assert report["overspent"] == 0
     assert report["data"]["trees"] == 300
 
