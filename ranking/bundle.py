@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from lake.meta import CHANNELS
 from ranking.blocks import Matrix
 from ranking.boosting import xgboost
 from ranking.calibration import Calibration
-from ranking.dense import Dense
+from ranking.dense import dense
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
 from ranking.opt_out import OptOut
 from ranking.popularity import Worth
@@ -82,19 +81,11 @@ class Bundle:
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
-        return _margins(self._heavy, rows)
+        return _margins(self.booster, rows)
 
     def foretold(self, rows: Matrix) -> Matrix:
         """Return what the light model, or without one the heavy, says the margins of feature rows will be, float32 (n,)."""
-        return _margins(self._heavy if self._light is None else self._light, rows)
-
-    @cached_property
-    def _heavy(self) -> Dense:
-        return Dense.of(self.booster)
-
-    @cached_property
-    def _light(self) -> Dense | None:
-        return None if self.light is None else Dense.of(self.light)
+        return _margins(self.light or self.booster, rows)
 
     def probabilities(self, rows: Matrix) -> Matrix:
         """Return the calibrated probability of engagement of feature rows, float32 (n,)."""
@@ -105,10 +96,10 @@ class Bundle:
         return np.array([self.channels.index(name) if name in self.channels else NO_CHANNEL for name in names], np.uint8)
 
 
-def _margins(trees: Dense, rows: Matrix) -> Matrix:
+def _margins(booster: xgb.Booster, rows: Matrix) -> Matrix:
     if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != len(FEATURES) or not rows.flags.c_contiguous:
         raise ValueError(f"feature rows must be C-contiguous float32 (n, {len(FEATURES)}), not {rows.dtype} {rows.shape}")
-    return trees.margins(rows) if len(rows) else np.empty(0, np.float32)
+    return dense(booster).margins(rows) if len(rows) else np.empty(0, np.float32)
 
 
 def write(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,18 @@ class Dense:
         filled = rows.take(self.places, axis=1)
         np.copyto(filled, self.fill, where=np.isnan(filled))
         return filled
+
+
+_made: WeakKeyDictionary[xgb.Booster, Dense] = WeakKeyDictionary()
+"""By the booster they were made of: bundles that are one model under several ids share them."""
+
+
+def dense(booster: xgb.Booster) -> Dense:
+    """Return the trees of a booster that nobody changes any more, made once; raises what Dense.of raises."""
+    found = _made.get(booster)
+    if found is None:
+        found = _made[booster] = Dense.of(booster)
+    return found
 
 
 def _loaded(content: dict[str, Any], threads: str) -> xgb.Booster:

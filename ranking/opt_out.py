@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lake.dataset import Dataset
-from ranking.dense import Dense
+from ranking.dense import dense
 from ranking.evaluation import log_loss
 from ranking.features import FEATURES, NO_CHANNEL
 from ranking.join import features_at
@@ -55,13 +54,9 @@ class OptOut:
 
     def risks(self, rows: Matrix) -> Matrix:
         """Return the risk of feature rows, float32 (n,)."""
-        if self._trees is None or not len(rows):
+        if self.booster is None or not len(rows):
             return np.full(len(rows), self.rate, np.float32)
-        return self._trees.predictions(rows)
-
-    @cached_property
-    def _trees(self) -> Dense | None:
-        return None if self.booster is None else Dense.of(self.booster)
+        return dense(self.booster).predictions(rows)
 
     def as_json(self) -> dict[str, Any]:
         """Return the risk as plain values."""

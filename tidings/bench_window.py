@@ -65,18 +65,19 @@ def run(
 
             with scheduler_tick(state) as tick:
                 windows = Windows.open(made)
-                runs, peer_runs = [], []
+                runs, peer_runs, over = [], [], 0
                 for _ in range(rounds + 1):
                     made.stores.ledger.delete(data.user_ids)
                     runs.append(_told(windows.decide_next(tick), step))
                     peer_runs.append(peer.speed())
+                    over += overspent(made, weekly)
                 spent = _told(windows.decide_next(tick), step)
         pairs = [_beside(run, pair) for run, pair in zip(runs[1:], pairwise(peer_runs), strict=True)]
         return {
             "users": data.users,
             **sorted(pairs, key=lambda pair: pair["ratio"])[len(pairs) // 2],
             "sent_when_spent": spent["sent"],
-            "overspent": overspent(made, weekly),
+            "overspent": over + overspent(made, weekly),
             "peer_name": PEER_NAME,
             "ratios": [pair["ratio"] for pair in pairs],
             "all_runs": runs,

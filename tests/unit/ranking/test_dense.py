@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.blocks import Matrix
-from ranking.dense import Dense
+from ranking.dense import Dense, dense
 
 WIDTH = 6
 
@@ -66,6 +68,16 @@ def test_rows_are_left_as_they_were() -> None:
     before = rows.copy()
     Dense.of(trained(rows)).margins(rows)
     np.testing.assert_array_equal(rows, before)
+
+
+def test_a_model_is_read_once_for_all_bundles_that_hold_it_and_forgotten_with_it() -> None:
+    booster = trained(rows_of(np.random.default_rng(1), 200, 0.0))
+    kept = weakref.ref(dense(booster))
+    assert dense(booster) is kept()
+    assert dense(trained(rows_of(np.random.default_rng(2), 200, 0.0))) is not kept()
+    del booster
+    gc.collect()
+    assert kept() is None
 
 
 def test_it_uses_as_many_threads_as_the_booster_it_was_made_of() -> None:
