@@ -19,8 +19,8 @@ from lake.meta import CHANNELS
 from ranking.blocks import Matrix
 from ranking.boosting import xgboost
 from ranking.calibration import Calibration
-from ranking.dense import dense
 from ranking.features import FEATURES, NO_CHANNEL, VERSION, order_of
+from ranking.forest import forest
 from ranking.opt_out import OptOut
 from ranking.popularity import Worth
 from ranking.reference import Reference
@@ -81,11 +81,11 @@ class Bundle:
 
     def margins(self, rows: Matrix) -> Matrix:
         """Return the raw margins of feature rows, float32 (n,); raises ValueError where rows are no feature rows."""
-        return _margins(self.booster, rows)
+        return forest(self.booster).margins(rows)
 
     def foretold(self, rows: Matrix) -> Matrix:
         """Return what the light model, or without one the heavy, says the margins of feature rows will be, float32 (n,)."""
-        return _margins(self.light or self.booster, rows)
+        return forest(self.light or self.booster).margins(rows)
 
     def probabilities(self, rows: Matrix) -> Matrix:
         """Return the calibrated probability of engagement of feature rows, float32 (n,)."""
@@ -94,12 +94,6 @@ class Bundle:
     def channel_codes(self, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return this model's codes of channel names, 255 for one it does not know."""
         return np.array([self.channels.index(name) if name in self.channels else NO_CHANNEL for name in names], np.uint8)
-
-
-def _margins(booster: xgb.Booster, rows: Matrix) -> Matrix:
-    if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != len(FEATURES) or not rows.flags.c_contiguous:
-        raise ValueError(f"feature rows must be C-contiguous float32 (n, {len(FEATURES)}), not {rows.dtype} {rows.shape}")
-    return dense(booster).margins(rows) if len(rows) else np.empty(0, np.float32)
 
 
 def write(

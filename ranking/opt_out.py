@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from lake.dataset import Dataset
-from ranking.dense import dense
 from ranking.evaluation import log_loss
 from ranking.features import FEATURES, NO_CHANNEL
+from ranking.forest import forest
 from ranking.join import features_at
 from ranking.labels import DAY_S
 from ranking.offline import State
@@ -54,9 +55,10 @@ class OptOut:
 
     def risks(self, rows: Matrix) -> Matrix:
         """Return the risk of feature rows, float32 (n,)."""
-        if self.booster is None or not len(rows):
+        if self.booster is None:
             return np.full(len(rows), self.rate, np.float32)
-        return dense(self.booster).predictions(rows)
+        risks: Matrix = expit(forest(self.booster).margins(rows))
+        return risks
 
     def as_json(self) -> dict[str, Any]:
         """Return the risk as plain values."""
