@@ -57,4 +57,4 @@ def shard_of(user_id: str, shards: int) -> int:
 
 def shards_of(user_ids: Iterable[str], shards: int) -> npt.NDArray[np.int32]:
     """Return the shard of each user, shape (n,)."""
-    return np.fromiter((shard_of(user, shards) for user in user_ids), np.int32)
+    return np.array([shard_of(user, shards) for user in user_ids], np.int32)

@@ -39,9 +39,6 @@ AUTHOR = np.dtype([("stats", "<f4", (len(AUTHOR_STATS),)), ("vector", "<f4", (DI
 TOPIC = np.dtype([("stats", "<f4", (len(TOPIC_STATS),))])
 
 Records = npt.NDArray[np.void]
-_WORD = 4
-_USER_WORDS, _ENTRY_WORDS = USER.itemsize // _WORD, ENTRY.itemsize // _WORD
-assert USER.itemsize % _WORD == ENTRY.itemsize % _WORD == 0
 assert len(AUTHOR_AFFINITY) == len(TOPIC_AFFINITY)
 
 
@@ -93,34 +90,31 @@ def unpack_users(packed: Sequence[bytes | None]) -> tuple[UserBlock, npt.NDArray
     So is a row that another version of Tidings wrote, until the next refresh.
     """
     nobody = blank(USER)
-    rows = [nobody if row is None else row for row in packed]
-    words = np.frombuffer(b"".join(rows), np.uint32)
-    size = np.fromiter(map(len, rows), np.int64, len(rows)) // _WORD
-    start = np.cumsum(size) - size
-    foreign = np.flatnonzero(size != _USER_WORDS + _ENTRY_WORDS * (words[start].astype(np.int64) + words[start + 1]))
+    rows = [nobody if row is None or len(row) < USER.itemsize else row for row in packed]
+    head = np.frombuffer(b"".join([row[: USER.itemsize] for row in rows]), USER)
+    counts = np.stack([head["authors"], head["topics"]], axis=1).astype(np.int64)
+    size = np.fromiter(map(len, rows), np.int64, len(rows))
+    foreign = np.flatnonzero(size != USER.itemsize + ENTRY.itemsize * counts.sum(axis=1))
     if len(foreign):
         strange = set(foreign.tolist())
         return unpack_users([None if place in strange else row for place, row in enumerate(packed)])
-    known = np.fromiter((row is not None for row in packed), bool, len(packed))
-    place = start[:, None] + np.arange(_USER_WORDS)
-    head = words[place].view(USER)[:, 0] if rows else np.empty(0, USER)
-    is_entry = np.ones(len(words), bool)
-    is_entry[place] = False
-    entries = words[is_entry].view(ENTRY)
-    counts = np.stack([head["authors"], head["topics"]], axis=1).astype(np.int64)
-    is_topic = np.repeat(np.tile([False, True], len(rows)), counts.ravel())
+    known = np.array([row is not nobody for row in rows], bool)
+    ends = (USER.itemsize + ENTRY.itemsize * counts[:, 0]).tolist()
+    authors = b"".join([row[USER.itemsize : end] for row, end in zip(rows, ends, strict=True)])
+    topics = b"".join([row[end:] for row, end in zip(rows, ends, strict=True)])
     block = UserBlock(
         np.ascontiguousarray(head["as_of"]),
         np.ascontiguousarray(head["stats"]),
         np.ascontiguousarray(head["vector"]),
         np.ascontiguousarray(head["text"]),
-        _lists(entries[~is_topic], counts[:, 0]),
-        _lists(entries[is_topic], counts[:, 1]),
+        _lists(authors, counts[:, 0]),
+        _lists(topics, counts[:, 1]),
     )
     return block, known
 
 
-def _lists(entries: npt.NDArray[np.void], counts: npt.NDArray[np.int64]) -> Lists:
+def _lists(packed: bytes, counts: npt.NDArray[np.int64]) -> Lists:
+    entries = np.frombuffer(packed, ENTRY)
     return Lists(np.append(0, np.cumsum(counts)), np.ascontiguousarray(entries["key"]), np.ascontiguousarray(entries["values"]))
 
 

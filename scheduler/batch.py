@@ -16,7 +16,7 @@ from lake.items import Items
 from lake.key_lists import KeyLists
 from lake.profiles import Profiles
 from scheduler.critical import Payer
-from scheduler.windows import NO_SLOT, SLOT_S, LocalTimes
+from scheduler.windows import NO_SLOT, SLOT_S, LocalTimes, local_times_of
 
 Bools = npt.NDArray[np.bool_]
 
@@ -50,6 +50,11 @@ class Known:
     ledger: LedgerColumns
     seen: KeyLists
 
+    @cached_property
+    def times(self) -> LocalTimes:
+        """The users' local times."""
+        return local_times_of(self.profiles)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -67,6 +72,7 @@ class Batch:
     decision_ids: list[str]
     now: float
     shard: npt.NDArray[np.integer]
+    times: LocalTimes
 
     @cached_property
     def critical(self) -> Bools:
@@ -77,11 +83,6 @@ class Batch:
     def item(self) -> npt.NDArray[np.int32]:
         """The row of `items` of each candidate, -1: unknown."""
         return self.item_row[self.rows.item]
-
-    @cached_property
-    def times(self) -> LocalTimes:
-        """The users' local times."""
-        return LocalTimes.of(self.profiles["zone"], self.profiles["utc_offset_minutes"])
 
     @cached_property
     def quiet(self) -> Bools:

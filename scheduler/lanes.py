@@ -77,7 +77,7 @@ class ScheduledLane:
             lane="scheduled",
             window_id=nothing.astype(np.int32),
             slot=nothing.astype(np.int64),
-            next_slot=next_slots_of(known.profiles, now)[0],
+            next_slot=next_slots_of(known.profiles, now, known.times)[0],
             critical=np.zeros(1, bool),
             dry=True,
         )
@@ -89,7 +89,8 @@ class ScheduledLane:
         known = in_step(self.pipeline, users, now)
         profiles = known.profiles
         window_id = windows_at(profiles, slots)
-        next_slot, _ = next_slots_of(profiles, np.maximum(now, slots * float(SLOT_S)))  # the clock may have been set back since
+        opened = np.maximum(now, slots * float(SLOT_S))  # the clock may have been set back since
+        next_slot, _ = next_slots_of(profiles, opened, known.times)
         candidates = gather(UserChunk(users, profiles), self.sources, self.pipeline.table, self.channels, now)
         occasion = Occasion(
             lane="scheduled",
@@ -203,7 +204,7 @@ class UrgentLane:
             lane="urgent",
             window_id=np.full(len(candidates.users), -1, np.int32),
             slot=np.full(len(candidates.users), -1, np.int64),
-            next_slot=next_slots_of(known.profiles, now)[0],
+            next_slot=next_slots_of(known.profiles, now, known.times)[0],
             critical=critical,
             payers=[Payer(request.key_id, request.critical_quota) for request in requests],
             dry=requests[0].dry_run,
@@ -305,7 +306,6 @@ def results_of(requests: Sequence[UrgentRequest], decided: Decided, order: npt.N
 
 
 def _or_none(values: npt.NDArray[np.float32]) -> list[float | None]:
-    rounded = np.round(values.astype(np.float64), 6)
-    if not np.isnan(rounded).any():
-        return list(rounded.tolist())
-    return [None if np.isnan(value) else value for value in rounded.tolist()]
+    rounded = np.round(values.astype(np.float64), 6).astype(object)
+    rounded[np.isnan(values)] = None
+    return list(rounded.tolist())

@@ -144,7 +144,7 @@ class Pipeline:
         weekly = self._weekly(profiles, ledger, now, is_urgent=occasion.lane == "urgent")
         may_go = allowance(used(ledger, len(rows.users), len(self.meta.channels), now), weekly)
         shard = np.full(len(rows.users), occasion.shard) if occasion.shard >= 0 else shards_of(rows.users, self.meta.shards)
-        return Batch(rows, profiles, items, item_row, known.seen, ledger, may_go, weekly, occasion, decision_ids, now, shard)
+        return Batch(rows, profiles, items, item_row, known.seen, ledger, may_go, weekly, occasion, decision_ids, now, shard, known.times)
 
     def _eligible(self, batch: Batch) -> Decided:
         sent = Sent(batch.ledger.user, batch.ledger.entity, batch.ledger.version)

@@ -13,7 +13,7 @@ from budgets.ledger import CRITICAL, LedgerColumns
 from lake.profiles import MAX_WINDOWS, Profiles
 from scheduler.assignment import F32, AssignConfig, Bools, Choices, Ints, assign
 from scheduler.decide import DecideConfig, Rows
-from scheduler.windows import DAY_QUARTERS, EPOCH_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, LocalTimes, local_quarters, next_slots_of
+from scheduler.windows import DAY_QUARTERS, EPOCH_QUARTERS, NO_SLOT, SLOT_S, WEEK_QUARTERS, local_quarters, local_times_of, next_slots_of
 
 WEEK_S = 7 * 86400
 
@@ -95,7 +95,7 @@ class _Places(NamedTuple):
 
 def upcoming(profiles: Profiles, now: float, windows: int) -> Ahead:
     """Return this moment and the next `windows` windows of users, in order, none after a week."""
-    times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+    times = local_times_of(profiles)
     wait_s, opened = np.full((len(profiles), windows + 1), np.inf), np.full((len(profiles), windows + 1), NO_SLOT, np.int64)
     wait_s[:, 0], opened[:, 0] = 0.0, local_quarters(times, int(now // SLOT_S))
     at = np.full(len(profiles), float(now))
@@ -127,7 +127,7 @@ def sent_before(ledger: LedgerColumns, profiles: Profiles, now: float) -> Before
     """
     counts = np.flatnonzero(ledger.flags & CRITICAL == 0)
     user, at = ledger.user[counts], ledger.at[counts]
-    times = LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+    times = local_times_of(profiles)
     today = local_quarters(times, int(now // SLOT_S)) // DAY_QUARTERS
     day = local_quarters(times.take(user), (at // SLOT_S).astype(np.int64)) // DAY_QUARTERS
     since_s = np.full(len(profiles), np.inf)

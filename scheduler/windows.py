@@ -171,14 +171,15 @@ def next_slots(
     quiet: npt.NDArray[np.int16] | None = None,
     *,
     inclusive: bool = False,
+    times: LocalTimes | None = None,
 ) -> tuple[Ints, npt.NDArray[np.int32]]:
     """Return the slot (int64) and the window (int32) of each user's first window after `now`, both (n,), NO_SLOT where there is none.
 
     `windows`: local quarter-hours of the week, shape (n, w), NO_WINDOW padded. `quiet`: local minutes of the day (from, to),
     shape (n, 2), -1 for none; a window inside opens when they end. `inclusive`: a window that opens at `now` counts.
-    `now`: seconds, one moment for all or one each.
+    `now`: seconds, one moment for all or one each. `times`: the users' local times, where they are known already.
     """
-    times = LocalTimes.of(zones, offset_minutes)
+    times = times or LocalTimes.of(zones, offset_minutes)
     last_tick = (np.ceil(np.asarray(now) / SLOT_S) - 1 if inclusive else np.floor(np.asarray(now) / SLOT_S)).astype(np.int64)
     if quiet is not None:
         windows = outside_quiet(windows, quiet)
@@ -219,10 +220,15 @@ def chosen_windows(profiles: Profiles) -> npt.NDArray[np.uint16]:
     return np.asarray(windows, np.uint16)
 
 
-def next_slots_of(profiles: Profiles, now: Moments, *, inclusive: bool = False) -> tuple[Ints, npt.NDArray[np.int32]]:
+def local_times_of(profiles: Profiles) -> LocalTimes:
+    """Return the local times of users by their profiles."""
+    return LocalTimes.of(profiles["zone"], profiles["utc_offset_minutes"])
+
+
+def next_slots_of(profiles: Profiles, now: Moments, times: LocalTimes | None = None) -> tuple[Ints, npt.NDArray[np.int32]]:
     """Return `next_slots` of users by their profiles."""
     quiet = np.stack([profiles["quiet_from"], profiles["quiet_to"]], axis=1)
-    return next_slots(now, profiles["zone"], profiles["utc_offset_minutes"], chosen_windows(profiles), quiet, inclusive=inclusive)
+    return next_slots(now, profiles["zone"], profiles["utc_offset_minutes"], chosen_windows(profiles), quiet, times=times)
 
 
 def windows_due_of(profiles: Profiles, slot: int) -> npt.NDArray[np.int32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from ranking.blocks import AUTHOR_AFFINITY, DIMENSIONS, TEXT_DIMENSIONS, TOPIC_AFFINITY, USER_STATS, Lists, UserBlock
 from ranking.rows import blank_stats, pack_users, unpack_users
@@ -47,11 +48,12 @@ def test_users_come_back_as_they_went_in_with_nobody_in_between() -> None:
         assert np.array_equal(np.delete(np.diff(mine.start), 3), np.diff(theirs.start))
 
 
-def test_a_row_of_another_layout_is_of_nobody_anyone_has_seen() -> None:
+@pytest.mark.parametrize("kept", [-8, 40, 0])
+def test_a_row_of_another_layout_is_of_nobody_anyone_has_seen(kept: int) -> None:
     users = block(5)
     packed: list[bytes | None] = list(pack_users(users, 7.0))
     assert packed[2] is not None
-    packed[2] = packed[2][:-8]
+    packed[2] = packed[2][:kept]
     found, known = unpack_users(packed)
     assert known.tolist() == [True, True, False, True, True]
     assert np.array_equal(found.stats[[0, 1, 3, 4]], users.stats[[0, 1, 3, 4]])
