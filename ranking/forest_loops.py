@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from lake.compiled import compiled
 
 BLOCK = 64
 """Rows walked in step: their values stay in the processor's nearest memory."""
@@ -45,4 +46,4 @@ def _walk_rows(
     return margins
 
 
-walk: Any = numba.njit(_walk_rows, cache=True, nogil=True)
+walk: Any = compiled(_walk_rows)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from lake.compiled import compiled
 from scheduler.assignment_loops import count
 
 _STEPS = 70
@@ -42,7 +42,7 @@ def _cliques_of(near: Any) -> Any:
     return sets[:n]
 
 
-_cliques: Any = numba.njit(_cliques_of, cache=True)
+_cliques: Any = compiled(_cliques_of)
 
 
 def _price_cells(prices: Any, sets: Any, limits: Any, price: Any) -> Any:
@@ -68,7 +68,7 @@ def _price_cells(prices: Any, sets: Any, limits: Any, price: Any) -> Any:
     return allowed
 
 
-_priced: Any = numba.njit(_price_cells, cache=True)
+_priced: Any = compiled(_price_cells)
 
 
 def _take_best(rows: Any, value: Any, left: Any, price: Any, best: Any, taken: Any) -> Any:
@@ -83,7 +83,7 @@ def _take_best(rows: Any, value: Any, left: Any, price: Any, best: Any, taken: A
     return best.sum()
 
 
-_best: Any = numba.njit(_take_best, cache=True)
+_best: Any = compiled(_take_best)
 
 
 def _excess(rows: Any, taken: Any, sets: Any, limits: Any, prices: Any, over: Any) -> Any:
@@ -110,7 +110,7 @@ def _excess(rows: Any, taken: Any, sets: Any, limits: Any, prices: Any, over: An
     return size
 
 
-_over: Any = numba.njit(_excess, cache=True)
+_over: Any = compiled(_excess)
 
 
 def _tightened(rows: Any, value: Any, items: Any, limits: Any, worth: Any, gap: Any) -> Any:
@@ -154,7 +154,7 @@ def _tightened(rows: Any, value: Any, items: Any, limits: Any, worth: Any, gap: 
     return left, bound, regret, best
 
 
-tighten: Any = numba.njit(_tightened, cache=True)
+tighten: Any = compiled(_tightened)
 
 
 def _fits(row: Any, rows: Any, limits: Any, counts: Any) -> Any:
@@ -164,7 +164,7 @@ def _fits(row: Any, rows: Any, limits: Any, counts: Any) -> Any:
     return free and counts[3, at] == 0
 
 
-_room: Any = numba.njit(_fits, cache=True)
+_room: Any = compiled(_fits)
 
 
 def _options_of(rows: Any, left: Any, regret: Any, base: Any) -> Any:
@@ -188,7 +188,7 @@ def _options_of(rows: Any, left: Any, regret: Any, base: Any) -> Any:
     return by_item, loss, np.array(begins), np.array(of_items)
 
 
-_options: Any = numba.njit(_options_of, cache=True)
+_options: Any = compiled(_options_of)
 
 
 def _searched(
@@ -236,4 +236,4 @@ def _searched(
     return False, worth
 
 
-search: Any = numba.njit(_searched, cache=True)
+search: Any = compiled(_searched)

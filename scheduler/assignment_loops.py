@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from lake.compiled import compiled
 
 
 def _next_random(state: Any) -> Any:
@@ -18,7 +19,7 @@ def _next_random(state: Any) -> Any:
     return (x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-random: Any = numba.njit(_next_random, cache=True)
+random: Any = compiled(_next_random)
 
 
 def _count_row(at: Any, channel: Any, limits: Any, counts: Any, step: Any) -> None:
@@ -33,7 +34,7 @@ def _count_row(at: Any, channel: Any, limits: Any, counts: Any, step: Any) -> No
                 counts[3, other] += step
 
 
-count: Any = numba.njit(_count_row, cache=True)
+count: Any = compiled(_count_row)
 
 
 def _drop_item(item: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> None:
@@ -41,7 +42,7 @@ def _drop_item(item: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> N
     chosen[item] = -1
 
 
-drop: Any = numba.njit(_drop_item, cache=True)
+drop: Any = compiled(_drop_item)
 
 
 def _force_row(row: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> None:
@@ -75,7 +76,7 @@ def _force_row(row: Any, rows: Any, chosen: Any, limits: Any, counts: Any) -> No
     count(at, channel, limits, counts, 1)
 
 
-_force: Any = numba.njit(_force_row, cache=True)
+_force: Any = compiled(_force_row)
 
 
 def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, counts: Any, state: Any, blink: Any) -> Any:
@@ -103,7 +104,7 @@ def _fill_gaps(rows: Any, value: Any, chosen: Any, limits: Any, counts: Any, sta
     return worth
 
 
-fill: Any = numba.njit(_fill_gaps, cache=True)
+fill: Any = compiled(_fill_gaps)
 
 
 def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) -> None:
@@ -127,4 +128,4 @@ def _disturb_plan(rows: Any, chosen: Any, limits: Any, counts: Any, state: Any) 
                 place -= 1
 
 
-disturb: Any = numba.njit(_disturb_plan, cache=True)
+disturb: Any = compiled(_disturb_plan)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from lake.compiled import compiled
 from scheduler.assignment_exact import search, tighten
 from scheduler.assignment_loops import disturb, fill
 
@@ -39,7 +39,7 @@ def _improve_plan(rows: Any, value: Any, chosen: Any, limits: Any, rounds: Any, 
     return best_worth
 
 
-_improve: Any = numba.njit(_improve_plan, cache=True)
+_improve: Any = compiled(_improve_plan)
 
 
 def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, effort: Any) -> Any:
@@ -58,7 +58,7 @@ def _plan_one_user(rows: Any, value: Any, items: Any, limits: Any, effort: Any) 
     return chosen
 
 
-_plan_one: Any = numba.njit(_plan_one_user, cache=True)
+_plan_one: Any = compiled(_plan_one_user)
 
 
 def _rows_of(value: Any, order: Any, limits: Any, rows: Any, worth: Any) -> Any:
@@ -84,7 +84,7 @@ def _rows_of(value: Any, order: Any, limits: Any, rows: Any, worth: Any) -> Any:
     return kept
 
 
-_rows: Any = numba.njit(_rows_of, cache=True)
+_rows: Any = compiled(_rows_of)
 
 
 def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, effort: Any, plan: Any) -> None:
@@ -101,4 +101,4 @@ def _plan_users(value: Any, order: Any, of_users: Any, window_cap: Any, effort: 
                 plan[user, item] = rows[best[item], 1] * budget.shape[1] + rows[best[item], 2]
 
 
-plan_all: Any = numba.njit(_plan_users, cache=True, nogil=True)
+plan_all: Any = compiled(_plan_users)
