@@ -23,13 +23,7 @@ CONFIG = {
 ALLOCATOR = "GLIBC_TUNABLES"
 TUNED = ":".join(
     f"glibc.malloc.{name}={value}"
-    for name, value in {
-        "tcache_count": 65_535,
-        "tcache_max": 8192,
-        "trim_threshold": 4 << 30,
-        "top_pad": 64 << 20,
-        "mmap_threshold": 1 << 30,
-    }.items()
+    for name, value in {"tcache_count": 65_535, "trim_threshold": 4 << 30, "top_pad": 64 << 20, "mmap_threshold": 1 << 30}.items()
 )
 """The server of the wheel has glibc's allocator: let it keep what it freed, since a ledger's next entry asks for it again.
 

@@ -1,8 +1,8 @@
 """A model's trees as arrays that are walked by a compiled loop: XGBoost's own predictions to the last bit, in a fraction of the time.
 
-A split sends a missing value left or right, whatever else it does; left is where minus infinity goes, and right where plus infinity
-goes. So nothing is ever missing: a feature that some splits send left and others right becomes two columns, one for each, and one that
-all send the same way stays one.
+A split sends a value right that reaches its threshold, and a missing one left or right, whatever else it does. What is missing reaches
+nothing, so it goes left by itself; where it is to go right, infinity stands for it, which reaches everything. A feature that some
+splits send left and others right becomes two columns, one for each, and one that all send the same way stays one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import xgboost as xgb
 
 LEAF = -1
-LEFT, RIGHT = np.float32(-np.inf), np.float32(np.inf)
+LEFT, RIGHT = np.float32(np.nan), np.float32(np.inf)
 LEAST_ROWS = 4096
 """What a thread must have to do to be worth its start."""
 
@@ -60,6 +60,8 @@ class Forest:
             raise ValueError(f"the model is no sum of trees for one margin, but {kind} with {outputs}")
         columns: dict[tuple[int, bool], int] = {}
         trees = [_in_pairs(tree, columns) for tree in learner["gradient_booster"]["model"]["trees"]]
+        if any(place >= booster.num_features() for place, _ in columns):
+            raise ValueError(f"the model splits by features that it has not: it has {booster.num_features()}")
         starts = np.cumsum([0, *(len(tree.left) for tree in trees)]).astype(np.uint32)
         ends = list(columns)
         return Forest(
@@ -73,7 +75,7 @@ class Forest:
             value=_joined([tree.value for tree in trees], np.float32),
             base=_margin_without_trees(content, booster.num_features()),
             width=booster.num_features(),
-            threads=int(json.loads(booster.save_config())["learner"]["generic_param"]["nthread"]) or os.cpu_count() or 1,
+            threads=_threads_of(booster),
         )
 
     def margins(self, rows: Matrix) -> Matrix:
@@ -110,6 +112,8 @@ def _in_pairs(tree: dict[str, Any], columns: dict[tuple[int, bool], int]) -> _Tr
     left: list[int] = []
     order, level = [0], [0]
     for node in order:  # grows on the way
+        if len(order) > len(tree["left_children"]):
+            raise ValueError("the model has a tree whose branches meet again")
         child = tree["left_children"][node]
         left.append(len(left) if child == LEAF else len(order))
         if child != LEAF:
@@ -132,10 +136,16 @@ def _joined(parts: list[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArra
     return np.concatenate([*parts, np.empty(0, kind)]).astype(kind)
 
 
+def _threads_of(booster: xgb.Booster) -> int:
+    """Return how many threads a booster predicts with; it writes all cores as 0 or -1."""
+    wanted = int(json.loads(booster.save_config())["learner"]["generic_param"]["nthread"])
+    return wanted if wanted > 0 else os.cpu_count() or 1
+
+
 def _margin_without_trees(content: dict[str, Any], features: int) -> np.float32:
     """Return what XGBoost itself makes of a model's base score; leaves nothing in the leaves of `content`."""
     for tree in content["learner"]["gradient_booster"]["model"]["trees"]:
-        tree["split_conditions"] = [0.0] * len(tree["split_conditions"])
+        tree["split_conditions"] = [-0.0] * len(tree["split_conditions"])
     booster: xgb.Booster = xgboost().Booster()
     booster.load_model(bytearray(json.dumps(content).encode()))
     rows = np.zeros((1, features), np.float32)

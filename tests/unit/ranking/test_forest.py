@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -43,8 +45,43 @@ def test_predictions_are_the_same_to_the_last_bit(seed: int, taught: float, aske
     booster = trained(rows_of(random, 300, taught), seed)
     rows = rows_of(random, 100, asked)
     rows[random.random(rows.shape) < 0.05] = odd
-    trees = Forest.of(booster)
-    assert np.array_equal(trees.margins(rows), booster.inplace_predict(rows, predict_type="margin"))
+    assert Forest.of(booster).margins(rows).tobytes() == booster.inplace_predict(rows, predict_type="margin").tobytes()
+
+
+@pytest.mark.parametrize("rises", [1, -1])
+@pytest.mark.parametrize("lacks", [True, False])
+def test_a_threshold_of_minus_infinity_leads_where_xgboost_leads(rises: int, lacks: bool) -> None:
+    least = np.finfo(np.float32).min  # below which XGBoost finds no threshold but minus infinity
+    random = np.random.default_rng(0)
+    missing = random.random(400) < 0.5
+    rows = np.where(missing, np.float32(np.nan), least)[:, None]
+    label = (missing == lacks) ^ (random.random(400) < 0.1)
+    parameters = {"objective": "binary:logistic", "nthread": 1, "tree_method": "hist", "monotone_constraints": f"({rises})"}
+    booster = xgb.train(parameters, xgb.DMatrix(rows, label), 2)
+    asked = np.array([[np.nan], [least], [-np.inf], [0.0], [np.inf]], np.float32)
+    assert Forest.of(booster).margins(asked).tobytes() == booster.inplace_predict(asked, predict_type="margin").tobytes()
+
+
+def test_leaves_of_nothing_keep_the_sign_of_the_base_margin() -> None:
+    rows = rows_of(np.random.default_rng(0), 80, 0.0)
+    booster = xgb.train({"objective": "binary:logistic", "nthread": 1, "base_score": 0.5, "eta": 0.0}, xgb.DMatrix(rows, rows[:, 0] > 0), 2)
+    assert Forest.of(booster).margins(rows).tobytes() == booster.inplace_predict(rows, predict_type="margin").tobytes()
+
+
+def spoiled(change: Callable[[dict[str, list[int]]], object]) -> xgb.Booster:
+    """Return a booster of whose first tree something was changed in its file."""
+    content = json.loads(bytes(trained(rows_of(np.random.default_rng(0), 200, 0.0)).save_raw("json")))
+    change(content["learner"]["gradient_booster"]["model"]["trees"][0])
+    booster = xgb.Booster({"nthread": 1})
+    booster.load_model(bytearray(json.dumps(content).encode()))
+    return booster
+
+
+def test_trees_that_would_lead_the_loop_astray_are_refused() -> None:
+    with pytest.raises(ValueError, match="features that it has not"):
+        Forest.of(spoiled(lambda tree: tree["split_indices"].__setitem__(0, WIDTH)))
+    with pytest.raises(ValueError, match="meet again"):
+        Forest.of(spoiled(lambda tree: tree["left_children"].__setitem__(tree["left_children"][0], 0)))
 
 
 def test_a_feature_that_is_sent_both_ways_becomes_two_columns_and_one_that_is_never_asked_none() -> None:
@@ -56,7 +93,7 @@ def test_a_feature_that_is_sent_both_ways_becomes_two_columns_and_one_that_is_ne
         if child != -1
     }
     trees = Forest.of(booster)
-    assert {(place, fill < 0) for place, fill in zip(trees.places.tolist(), trees.fill.tolist(), strict=True)} == ways
+    assert {(place, bool(np.isnan(fill))) for place, fill in zip(trees.places.tolist(), trees.fill.tolist(), strict=True)} == ways
     assert any((place, True) in ways and (place, False) in ways for place in range(WIDTH))
     constant = np.zeros((50, WIDTH), np.float32)
     stumps = xgb.train({"nthread": 1}, xgb.DMatrix(constant, np.arange(50) % 3), 2)
@@ -86,6 +123,8 @@ def test_any_number_of_rows_is_walked_by_as_many_threads_as_the_booster_has(n: i
     random = np.random.default_rng(1)
     booster, rows = trained(rows_of(random, 200, 0.1)), rows_of(random, n, 0.1)
     assert Forest.of(booster).threads == 1
+    booster.set_param({"nthread": -1})
+    assert Forest.of(booster).threads == os.cpu_count()
     booster.set_param({"nthread": 2})
     trees = Forest.of(booster)
     assert trees.threads == 2
