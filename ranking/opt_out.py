@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import expit
 
 from lake.dataset import Dataset
 from ranking.evaluation import log_loss
@@ -57,6 +56,8 @@ class OptOut:
         """Return the risk of feature rows, float32 (n,)."""
         if self.booster is None:
             return np.full(len(rows), self.rate, np.float32)
+        from scipy.special import expit  # most processes foretell nothing
+
         risks: Matrix = expit(forest(self.booster).margins(rows))
         return risks
 
