@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LEAF = -1
 LEFT, RIGHT = np.float32(np.nan), np.float32(np.inf)
-LEAST_ROWS = 4096
+LEAST_ROWS = 2048
 """What a thread must have to do to be worth its start."""
 
 

@@ -16,6 +16,7 @@ from lake.meanwhile import meanwhile
 from ranking.blocks import ItemBlock, Matrix
 from ranking.bundle import Bundle
 from ranking.features import FEATURES, Assembler
+from ranking.forest import LEAST_ROWS, forest
 from ranking.light import MOST_PER_USER, best_of_each, whole
 from ranking.relief import Relief
 from ranking.rows import AUTHOR, TOPIC, Records
@@ -299,7 +300,9 @@ def _rows_of(columns: Items, codes: npt.NDArray[np.int32], at: npt.NDArray[np.fl
 
 def chunk_rows_of(bundle: Bundle, chunk_s: float) -> int:
     """Return how many rows this machine assembles and predicts in `chunk_s`, measured once."""
-    rows = np.random.default_rng(0).normal(size=(2_000, len(FEATURES))).astype(np.float32)
+    # As many as all of the replica's threads take a part of: fewer would be predicted by one, and chunks be cut for it alone.
+    enough = LEAST_ROWS * forest(bundle.booster).threads
+    rows = np.random.default_rng(0).normal(size=(enough, len(FEATURES))).astype(np.float32)
     took_s = []
     for _ in range(4):
         started = perf_counter()

@@ -85,9 +85,8 @@ local function seek(body, value, offset, from)
   end
 end
 
-local unpack_at = struct.unpack
 local function at_of(body, start)
-  return (unpack_at('<d', body, start))
+  return (struct.unpack('<d', body, start))
 end
 
 -- Units spent on a channel. Records are in order of time, so the ones that count are at the end.
